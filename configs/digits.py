@@ -1,0 +1,20 @@
+"""A network trained on the digits 0 to 4 takes on 5 to 9 by learning one bit per weight."""
+
+from ml_collections import ConfigDict
+
+from jaxmask.recipe import defaults
+
+
+def get_config(mode: str = "") -> ConfigDict:
+    """The experiment; it has one mode."""
+    if mode:
+        raise ValueError(f"digits has no mode {mode!r}")
+    config = defaults.adapt("digits", epochs=60)
+    config.network.name = "conv2"
+    config.network.width = 0.5
+    config.data.classes = (5, 6, 7, 8, 9)
+    config.data.validation = 0.2
+    config.pretrain.data.classes = (0, 1, 2, 3, 4)
+    config.pretrain.data.validation = 0.2
+    config.pretrain.train.learning_rate = 0.05
+    return config

@@ -1,0 +1,1 @@
+"""Learn binary masks over frozen networks, score and prune networks, compare such experiments."""

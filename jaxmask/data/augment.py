@@ -1,0 +1,89 @@
+"""What happens to a batch inside the compiled step: crop, flip, resize, normalise."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmask.errors import InputError
+
+
+def augmentation(
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    crop_padding: int = 0,
+    flip: bool = False,
+    size: int = 0,
+    dtype=jnp.float32,
+) -> Callable[[jax.Array | None, jax.Array], jax.Array]:
+    """A pure function from a batch of uint8 images to what the network sees.
+
+    With a key, each image is padded with `crop_padding` black pixels on every side, cut back to
+    its size at a random place, and (with `flip`) mirrored left to right with probability 1/2.
+    Then, with or without a key, it is resized and normalised: (x / 255 - mean) / std.
+
+    Args:
+      mean, std: one float per channel, or one for all; in units of [0, 1].
+      crop_padding: black pixels around the image before the random crop; 0 does not crop.
+      flip: whether to mirror at random.
+      size: height and width of the result (bilinear, antialiased); 0 keeps the images' own.
+      dtype: of the result.
+
+    Returns:
+      f(key, images uint8 [B, H, W, C]) -> dtype [B, h, w, C]. `key=None` is evaluation: nothing
+      random. Compiles under jit; the images stay uint8 until they are cut.
+
+    Raises:
+      InputError: a std that is not positive, or mean and std of different lengths; when called,
+        images that are not uint8 [B, H, W, C] or have another number of channels.
+
+    Example:
+      >>> evaluate = partial(augmentation(mean=(0.5,), std=(0.25,)), None)
+      >>> evaluate(jnp.zeros([1, 8, 8, 1], jnp.uint8))[0, 0, 0]
+      Array([-2.], dtype=float32)
+    """
+    mu, sigma = np.array(mean, np.float64, ndmin=1), np.array(std, np.float64, ndmin=1)
+    if mu.shape != sigma.shape or mu.ndim != 1 or not (sigma > 0).all():
+        raise InputError(
+            f"mean and std need one number per channel each, every std above 0; got mean={mean}, "
+            f"std={std}"
+        )
+    if crop_padding < 0 or size < 0:
+        raise InputError(f"crop_padding ({crop_padding}) and size ({size}) must not be negative")
+
+    def augment(key, images):
+        if images.ndim != 4 or images.dtype != jnp.uint8:
+            raise InputError(f"need uint8 [B, H, W, C], got {images.dtype} {list(images.shape)}")
+        if len(mu) not in (1, images.shape[-1]):
+            raise InputError(
+                f"mean and std are for {len(mu)} channels, the images have {images.shape[-1]}"
+            )
+        if key is not None:
+            images = _crop_and_flip(key, images, crop_padding, flip)
+        x = images.astype(jnp.promote_types(dtype, jnp.float32))
+        if size and images.shape[1:3] != (size, size):
+            x = jax.image.resize(x, (x.shape[0], size, size, x.shape[3]), "bilinear")
+        # Subtract first: a multiply before an add may be fused, and then jit differs from eager.
+        x = (x - (255 * mu).astype(x.dtype)) * (1 / (255 * sigma)).astype(x.dtype)
+        return x.astype(dtype)
+
+    return augment
+
+
+def _crop_and_flip(key, images, padding: int, flip: bool):
+    """Both at once, as one gather of whole pixels."""
+    if not padding and not flip:
+        return images
+    batch, height, width, _ = images.shape
+    key_crop, key_flip = jax.random.split(key)
+    rows, columns = jnp.arange(height), jnp.arange(width)
+    if flip:
+        mirror = jax.random.bernoulli(key_flip, shape=(batch, 1))
+        columns = jnp.where(mirror, columns[::-1], columns)
+    corner = jax.random.randint(key_crop, (2, batch, 1), 0, 2 * padding + 1)
+    rows, columns = rows + corner[0], columns + corner[1]
+    images = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    # vmap makes the batch a batching dimension of the gather, which a mesh can shard.
+    return jax.vmap(lambda image, row, column: image[row[:, None], column])(images, rows, columns)

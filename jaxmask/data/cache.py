@@ -1,0 +1,175 @@
+"""Decoded splits on disk: written once and whole, memory-mapped from then on.
+
+An entry is a folder of `images.npy`, `labels.npy` and `manifest.json`. The manifest says what the
+entry was made from (its fingerprint) and what the arrays must look like; it is written last, and
+the folder is renamed into place after that. An entry that differs from its manifest in any way
+does not exist for a reader and is replaced by the next build.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+MANIFEST = "manifest.json"
+ARRAYS = ("images", "labels")
+BUILDING = ".building-"
+ABANDONED_SECONDS = 24 * 3600  # a build that old was killed
+
+
+class Entry(NamedTuple):
+    """A decoded split: uint8 [N, H, W, C] (memory-mapped), int32 [N], one name per class."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+
+def read(folder: Path, fingerprint: str) -> Entry | None:
+    """The entry in `folder`, or None if there is no intact one with this fingerprint."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        digest = manifest.pop("digest")
+        if digest != _digest(manifest) or manifest["fingerprint"] != fingerprint:
+            return None
+        images, labels = (_map(folder, name, manifest["arrays"][name]) for name in ARRAYS)
+        return Entry(images, np.array(labels), tuple(manifest["classes"]))
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # unreadable, half there, or not what was written: build it again
+
+
+def build(
+    folder: Path,
+    fingerprint: str,
+    classes: Iterable[str],
+    count: int,
+    chunks: Iterable[tuple[np.ndarray, np.ndarray]],
+) -> Entry:
+    """Write an entry and return it, memory-mapped.
+
+    Args:
+      folder: where the entry goes; `PREFIX-FINGERPRINT`, and entries that share the prefix are
+        older states of the same dataset, which are removed.
+      fingerprint: of everything that the arrays are made from.
+      classes: the names of the classes.
+      count: the number of examples, N.
+      chunks: (uint8 [n, H, W, C], int32 [n]) in order, N examples in all.
+
+    Raises:
+      OSError: it cannot be written (a full disk); nothing is left behind. What `chunks` raises
+        passes through likewise.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(folder.parent)
+    temporary = folder.parent / f"{BUILDING}{uuid.uuid4().hex}"
+    try:
+        temporary.mkdir()
+        _write(temporary, fingerprint, list(classes), count, chunks)
+        _install(temporary, folder, fingerprint)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # gone already if all went well
+    entry = read(folder, fingerprint)
+    if entry is None:
+        raise OSError(f"{folder}: the cache was damaged while it was being written")
+    prefix = folder.name.rsplit("-", 1)[0]
+    for other in folder.parent.glob(f"{prefix}-*"):
+        if other != folder and other.name.rsplit("-", 1)[0] == prefix:
+            shutil.rmtree(other, ignore_errors=True)
+    return entry
+
+
+def _write(folder, fingerprint, classes, count, chunks):
+    """The arrays chunk by chunk, then the manifest.
+
+    Through ordinary writes and not through a memory map: on a full disk a write raises OSError,
+    where a store to mapped memory ends the process (SIGBUS).
+    """
+    paths = {name: folder / f"{name}.npy" for name in ARRAYS}
+    shape, written = None, 0
+    with open(paths["images"], "wb") as images, open(paths["labels"], "wb") as labels:
+        for image_chunk, label_chunk in chunks:
+            if shape is None:
+                shape = (count, *image_chunk.shape[1:])
+                _header(images, np.uint8, shape)
+                _header(labels, np.int32, (count,))
+            images.write(np.ascontiguousarray(image_chunk, np.uint8).data)
+            labels.write(np.ascontiguousarray(label_chunk, np.int32).data)
+            written += len(label_chunk)
+        for file in (images, labels):  # the data must not reach the disk after the rename
+            file.flush()
+            os.fsync(file.fileno())
+    if written != count or shape is None:
+        raise ValueError(f"{written} examples where {count} were announced")
+    manifest = {
+        "fingerprint": fingerprint,
+        "classes": classes,
+        "arrays": {
+            "images": _description(paths["images"], np.uint8, shape),
+            "labels": _description(paths["labels"], np.int32, (count,)),
+        },
+    }
+    manifest["digest"] = _digest(manifest)
+    with open(folder / MANIFEST, "w") as file:
+        json.dump(manifest, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _install(temporary: Path, folder: Path, fingerprint: str) -> None:
+    """Rename into place; whoever else builds the same entry at this moment is no obstacle."""
+    while True:
+        try:
+            os.rename(temporary, folder)
+            return
+        except OSError:
+            if not folder.exists():
+                raise
+        if read(folder, fingerprint) is not None:
+            return  # another process was first, with the same content
+        damaged = folder.parent / f"{BUILDING}{uuid.uuid4().hex}"
+        try:
+            os.rename(folder, damaged)
+        except FileNotFoundError:
+            continue  # another process moved it away
+        if damaged.is_dir():
+            shutil.rmtree(damaged, ignore_errors=True)
+        else:
+            damaged.unlink(missing_ok=True)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what killed builds left."""
+    for leftover in parent.glob(f"{BUILDING}*"):
+        try:
+            if time.time() - leftover.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(leftover, ignore_errors=True)
+        except FileNotFoundError:
+            pass  # its owner finished
+
+
+def _map(folder: Path, name: str, described: dict) -> np.ndarray:
+    path = folder / f"{name}.npy"
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if _description(path, array.dtype, array.shape) != described:
+        raise ValueError(f"{path} is not what was written")
+    return array
+
+
+def _description(path: Path, dtype, shape) -> dict:
+    return {"dtype": np.dtype(dtype).str, "shape": list(shape), "bytes": path.stat().st_size}
+
+
+def _header(file, dtype, shape) -> None:
+    header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _digest(manifest: dict) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

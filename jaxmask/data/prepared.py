@@ -1,0 +1,165 @@
+"""Find the folder of a dataset that TFDS prepared, and say what to do when there is none.
+
+This reads two small JSON files and never imports TFDS (but to name near misses), so that a dataset
+which is decoded already opens in milliseconds.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxmask.errors import InputError, nearest
+
+NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w\-.]+))?(:(?P<version>\d+\.\d+\.\d+))?")
+VERSION = re.compile(r"\d+\.\d+\.\d+")
+FORMAT = "array_record"
+CATALOG = "https://www.tensorflow.org/datasets/catalog/overview"
+
+
+class Prepared(NamedTuple):
+    """A dataset on disk."""
+
+    name: str  # as the user gave it
+    folder: Path
+    splits: tuple[str, ...]
+    data_dir: Path
+
+    def __str__(self) -> str:
+        return f"dataset {self.name!r} in {self.folder}"
+
+
+def find(name: str, data_dir: Path) -> Prepared:
+    """Look for `name[/config][:version]` in `data_dir`; the newest version if none is given.
+
+    Raises:
+      InputError: no such dataset, not prepared, or in a format without random access; the message
+        names the folder and the commands that help.
+    """
+    match = NAME.fullmatch(name)
+    if match is None:
+        raise InputError(f"dataset {name!r} is not of the form name[/config][:version]")
+    root = data_dir / match["name"]
+    parent = _config_folder(name, root, match["config"])
+    versions = _versions(parent)
+    if match["version"]:
+        versions = [version for version in versions if version == match["version"]]
+    if not versions:
+        _check_known(match["name"], root)
+        raise InputError(
+            f"dataset {name!r} is not prepared: there is no {parent / (match['version'] or '*')}; "
+            f"to prepare it: {prepare_command(name, data_dir)}"
+        )
+    folder = parent / versions[-1]
+    try:
+        info = json.loads((folder / "dataset_info.json").read_text())
+        splits = tuple(split["name"] for split in info.get("splits", ()))
+        formats = {info.get("fileFormat", "tfrecord"), *info.get("alternativeFileFormats", ())}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(
+            f"{folder / 'dataset_info.json'} is damaged; to prepare the dataset again: "
+            f"{prepare_again_command(name, folder, data_dir)}"
+        ) from None
+    if FORMAT not in formats:
+        raise InputError(
+            f"dataset {name!r} in {folder} is prepared as {' and '.join(sorted(formats))}, which "
+            f"cannot be read here; to convert it: {convert_command(folder)}"
+        )
+    return Prepared(name, folder, splits, data_dir)
+
+
+def check_split(prepared: Prepared, split: str) -> None:
+    """Raises InputError unless the prepared dataset has this split."""
+    if split not in prepared.splits:
+        raise InputError(
+            f"{prepared} has no split {split!r}, only "
+            f"{', '.join(map(repr, prepared.splits)) or 'none at all'}; choose a dataset with one, "
+            f"or if this copy is incomplete prepare it again: "
+            f"{prepare_again_command(prepared.name, prepared.folder, prepared.data_dir)}"
+        )
+
+
+def fingerprint(folder: Path, *options) -> str:
+    """A hash of all that a decoded split depends on: the metadata, the data files, the options."""
+    state = hashlib.sha256(repr(options).encode())
+    for path in sorted(folder.iterdir()):
+        status = path.stat()
+        state.update(repr((path.name, status.st_size, status.st_mtime_ns)).encode())
+        if path.suffix in (".json", ".txt"):
+            state.update(path.read_bytes())
+    return state.hexdigest()
+
+
+def prepare_command(name: str, data_dir: Path) -> str:
+    """What to type to prepare a dataset in the format that is read here."""
+    code = (
+        f"import tensorflow_datasets as tfds; tfds.builder({name!r}, data_dir={str(data_dir)!r}, "
+        f"file_format={FORMAT!r}).download_and_prepare()"
+    )
+    return f"pip install 'jaxmask[prepare]' && python -c {_quote(code)}"
+
+
+def prepare_again_command(name: str, folder: Path, data_dir: Path) -> str:
+    """The same where the folder holds a copy that is no good; TFDS leaves what is there."""
+    away = shlex.join(["mv", str(folder), f"{folder}.old"])
+    return f"{away} && {prepare_command(name, data_dir)}"
+
+
+def convert_command(folder: Path) -> str:
+    """What to type to add the format that is read here to a prepared dataset."""
+    return (
+        "pip install 'jaxmask[prepare]' && tfds convert_format "
+        f"--dataset_version_dir={shlex.quote(str(folder))} --out_file_format={FORMAT}"
+    )
+
+
+def _quote(code: str) -> str:
+    """For a shell: in double quotes where that is all it takes, as the code has single ones."""
+    return shlex.quote(code) if re.search(r'["$`\\!]', code) else f'"{code}"'
+
+
+def _config_folder(name: str, root: Path, config: str | None) -> Path:
+    if config:
+        return root / config
+    if _versions(root) or not root.is_dir():
+        return root
+    configs = sorted(path.name for path in root.iterdir() if _versions(path))
+    try:  # which TFDS writes beside the configs
+        metadata = json.loads((root / ".config" / "metadata.json").read_text())
+        default = metadata["defaultConfigName"]
+    except (OSError, ValueError, KeyError, TypeError):
+        default = configs[0] if len(configs) == 1 else None
+    if default in configs:
+        return root / default
+    if configs:
+        raise InputError(
+            f"dataset {name!r} in {root} is prepared in the configs {', '.join(configs)}; "
+            f"name one: {root.name}/{configs[0]}"
+        )
+    return root
+
+
+def _versions(folder: Path) -> list[str]:
+    """The versions prepared in a folder, oldest first."""
+    try:
+        found = [entry for entry in os.listdir(folder) if VERSION.fullmatch(entry)]
+    except OSError:
+        return []
+    found = [entry for entry in found if (folder / entry / "dataset_info.json").is_file()]
+    return sorted(found, key=lambda version: [int(part) for part in version.split(".")])
+
+
+def _check_known(name: str, root: Path) -> None:
+    import tensorflow_datasets as tfds
+
+    # Community datasets would be looked up on the network.
+    known = [*tfds.list_builders(with_community_datasets=False), "digits"]
+    if name in known:
+        return
+    hint = nearest(name, known)
+    if "did you mean" not in hint:  # the list of all is long
+        hint = f"; the known ones: digits, and those in {CATALOG}"
+    raise InputError(f"dataset {name!r} is unknown to TFDS and not in {root}{hint}")

@@ -1,0 +1,127 @@
+"""Initial scores: functions `(key, weights) -> scores`.
+
+Scores have the shapes of the weights, in float32 or wider (bfloat16 weights get float32 scores,
+float64 weights float64). Every leaf draws from a key of its own, derived from `key` and the
+leaf's path (`tree.split_key`): the same key gives the same scores, and adding a leaf does not
+change the others. All raise InputError for a leaf that is not floating point, and the random ones
+if `key` is None.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxmask.errors import InputError
+from jaxmask.tree import PyTree, require_floating, split_key
+
+Init = Callable[[jax.Array | None, PyTree], PyTree]
+
+
+def constant(value: float = 1.0) -> Init:
+    """`s = value` everywhere; takes no randomness, `key` may be None.
+
+    Example:
+      >>> constant(2.5)(None, {"w": jnp.zeros(3)})["w"].tolist()
+      [2.5, 2.5, 2.5]
+    """
+
+    def init(key: jax.Array | None, weights: PyTree) -> PyTree:
+        del key
+        require_floating(weights, "constant")
+        return jax.tree.map(lambda w: jnp.full(w.shape, value, score_dtype(w)), weights)
+
+    return init
+
+
+def normal(std: float = 1.0) -> Init:
+    """`s ~ N(0, std^2)`, independently.
+
+    Example:
+      >>> normal(0.1)(jax.random.key(0), {"w": jnp.zeros((2, 3))})["w"].shape
+      (2, 3)
+    """
+    return _random(lambda key, w: std * jax.random.normal(key, w.shape, score_dtype(w)))
+
+
+def magnitude() -> Init:
+    """`s = |w|`; takes no randomness, `key` may be None.
+
+    Example:
+      >>> magnitude()(None, {"w": jnp.array([-3.0, 2.0])})["w"].tolist()
+      [3.0, 2.0]
+    """
+
+    def init(key: jax.Array | None, weights: PyTree) -> PyTree:
+        del key
+        require_floating(weights, "magnitude")
+        return jax.tree.map(lambda w: jnp.abs(w).astype(score_dtype(w)), weights)
+
+    return init
+
+
+def kaiming_uniform(out_axis: int = -1) -> Init:
+    """`s ~ U(-b, b)`, `b = sqrt(6 / ((1 + 5) * fan_in)) = 1 / sqrt(fan_in)`.
+
+    Kaiming's uniform distribution with the slope `a = sqrt(5)`, the scores of edge-popup
+    (Ramanujan et al. 2020, https://arxiv.org/abs/1911.13299). `fan_in` of a kernel is the product
+    of all axes but `out_axis`; of a vector (a bias) its size; of a scalar 1.
+
+    Args:
+      out_axis: the axis of the outputs: the last of Flax's kernels `[..., in, out]`, 0 of
+        Equinox's and PyTorch's `[out, in, ...]`.
+
+    Example:
+      >>> s = kaiming_uniform()(jax.random.key(0), {"w": jnp.zeros((3, 3, 4, 8))})["w"]
+      >>> bool(jnp.max(jnp.abs(s)) <= 1 / 6)
+      True
+    """
+
+    def draw(key: jax.Array, w: Any) -> jax.Array:
+        outputs = w.shape[out_axis] if len(w.shape) > 1 else 1
+        fan_in = max(math.prod(w.shape) // max(outputs, 1), 1)
+        bound = fan_in**-0.5
+        return jax.random.uniform(key, w.shape, score_dtype(w), -bound, bound)
+
+    return _random(draw)
+
+
+def shuffled(init: Init) -> Init:
+    """The scores of `init`, permuted at random within each leaf.
+
+    Keeps each leaf's distribution and forgets which weight had which score: the control for an
+    initialisation such as `magnitude`.
+
+    Example:
+      >>> s = shuffled(magnitude())(jax.random.key(0), {"w": jnp.arange(5.0)})["w"]
+      >>> sorted(s.tolist())
+      [0.0, 1.0, 2.0, 3.0, 4.0]
+    """
+
+    def draw(key: jax.Array, s: jax.Array) -> jax.Array:
+        return jax.random.permutation(key, s.reshape(-1)).reshape(s.shape)
+
+    def shuffled_init(key: jax.Array | None, weights: PyTree) -> PyTree:
+        if key is None:
+            raise InputError("shuffled: a random key is needed; give jax.random.key(seed)")
+        # Two keys: the permutation must not depend on what it permutes.
+        inner, order = jax.random.split(key)
+        return _random(draw)(order, init(inner, weights))
+
+    return shuffled_init
+
+
+def score_dtype(weight: Any) -> jnp.dtype:
+    """The dtype of the scores of a weight: float32 or wider."""
+    return jnp.promote_types(weight.dtype, jnp.float32)
+
+
+def _random(draw: Callable[[jax.Array, Any], jax.Array]) -> Init:
+    def init(key: jax.Array | None, weights: PyTree) -> PyTree:
+        require_floating(weights, "initial scores")
+        keys = split_key(key, weights)
+        return jax.tree.map(draw, keys, weights)
+
+    return init

@@ -1,0 +1,118 @@
+"""What masks are like: density, overlap, distance.
+
+Masks are bool, {0, 1} or {-1, 1}; a weight is on where its mask is > 0. Counts are integers
+throughout, so they are exact beyond float32's 2^24. Outside `jit` the results are Python numbers,
+inside it (or `vmap`) they are JAX scalars.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxmask.tree import PyTree, align, named_leaves
+
+
+def density(masks: PyTree) -> Any:
+    """The share of weights that are on, `sum(m > 0) / N` over the whole tree; 1 if N = 0.
+
+    Example:
+      >>> density({"a": jnp.array([1, 0, 0]), "b": jnp.array([True])})
+      0.5
+    """
+    leaves = jax.tree.leaves(masks)
+    return _share(sum(_counts([_on(leaf) for leaf in leaves])), sum(map(_size, leaves)))
+
+
+def density_by_leaf(masks: PyTree) -> dict[str, Any]:
+    """The density of every leaf by its path; 1 for a leaf of no weights.
+
+    Raises:
+      InputError: if two leaves have one path.
+
+    Example:
+      >>> density_by_leaf({"a": jnp.array([1, 0]), "b": jnp.array([-1, -1])})
+      {'a': 0.5, 'b': 0.0}
+    """
+    leaves = named_leaves(masks)
+    counts = _counts([_on(leaf) for leaf in leaves.values()])
+    return {path: _share(count, _size(leaf)) for (path, leaf), count in zip(leaves.items(), counts)}
+
+
+def overlap(a: PyTree, b: PyTree) -> Any:
+    """Jaccard's index `|a & b| / |a | b|` of the weights that are on; 1 if both are empty.
+
+    Raises:
+      InputError: if structures or shapes differ.
+
+    Example:
+      >>> overlap({"w": jnp.array([1, 1, 0, 0])}, {"w": jnp.array([1, 0, 1, 0])}) == 1 / 3
+      True
+    """
+    pairs = _pairs(a, b)
+    both = sum(_counts([x & y for x, y in pairs]))
+    either = sum(_counts([x | y for x, y in pairs]))
+    return _share(both, either)
+
+
+def hamming(a: PyTree, b: PyTree) -> Any:
+    """The number of weights that are on in one of two masks and off in the other.
+
+    Raises:
+      InputError: if structures or shapes differ.
+
+    Example:
+      >>> hamming({"w": jnp.array([1, 1, 0])}, {"w": jnp.array([1, 0, 1])})
+      2
+    """
+    return sum(_counts([x != y for x, y in _pairs(a, b)]))
+
+
+def empty_leaves(masks: PyTree) -> list[str]:
+    """The paths of the leaves of which every weight is off; not of leaves of no weights.
+
+    Needs masks that are not traced: what it returns is a list.
+
+    Raises:
+      InputError: if two leaves have one path.
+
+    Example:
+      >>> empty_leaves({"a": jnp.array([1, 0]), "b": jnp.array([0, 0])})
+      ['b']
+    """
+    leaves = named_leaves(masks)
+    counts = _counts([_on(leaf) for leaf in leaves.values()])
+    return [
+        path
+        for (path, leaf), count in zip(leaves.items(), counts)
+        if int(count) == 0 and _size(leaf) > 0
+    ]
+
+
+def _on(mask: Any) -> jax.Array:
+    return jnp.asarray(mask) > 0
+
+
+def _size(mask: Any) -> int:
+    return math.prod(jnp.shape(mask))
+
+
+def _pairs(a: PyTree, b: PyTree) -> list[tuple[jax.Array, jax.Array]]:
+    others = align(a, b, "the second masks")
+    return [(_on(x), _on(y)) for x, y in zip(jax.tree.leaves(a), others)]
+
+
+def _counts(bits: list[jax.Array]) -> list[Any]:
+    """The bits set in each array: Python integers, or int32 scalars if any is traced."""
+    counts = [jnp.sum(leaf, dtype=jnp.int32) for leaf in bits]
+    if any(isinstance(count, jax.core.Tracer) for count in counts):
+        return counts
+    return [int(count) for count in jax.device_get(counts)]
+
+
+def _share(count: Any, size: Any) -> Any:
+    """count / size, and 1 for 0 / 0."""
+    if isinstance(size, jax.core.Tracer):
+        return jnp.where(size == 0, 1.0, count / jnp.maximum(size, 1))
+    return count / size if size else 1.0

@@ -1,0 +1,219 @@
+"""Exact selection: keep so many of the highest scores, ties and all, without a sort.
+
+Scores become unsigned integers of the same order. The k-th largest of them is found bit by bit:
+a bit is set if at least k integers are as large as what that gives. Each bit costs one pass that
+compares and counts, over each leaf where it lies: no sort, no concatenation, and sharded leaves
+stay where they are.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxmask.errors import InputError
+from jaxmask.mask.allocate import allocate, check_scope
+from jaxmask.tree import PyTree, align, require_floating
+
+TIES = ("random", "index")
+
+
+def keep_top(
+    scores: PyTree,
+    density: Any,
+    scope: str = "global",
+    ties: str = "random",
+    key: jax.Array | None = None,
+) -> PyTree:
+    """Keeps exactly the share `density` of the highest scores.
+
+    `N - floor((1 - density) * N)` are kept, exactly, also when many scores are equal. -0.0 equals
+    0.0, -inf is a number, and a NaN is never kept ahead of a number.
+
+    Args:
+      scores: a tree of floating-point arrays; higher means keep.
+      density: share kept, in (0, 1], in exact decimal; traced: see `mask.allocate`.
+      scope: `"global"`, `"layer"` or `"erk"`, as in `mask.allocate`.
+      ties: `"random"` chooses among equal scores with `key`, `"index"` the earlier index (of
+        the leaf, or of the whole tree in the order of `jax.tree.leaves`).
+      key: for ties; None is a fixed key, so that the call is deterministic.
+
+    Returns:
+      A tree of bool with the shapes of `scores`.
+
+    Raises:
+      InputError: for a density outside (0, 1], an unknown scope or ties, scores that are not
+        floating point, or 2^31 scores or more.
+
+    Example:
+      >>> keep_top({"a": jnp.array([3.0, 1.0, 2.0, 0.0])}, 0.5)["a"].tolist()
+      [True, False, True, False]
+    """
+    return keep_count(scores, allocate(scores, density, scope), scope, ties, key)
+
+
+def keep_count(
+    scores: PyTree,
+    count: Any,
+    scope: str = "global",
+    ties: str = "random",
+    key: jax.Array | None = None,
+    among: PyTree | None = None,
+) -> PyTree:
+    """Keeps exactly the `count` highest scores; `keep_top` with the counts worked out before.
+
+    The count is an ordinary array: counts come from `mask.allocate` on the host, one per shot of
+    a schedule, and another count never recompiles.
+
+    Args:
+      scores: a tree of floating-point arrays; higher means keep.
+      count: integers, shape () for `"global"`; for `"layer"` and `"erk"` one per leaf in the
+        order of `jax.tree.leaves`, or one for every leaf. A traced count is clipped to what
+        there is.
+      scope: whether scores compete in the whole tree or in each leaf.
+      ties: as in `keep_top`.
+      key: as in `keep_top`.
+      among: a tree of bool: only these may be kept, whatever their scores; fewer than `count`
+        are kept if there are fewer. None: all.
+
+    Returns:
+      A tree of bool with the shapes of `scores`.
+
+    Raises:
+      InputError: as `keep_top`; for a count of another shape or dtype; for a count, not traced,
+        that is negative or more than there are scores; for another structure of `among`.
+
+    Example:
+      >>> keep_count({"a": jnp.zeros(3)}, 2, ties="index")["a"].tolist()
+      [True, True, False]
+    """
+    check_scope(scope)
+    if ties not in TIES:
+        raise InputError(f"ties {ties!r}; one of 'random', 'index'")
+    require_floating(scores, "scores")
+    leaves, structure = jax.tree.flatten(scores)
+    if not leaves:
+        return scores
+    sizes = np.array([math.prod(np.shape(leaf)) for leaf in leaves])
+    wanted = _wanted(count, sizes, scope)
+    # One type for all leaves, so that all integers have one order.
+    dtype = jnp.result_type(*leaves)
+    keys = [_ordered(lax.stop_gradient(jnp.asarray(leaf, dtype))) for leaf in leaves]
+    allowed = None
+    if among is not None:
+        allowed = [jnp.asarray(leaf, bool) for leaf in align(scores, among, "among")]
+        # 0 is below every score's key, NaN's too.
+        keys = [jnp.where(ok, k, k.dtype.type(0)) for ok, k in zip(allowed, keys)]
+    chosen = _largest(keys, wanted, lambda: _tie_breakers(leaves, ties, key))
+    if allowed is not None:
+        chosen = [ok & bit for ok, bit in zip(allowed, chosen)]
+    return jax.tree.unflatten(structure, chosen)
+
+
+def _wanted(count: Any, sizes: np.ndarray, scope: str) -> jax.Array | np.ndarray:
+    """The count of each group of scores that compete, shape (1,) or (leaves,), within bounds."""
+    available = sizes.sum(keepdims=True) if scope == "global" else sizes
+    if available.sum() >= 2**31:
+        raise InputError(f"a tree of {sizes.sum()} scores; selection counts fewer than 2^31")
+    traced = isinstance(count, jax.core.Tracer)
+    count = count if traced else np.asarray(count)
+    shapes = [()] if scope == "global" else [(), sizes.shape]
+    if count.shape not in shapes or not jnp.issubdtype(count.dtype, jnp.integer):
+        raise InputError(
+            f"a count of shape {count.shape} and dtype {count.dtype} for scope {scope!r}; "
+            f"give integers of shape {' or '.join(map(str, shapes))}"
+        )
+    if not traced and ((count < 0) | (count > available)).any():
+        raise InputError(f"count {count.tolist()} of {available.tolist()} scores; at most all")
+    counts = jnp.broadcast_to(jnp.clip(count, 0, available), available.shape)
+    return counts.astype(jnp.int32)
+
+
+def _ordered(x: jax.Array) -> jax.Array:
+    """Unsigned integers in the order of the numbers; NaN is 1, below all numbers; 0 is free."""
+    if jnp.finfo(x.dtype).bits < 16:
+        x = x.astype(jnp.float32)
+    info = jnp.finfo(x.dtype)
+    unsigned = np.dtype(f"uint{info.bits}").type
+    sign = unsigned(1 << (info.bits - 1))
+    infinity = unsigned(np.array(np.inf, x.dtype).view(unsigned))
+    bits = lax.bitcast_convert_type(x, unsigned)
+    # On the bits, for the compiler may take x + 0 for x, or a subnormal for 0.
+    is_nan = (bits & ~sign) > infinity
+    bits = jnp.where(bits == sign, unsigned(0), bits)
+    return jnp.where(is_nan, unsigned(1), jnp.where(bits >= sign, ~bits, bits | sign))
+
+
+def _largest(
+    keys: list[jax.Array], wanted: jax.Array, tie_breakers: Callable[[], list[jax.Array]]
+) -> list[jax.Array]:
+    """Chooses exactly `wanted` of the largest keys of each group, equal ones by tie_breakers."""
+    groups = wanted.shape[0]
+    threshold = _spread(_search(keys, wanted), len(keys))
+    above = [k > t for k, t in zip(keys, threshold)]
+    level = [k == t for k, t in zip(keys, threshold)]
+    missing = wanted - _count(above, groups)
+
+    def all_of_level() -> list[jax.Array]:
+        return [a | b for a, b in zip(above, level)]
+
+    def some_of_level() -> list[jax.Array]:
+        # Distinct integers, so the missing-th largest of them cuts exactly. Those that do not
+        # tie become 0, which no search ever counts.
+        rank = [jnp.where(b, r, np.uint32(0)) for b, r in zip(level, tie_breakers())]
+        cut = _spread(_search(rank, missing), len(keys))
+        return [a | (b & (r >= c)) for a, b, r, c in zip(above, level, rank, cut)]
+
+    return lax.cond(jnp.any(missing < _count(level, groups)), some_of_level, all_of_level)
+
+
+def _search(keys: list[jax.Array], wanted: jax.Array) -> jax.Array:
+    """The wanted-th largest key of each group: the largest t with wanted or more keys >= t."""
+    dtype = keys[0].dtype
+    bits = jnp.iinfo(dtype).bits
+
+    def set_bit(step: jax.Array, found: jax.Array) -> jax.Array:
+        bit = dtype.type(1) << (bits - 1 - step).astype(dtype)
+        candidate = found | bit
+        at_least = [k >= c for k, c in zip(keys, _spread(candidate, len(keys)))]
+        return jnp.where(_count(at_least, wanted.shape[0]) >= wanted, candidate, found)
+
+    return lax.fori_loop(0, bits, set_bit, jnp.zeros(wanted.shape, dtype))
+
+
+def _spread(groups: jax.Array, leaves: int) -> list[jax.Array]:
+    """A value for each leaf from one per group: the tree is one group, or every leaf is one."""
+    return [groups[index % groups.shape[0]] for index in range(leaves)]
+
+
+def _count(bits: list[jax.Array], groups: int) -> jax.Array:
+    """int32 counts, shape (groups,)."""
+    counts = [jnp.sum(leaf, dtype=jnp.int32) for leaf in bits]
+    return jnp.stack(counts) if groups == len(bits) else jnp.stack([sum(counts)])
+
+
+def _tie_breakers(leaves: list[Any], ties: str, key: jax.Array | None) -> list[jax.Array]:
+    """A distinct uint32 for every score of the tree: larger is kept first."""
+    if ties == "random":
+        key = jax.random.key(0) if key is None else key
+        first, second = jax.random.bits(key, (2,), jnp.uint32)
+    start = 0
+    result = []
+    for leaf in leaves:
+        shape = np.shape(leaf)
+        index = np.uint32(start) + lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
+        start += math.prod(shape)
+        # A bijection of the index, mixed with the key: random, and yet no two are equal.
+        result.append(~index if ties == "index" else _mix(_mix(index + first) ^ second))
+    return result
+
+
+def _mix(x: jax.Array) -> jax.Array:
+    """The finaliser of MurmurHash3, a bijection of the 32-bit integers."""
+    x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * np.uint32(0xC2B2AE35)
+    return x ^ (x >> 16)

@@ -1,0 +1,104 @@
+"""Selective masking: learn only a share of the scores, the other weights stay on."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxmask.errors import InputError
+from jaxmask.mask.allocate import allocate, check_density
+from jaxmask.mask.initialise import magnitude, normal
+from jaxmask.mask.select import keep_count
+from jaxmask.mask.transform import MaskTransform
+from jaxmask.tree import PyTree, align, paths, require_floating
+
+
+def selective(transform: MaskTransform, selected: PyTree) -> MaskTransform:
+    """Masks only the selected weights; the others are on for ever.
+
+    The transform sees `where(selected, s, +inf)`: an infinite score is above every threshold and
+    among the top of every leaf, and its gradient is exactly zero. With `top_k`, the unselected
+    weights count among those kept; a density too small for all of them drops some.
+
+    Args:
+      transform: any mask transform.
+      selected: a tree of bool of the scores' structure; each leaf of the scores' shape, or one
+        bool for the whole leaf. `random_share` and `largest_share` make such trees.
+
+    Returns:
+      A mask transform. Its `mask` and `apply` raise InputError if structures or shapes differ.
+
+    Example:
+      >>> tx = selective(threshold(), {"w": jnp.array([True, False])})
+      >>> tx.mask({"w": jnp.array([-1.0, -1.0])})["w"].tolist()
+      [0.0, 1.0]
+    """
+
+    def on_for_ever(scores: PyTree) -> PyTree:
+        require_floating(scores, "scores")
+        choices = align(scores, selected, "selected", shapes=False)
+        leaves, structure = jax.tree.flatten(scores)
+        for index, (choice, s) in enumerate(zip(choices, leaves)):
+            if jnp.shape(choice) not in ((), s.shape) or jnp.result_type(choice) != bool:
+                raise InputError(
+                    f"selected: {paths(scores)[index]!r} is {jnp.result_type(choice)} of shape "
+                    f"{jnp.shape(choice)}; give one bool, or bools of shape {s.shape}"
+                )
+        return jax.tree.unflatten(
+            structure, [jnp.where(choice, s, jnp.inf) for choice, s in zip(choices, leaves)]
+        )
+
+    return MaskTransform(
+        transform.init,
+        lambda scores: transform.mask(on_for_ever(scores)),
+        lambda scores, weights: transform.apply(on_for_ever(scores), weights),
+    )
+
+
+def random_share(key: jax.Array, weights: PyTree, share: Any, scope: str = "layer") -> PyTree:
+    """Selects exactly the share `share` of the weights at random.
+
+    Args:
+      key: random key; a leaf's selection depends on it and the leaf's path.
+      weights: a tree of floating-point arrays.
+      share: in (0, 1], in exact decimal as in `mask.allocate`.
+      scope: the share `"layer"` of every leaf, `"global"` of the whole tree, or `"erk"`.
+
+    Returns:
+      A tree of bool.
+
+    Raises:
+      InputError: for a share outside (0, 1], an unknown scope, a key that is None.
+
+    Example:
+      >>> int(random_share(jax.random.key(0), {"w": jnp.ones(10)}, 0.3)["w"].sum())
+      3
+    """
+    return _top_share(normal()(key, weights), share, scope)
+
+
+def largest_share(weights: PyTree, share: Any, scope: str = "layer") -> PyTree:
+    """Selects exactly the share `share` of the weights with the largest magnitude.
+
+    Args:
+      weights: a tree of floating-point arrays.
+      share: in (0, 1], in exact decimal as in `mask.allocate`.
+      scope: the share `"layer"` of every leaf, `"global"` of the whole tree, or `"erk"`.
+
+    Returns:
+      A tree of bool.
+
+    Raises:
+      InputError: for a share outside (0, 1] or an unknown scope.
+
+    Example:
+      >>> largest_share({"w": jnp.array([1.0, -3.0, 2.0, 0.0])}, 0.5)["w"].tolist()
+      [False, True, True, False]
+    """
+    return _top_share(magnitude()(None, weights), share, scope)
+
+
+def _top_share(scores: PyTree, share: Any, scope: str) -> PyTree:
+    if not isinstance(share, jax.core.Tracer):
+        check_density(share, "share")
+    return keep_count(scores, allocate(scores, share, scope), scope)

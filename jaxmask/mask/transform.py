@@ -1,0 +1,186 @@
+"""Masks as transformations of trees: scores -> mask -> masked weights."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxmask.errors import InputError
+from jaxmask.mask.allocate import check_density, check_scope
+from jaxmask.mask.initialise import Init, constant, kaiming_uniform
+from jaxmask.mask.select import keep_top
+from jaxmask.mask.straight_through import straight_through
+from jaxmask.tree import PyTree, align, require_floating
+
+Rescale = bool | Literal["constant"]
+
+
+class MaskTransform(NamedTuple):
+    """Three pure functions, as an optimiser of optax is two.
+
+    Attributes:
+      init: (key, weights) -> scores, float32 or wider, of the weights' structure.
+      mask: (scores) -> mask, of {0, 1} (or {-1, 1}) in the scores' dtype. Its gradient is
+        straight-through: `dL/ds := dL/dm`.
+      apply: (scores, weights) -> masked weights in the weights' dtype, differentiable in both.
+        Raises InputError if structures or shapes differ.
+
+    Example:
+      >>> tx = threshold(rescale=False)
+      >>> weights = {"kernel": jnp.array([1.0, 2.0, 3.0])}
+      >>> scores = tx.init(None, weights)
+      >>> tx.apply(jax.tree.map(lambda s: s.at[0].set(-1), scores), weights)["kernel"].tolist()
+      [0.0, 2.0, 3.0]
+    """
+
+    init: Init
+    mask: Callable[[PyTree], PyTree]
+    apply: Callable[[PyTree, PyTree], PyTree]
+
+
+def threshold(mu: Any = 0.0, init: Init = constant(1.0), rescale: Rescale = True) -> MaskTransform:
+    """`m = 1[s > mu]` (Piggyback, Mallya et al. 2018; self-masking networks).
+
+    A leaf of N weights becomes `theta * m / alpha` with `alpha = sqrt(sum(m) / N)`, which keeps
+    the size of what comes out of a layer. A leaf whose mask is all zero becomes zeros, with
+    alpha = 1 and no gradient through it, so `dL/dm = theta * g` and its weights can come back.
+    `sum(m)` is float32 or wider. A NaN score is off.
+
+    Adding a constant to the initial scores and to `mu`, or multiplying both and SGD's learning
+    rate by a positive constant, changes no mask at any step.
+
+    Args:
+      mu: the threshold, a number or a traced scalar; no gradient flows to it.
+      init: the initial scores.
+      rescale: True divides by alpha and differentiates through it, as published; `"constant"`
+        divides by it as by a constant; False does not divide.
+
+    Raises:
+      InputError: for another `rescale`, or a `mu` that is not a number.
+
+    References:
+      Mallya et al. 2018, https://arxiv.org/abs/1801.06519
+
+    Example:
+      >>> tx = threshold()
+      >>> tx.mask({"w": jnp.array([-0.5, 0.5])})["w"].tolist()
+      [0.0, 1.0]
+      >>> tx.apply({"w": jnp.array([-1.0, 1.0, 1.0, -1.0])}, {"w": jnp.ones(4)})["w"].round(4)
+      Array([0.    , 1.4142, 1.4142, 0.    ], dtype=float32)
+    """
+    _check_mu(mu)
+    return _transform(init, lambda scores: jax.tree.map(lambda s: s > mu, scores), rescale)
+
+
+def top_k(
+    density: Any,
+    scope: str = "layer",
+    init: Init = kaiming_uniform(),
+    rescale: Rescale = True,
+) -> MaskTransform:
+    """`m = 1[s among the top share]` (edge-popup, Ramanujan et al. 2020).
+
+    Exactly the share `density` of the scores is on, as by `mask.keep_top` with a fixed key for
+    ties. Rescaled as in `threshold`.
+
+    Args:
+      density: share that is on, in (0, 1], or a traced scalar; no gradient flows to it.
+      scope: `"layer"`, `"global"` or `"erk"`, as in `mask.allocate`.
+      init: the initial scores.
+      rescale: as in `threshold`.
+
+    Raises:
+      InputError: for another `rescale`, an unknown scope, or a density outside (0, 1].
+
+    References:
+      Ramanujan et al. 2020, https://arxiv.org/abs/1911.13299
+
+    Example:
+      >>> top_k(0.5).mask({"w": jnp.array([0.3, 0.1, 0.4, 0.2])})["w"].tolist()
+      [1.0, 0.0, 1.0, 0.0]
+    """
+    check_scope(scope)
+    if not isinstance(density, jax.core.Tracer):
+        check_density(density)
+    return _transform(init, lambda scores: keep_top(scores, density, scope), rescale)
+
+
+def sign(mu: Any = 0.0, init: Init = kaiming_uniform()) -> MaskTransform:
+    """`m = +1 if s > mu else -1`: keeps every weight and learns its sign; no rescaling.
+
+    The binary weights of BinaryConnect (Courbariaux et al. 2015) on top of frozen magnitudes,
+    with the same straight-through gradient.
+
+    Args:
+      mu: the threshold, a number or a traced scalar; no gradient flows to it.
+      init: the initial scores.
+
+    Raises:
+      InputError: for a `mu` that is not a number.
+
+    References:
+      Courbariaux et al. 2015, https://arxiv.org/abs/1511.00363
+
+    Example:
+      >>> sign().apply({"w": jnp.array([-0.5, 0.5])}, {"w": jnp.array([2.0, 3.0])})["w"].tolist()
+      [-2.0, 3.0]
+    """
+    _check_mu(mu)
+
+    def hard(scores: PyTree) -> PyTree:
+        return jax.tree.map(lambda s: jnp.where(s > mu, 1, -1), scores)
+
+    return _transform(init, hard, rescale=False)
+
+
+def masked(mask: jax.Array, weight: jax.Array, rescale: Rescale = True) -> jax.Array:
+    """One leaf of masked weights, `theta * m / alpha` as in `threshold`, in the weight's dtype.
+
+    Example:
+      >>> masked(jnp.array([1.0, 0.0]), jnp.array([1.0, 5.0])).round(4).tolist()
+      [1.4142, 0.0]
+    """
+    product = weight * mask
+    if rescale:
+        # At least float32: bfloat16 counts no further than 256.
+        total = jnp.sum(mask, dtype=jnp.promote_types(mask.dtype, jnp.float32))
+        some = total > 0
+        # Both branches are guarded: the root's gradient at 0 is infinite, and inf * 0 is NaN.
+        alpha = jnp.sqrt(jnp.where(some, total, 1) / jnp.where(some, max(mask.size, 1), 1))
+        if rescale == "constant":
+            alpha = lax.stop_gradient(alpha)
+        product = product / alpha
+    return product.astype(weight.dtype)
+
+
+def _transform(init: Init, hard: Callable[[PyTree], PyTree], rescale: Rescale) -> MaskTransform:
+    """A transform from the hard masks of a tree of scores."""
+    if rescale is not True and rescale is not False and rescale != "constant":
+        raise InputError(f"rescale {rescale!r}; one of True, 'constant', False")
+
+    def mask(scores: PyTree) -> PyTree:
+        require_floating(scores, "scores")
+        return jax.tree.map(straight_through, scores, hard(lax.stop_gradient(scores)))
+
+    def apply(scores: PyTree, weights: PyTree) -> PyTree:
+        require_floating(weights, "weights")
+        masks = align(weights, mask(scores), "scores for these weights")
+        leaves, structure = jax.tree.flatten(weights)
+        return jax.tree.unflatten(
+            structure, [masked(m, jnp.asarray(w), rescale) for m, w in zip(masks, leaves)]
+        )
+
+    return MaskTransform(init, mask, apply)
+
+
+def _check_mu(mu: Any) -> None:
+    if isinstance(mu, jax.core.Tracer):
+        number = mu.ndim == 0
+    else:
+        value = np.asarray(mu)
+        number = value.ndim == 0 and jnp.issubdtype(value.dtype, jnp.number) and value == value
+    if not number:
+        raise InputError(f"mu {mu!r}; give the threshold, one number")

@@ -1,0 +1,113 @@
+"""Every field that a config can have, with its default. A config sets what differs."""
+
+from ml_collections import ConfigDict
+
+
+def experiment(recipe: str) -> ConfigDict:
+    """The fields that every recipe has."""
+    return ConfigDict(
+        {
+            "recipe": recipe,
+            "seed": 0,  # of everything random; the same seed gives the same result
+            "network": {
+                "name": "lenet_300_100",
+                "width": 1.0,  # of every layer, as a factor
+                "stem": "",  # "imagenet" or "cifar", of the ImageNet ResNets
+                "compute_dtype": "float32",  # of activations; "bfloat16" on accelerators
+            },
+            "compilation_cache": "",  # a folder; "" is ~/.cache/jaxmask/xla, "off" is none
+        }
+    )
+
+
+def data(name: str) -> ConfigDict:
+    """Which images, how they are split, and how they are changed on the device."""
+    return ConfigDict(
+        {
+            "name": name,
+            "classes": (),  # the classes kept, relabelled in this order; () is all
+            "share": 1.0,  # of the training labels, stratified
+            "validation": 0.1,  # share (or, from 1 on, number) of the training labels held out
+            "decode_size": 0,  # side in pixels that images are cut to when decoded; 0 leaves them
+            "size": 0,  # side in pixels that the device resizes to; 0 does not
+            "crop_padding": 0,  # pixels around a random crop
+            "flip": False,  # half of the images, left to right
+            "mean": (),  # of the channels, in [0, 1]; () is the starting network's, or the data's
+            "std": (),
+            "directory": "",  # TFDS data; "" is $TFDS_DATA_DIR or ~/tensorflow_datasets
+            "cache": "",  # decoded images; "" is $JAXMASK_CACHE or ~/.cache/jaxmask
+            "memory_gib": 4.0,  # a larger dataset is streamed to the device
+        }
+    )
+
+
+def train(epochs: int, learning_rate: float = 0.1) -> ConfigDict:
+    """How weights and scores are learned."""
+    return ConfigDict(
+        {
+            "epochs": epochs,
+            "batch_size": 64,
+            "evaluation_batch": 512,
+            "optimiser": "sgd(momentum=0.9)",  # of weights: any optax chain
+            "learning_rate": learning_rate,
+            "mask_optimiser": "sgd(momentum=0.9)",  # of scores
+            "mask_learning_rate": 50.0,
+            "schedule": "cosine",  # constant, cosine(warmup_epochs=5), steps(epochs=(80, 120))
+            "clip": 0.0,  # largest gradient norm, of weights and of scores; 0 does not clip
+            "label_smoothing": 0.0,
+            "patience": 0,  # epochs without a lower validation loss before stopping; 0 is never
+            "select": "accuracy",  # or "loss": which epoch is kept, by the validation split
+            "checkpoint_seconds": 60.0,
+            "scan_steps": 0,  # steps in one compiled scan; 0 makes scans of about two seconds
+        }
+    )
+
+
+def dense(dataset: str, epochs: int, learning_rate: float = 0.1) -> ConfigDict:
+    """Train a network's weights: all, or those that the rules say."""
+    config = experiment("dense")
+    config.data = data(dataset)
+    config.train = train(epochs, learning_rate)
+    config.start = "random"  # or a run directory, or a safetensors file
+    config.rules = ((".*", "train"),)  # (path regex, "train" or "freeze"); the first match wins
+    return config
+
+
+def adapt(dataset: str, epochs: int) -> ConfigDict:
+    """Compare methods that take a trained network to a new task.
+
+    Each method's `choices` are tried on validation data, one training run each; the best one is
+    trained anew from a fresh seed and read once on the test split.
+    """
+    config = experiment("adapt")
+    config.data = data(dataset)
+    config.start = "pretrain"  # or "random", a run directory, or a safetensors file
+    config.pretrain = ConfigDict({"data": data(dataset), "train": train(epochs)})
+    config.methods = ("linear_probe", "full", "mask")
+    config.linear_probe = ConfigDict(
+        {
+            # of the mean loss: 0.5 * value * |weights|^2, on standardised features
+            "choices": (1e-4, 1e-3, 1e-2, 1e-1),
+            "iterations": 500,  # of L-BFGS, at most
+        }
+    )
+    config.full = ConfigDict(
+        {
+            "train": train(epochs),
+            "tune": "learning_rate",  # the field of `train` that the choices set
+            "choices": (0.001, 0.01, 0.03, 0.1),
+        }
+    )
+    config.mask = ConfigDict(
+        {
+            "transform": "threshold(mu=0.0, init=constant(1.0), rescale=True)",
+            "rules": (),  # which weights besides the head; () is the network's own choice
+            "head": "train",  # a new head is trained, or "mask": masked from random weights
+            "trainable_share": 1.0,  # of the scores; the other weights stay on
+            "trainable_by": "random",  # or "magnitude": the largest weights' scores
+            "train": train(epochs),
+            "tune": "mask_learning_rate",
+            "choices": (1.0, 5.0, 20.0, 50.0),
+        }
+    )
+    return config

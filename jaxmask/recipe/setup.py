@@ -1,0 +1,242 @@
+"""From a config to what an experiment works on: data, network, starting weights, seeds."""
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jaxmask import data, model
+from jaxmask.errors import InputError
+from jaxmask.recipe.run_directory import load_weights
+from jaxmask.train import feed
+
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+class Start(NamedTuple):
+    """Starting weights: nested dict of "params" and "batch_stats"; None for random ones.
+
+    `source` says where they came from, for error messages.
+    """
+
+    weights: dict[str, Any] | None
+    source: str
+
+
+class Task(NamedTuple):
+    """A dataset and a network for it.
+
+    Attributes:
+      dataset: the splits, on the host.
+      module: the Linen network, with a head for the dataset's classes.
+      network: (parameters, batch_stats, images, train) -> (logits, batch_stats).
+      augment: (key or None, uint8 images) -> float images.
+      image_shape: (height, width, channels) that the network sees.
+      normalisation: (mean, std) of the channels.
+      mesh: the devices; feeds are made for it by `feeds`.
+      streams: the dataset is over the memory budget.
+    """
+
+    dataset: data.Dataset
+    module: nn.Module
+    network: Callable
+    augment: Callable
+    image_shape: tuple[int, int, int]
+    normalisation: Normalisation
+    mesh: Mesh
+    streams: bool
+
+    def feed(self, split: data.Split) -> feed.Feed:
+        """The split as the compiled scans take it."""
+        if self.streams:
+            return feed.streamed(split, data.stream, self.mesh)
+        return feed.resident(split.images, split.labels, self.mesh)
+
+
+def load_data(config: ConfigDict, seed: int) -> data.Dataset:
+    """The dataset that a config's data section describes."""
+    validation = config.validation
+    if validation < 0:
+        raise InputError(f"data.validation {validation} must be 0, a share or a number of examples")
+    return data.load(
+        config.name,
+        classes=tuple(config.classes),
+        share=config.share,
+        validation=int(validation) if validation >= 1 else validation,
+        seed=number(seed, "data"),
+        size=config.decode_size,
+        data_dir=config.directory or None,
+        cache_dir=config.cache or None,
+    )
+
+
+def make_task(
+    config: ConfigDict, network: ConfigDict, dataset: data.Dataset, normalisation: Normalisation
+) -> Task:
+    """A network, and its input pipeline on the device, for a dataset.
+
+    Args:
+      config: the data section of a config.
+      network: its network section.
+    """
+    dtype = compute_dtype(network.compute_dtype)
+    options = {"stem": network.stem} if network.stem else {}
+    module = model.create(
+        network.name, classes=len(dataset.classes), width=network.width, dtype=dtype, **options
+    )
+    mean, std = normalisation
+    channels = dataset.train.images.shape[-1]
+    for what, values in (("mean", mean), ("std", std)):
+        if len(values) not in (1, channels):
+            raise InputError(
+                f"data.{what} has {len(values)} numbers; the images have {channels} channels"
+            )
+    augment = data.augmentation(
+        mean=mean,
+        std=std,
+        crop_padding=config.crop_padding,
+        flip=config.flip,
+        size=config.size,
+        dtype=dtype,
+    )
+    side = (config.size, config.size) if config.size else dataset.train.images.shape[1:3]
+    size = sum(split.images.nbytes for split in (dataset.train, dataset.validation, dataset.test))
+    return Task(
+        dataset=dataset,
+        module=module,
+        network=apply_function(module),
+        augment=augment,
+        image_shape=(*side, channels),
+        normalisation=normalisation,
+        mesh=feed.make_mesh(),
+        streams=size > config.memory_gib * 2**30,
+    )
+
+
+def apply_function(module: nn.Module) -> Callable:
+    """The network as a pure function that gives logits and the batch statistics after them."""
+
+    def network(
+        parameters: Any, batch_stats: Any, images: jax.Array, train: bool
+    ) -> tuple[jax.Array, Any]:
+        variables = {"params": parameters, "batch_stats": batch_stats}
+        if not train:
+            return module.apply(variables, images), batch_stats
+        logits, changed = module.apply(variables, images, train=True, mutable=["batch_stats"])
+        return logits, changed.get("batch_stats", batch_stats)
+
+    return network
+
+
+def normalisation_of(
+    config: ConfigDict, dataset: data.Dataset, about: dict[str, Any]
+) -> Normalisation:
+    """Mean and deviation: the config's, else those of the starting weights, else the data's."""
+    if config.mean or config.std:
+        if not (config.mean and config.std):
+            raise InputError("give both data.mean and data.std, or neither")
+        return tuple(config.mean), tuple(config.std)
+    if "mean" in about:
+        return tuple(about["mean"]), tuple(about["std"])
+    return data.statistics(dataset.train.images)
+
+
+def starting_variables(
+    task: Task, start: Start, key: jax.Array
+) -> dict[str, Any]:
+    """The network's variables: all but the head from `start`, the head initialised from `key`.
+
+    Raises:
+      InputError: arrays are missing, left over, or of another shape.
+    """
+    fresh = model.initialise(task.module, key, task.image_shape)
+    if start.weights is None:
+        return fresh
+    check_fits(task, start)
+    have = traverse_util.flatten_dict(start.weights, sep="/")
+    flat = {
+        name: leaf if _is_head(name) else jnp.asarray(have[name], leaf.dtype)
+        for name, leaf in traverse_util.flatten_dict(fresh, sep="/").items()
+    }
+    return {"batch_stats": {}, **traverse_util.unflatten_dict(flat, sep="/")}
+
+
+def shapes(task: Task) -> dict[str, Any]:
+    """The network's variables as shapes and dtypes; nothing is computed."""
+    return jax.eval_shape(
+        lambda: model.initialise(task.module, jax.random.key(0), task.image_shape)
+    )
+
+
+def check_fits(task: Task, start: Start) -> None:
+    """Raises InputError where starting weights lack arrays, or have unknown or other ones."""
+    if start.weights is None:
+        return
+    have = traverse_util.flatten_dict(start.weights, sep="/")
+    want = traverse_util.flatten_dict(shapes(task), sep="/")
+    body = {name for name in want if not _is_head(name)}
+    missing = sorted(body - have.keys())
+    extra = sorted(have.keys() - want.keys())
+    other = sorted(
+        f"{name} {have[name].shape} where {want[name].shape} belongs"
+        for name in body & have.keys()
+        if have[name].shape != want[name].shape
+    )
+    for what, names in (("lack", missing), ("have besides", extra), ("have", other)):
+        if names:
+            listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if names[4:] else "")
+            raise InputError(
+                f"the weights of {start.source} do not fit the network: they {what} {listed}"
+            )
+
+
+def _is_head(name: str) -> bool:
+    return name.startswith("params/head/")
+
+
+def load_start(start: str) -> tuple[Start, dict[str, Any]]:
+    """The weights of a config's `start`, and what they say about themselves."""
+    if start == "random":
+        return Start(None, start), {}
+    weights, about = load_weights(Path(start))
+    return Start(weights, start), about
+
+
+def about_network(network: ConfigDict, task: Task) -> dict[str, Any]:
+    """What a weight file says about itself."""
+    mean, std = task.normalisation
+    return {
+        "network": network.name,
+        "width": network.width,
+        "stem": network.stem,
+        "classes": list(task.dataset.classes),
+        "mean": [float(value) for value in mean],
+        "std": [float(value) for value in std],
+    }
+
+
+def compute_dtype(name: str) -> Any:
+    """The dtype of activations by its name."""
+    if name not in ("float32", "bfloat16", "float16"):
+        raise InputError(
+            f"network.compute_dtype {name!r} is unknown; it is float32, bfloat16 or float16"
+        )
+    return jnp.dtype(name)
+
+
+def number(seed: int, name: str) -> int:
+    """A seed for numpy that belongs to one name: the CRC-32 of both."""
+    return zlib.crc32(f"{seed}/{name}".encode())
+
+
+def named_key(seed: int, name: str) -> jax.Array:
+    """A random key that belongs to one name, whatever other names there are."""
+    return jax.random.fold_in(jax.random.key(seed), np.uint32(zlib.crc32(name.encode())))

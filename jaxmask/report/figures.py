@@ -1,0 +1,93 @@
+"""Pictures of finished runs, drawn from what their directories hold."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxmask.report import tables
+from jaxmask.train.records import read_records
+
+
+def comparison(folder: Path, methods: Sequence[str]) -> None:
+    """Draws `figures/*.png` of an `adapt` run and of each of its methods.
+
+    `accuracy_against_bytes` of all methods, `loss` curves of all that train, and for each method
+    its own loss curves and, where a mask was learned, the density of each layer.
+    """
+    results = {method: tables.read_result(folder / method) for method in methods}
+    records = {method: read_records(folder / method) for method in methods}
+    accuracy_against_bytes(folder / "figures" / "accuracy_against_bytes.png", results)
+    loss_curves(folder / "figures" / "loss.png", records)
+    for method, result in results.items():
+        own = folder / method / "figures"
+        loss_curves(own / "loss.png", {method: records[method]})
+        if result["density_by_leaf"]:
+            density_by_layer(own / "density_by_layer.png", result["density_by_leaf"])
+            density_by_layer(folder / "figures" / f"density_{method}.png", result["density_by_leaf"])
+
+
+def accuracy_against_bytes(path: Path, results: dict[str, dict[str, Any]]) -> None:
+    """Test accuracy over the bytes to store beside the base network, one point a method."""
+    figure, axes = _figure(5.0, 3.6)
+    for index, (method, result) in enumerate(results.items()):
+        at = result["storage_bytes"], 100 * result["accuracy"]
+        axes.scatter(*at, s=60, color=f"C{index}", zorder=3)
+        axes.annotate(method, at, xytext=(7, -3), textcoords="offset points")
+    axes.set_xscale("log")
+    axes.margins(x=0.25, y=0.15)
+    axes.set_xlabel("bytes to store beside the base network")
+    axes.set_ylabel("test accuracy (%)")
+    _save(figure, path)
+
+
+def loss_curves(path: Path, records: dict[str, list[dict[str, Any]]]) -> None:
+    """Training (dashed) and validation loss over epochs, of every run that has epochs."""
+    figure, axes = _figure(5.0, 3.6)
+    drawn = False
+    for index, (name, rows) in enumerate(records.items()):
+        for split, style in (("train", "--"), ("validation", "-")):
+            points = [
+                (row["epoch"], row["loss"])
+                for row in rows
+                if row["split"] == split and row["epoch"] and row["loss"] is not None
+            ]
+            if points:
+                label = f"{name} ({split})"
+                axes.plot(*zip(*points), style, color=f"C{index}", label=label)
+                drawn = True
+    if not drawn:
+        return
+    axes.set_yscale("log")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss (nats)")
+    axes.legend(fontsize=8)
+    _save(figure, path)
+
+
+def density_by_layer(path: Path, density: dict[str, float]) -> None:
+    """Share of weights kept in each masked leaf, input at the top."""
+    figure, axes = _figure(5.0, 0.6 + 0.22 * max(len(density), 4))
+    axes.barh(list(density), list(density.values()), color="C0")
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("density")
+    axes.tick_params(axis="y", labelsize=7)
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    # The object-oriented interface with its own canvas: no display, no global state.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _save(figure: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150, metadata={"Software": None})

@@ -1,0 +1,54 @@
+"""The comparison of methods as a table: for a terminal, for a README, for a spreadsheet."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+COLUMNS = {
+    "method": "method",
+    "accuracy": "test accuracy",
+    "validation_accuracy": "validation accuracy",
+    "density": "density",
+    "trained_numbers": "trained numbers",
+    "storage_bytes": "bytes to store",
+    "seconds": "seconds",
+}
+
+
+def comparison(folder: Path, methods: Sequence[str]) -> pd.DataFrame:
+    """One row a method, read from the `result.json` of its run directory beneath `folder`."""
+    results = [read_result(folder / method) for method in methods]
+    return pd.DataFrame([{name: result[name] for name in COLUMNS} for result in results])
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """What a finished run's `result.json` holds."""
+    return json.loads((folder / "result.json").read_text())
+
+
+def formatted(table: pd.DataFrame) -> pd.DataFrame:
+    """The comparison as a person reads it: percent, thousands, named columns."""
+    shown = pd.DataFrame()
+    for name, title in COLUMNS.items():
+        column = table[name]
+        if "accuracy" in name:
+            shown[title] = [f"{value:.2%}" for value in column]
+        elif name == "density":
+            shown[title] = [f"{value:.3f}" for value in column]
+        elif name == "seconds":
+            shown[title] = [f"{value:.1f}" for value in column]
+        elif name != "method":
+            shown[title] = [f"{value:,.0f}" for value in column]
+        else:
+            shown[title] = list(column)
+    return shown
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The comparison as a Markdown table."""
+    shown = formatted(table)
+    lines = [list(shown.columns), ["---"] * len(shown.columns), *shown.values.tolist()]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)

@@ -1,0 +1,1 @@
+"""Training: optimisers by name, compiled epochs, checkpoints, records."""

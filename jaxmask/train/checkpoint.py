@@ -1,0 +1,100 @@
+"""Checkpoints of a training run: the state at the last save, and the best weights so far."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from jaxmask.errors import InputError
+from jaxmask.train.state import State, Tree
+
+
+class Best(NamedTuple):
+    """The learned trees and batch statistics of the best epoch, on the host."""
+
+    learned: dict[str, Tree]
+    batch_stats: Tree
+
+
+class Checkpoint(NamedTuple):
+    """What a run needs to go on: its state, its best weights, the loop's own numbers."""
+
+    state: State
+    best: Best | None
+    progress: dict[str, Any]
+
+
+class Checkpoints:
+    """The folder `checkpoints/` of a run directory, written by orbax without blocking.
+
+    One step is kept: a save is complete, and the one before it removed, or it does not count.
+    `last` is the state, `best` the best weights, `progress` numbers of the training loop; all
+    three of one moment, so that a resumed run goes on as if it had never stopped.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=1, enable_async_checkpointing=True, cleanup_tmp_directories=True
+        )
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        self._folder = folder
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Starts writing; returns once the arrays are copied, so they may be donated."""
+        host = host_copy(checkpoint.state)
+        step = int(host.step)
+        if step in self._manager.all_steps():
+            return
+        items = {
+            "last": ocp.args.StandardSave(host._asdict()),
+            "progress": ocp.args.JsonSave(checkpoint.progress),
+        }
+        if checkpoint.best is not None:
+            items["best"] = ocp.args.StandardSave(checkpoint.best._asdict())
+        self._manager.save(step, args=ocp.args.Composite(**items))
+
+    def restore(self, like: State) -> Checkpoint | None:
+        """The newest complete checkpoint, or None where there is none yet.
+
+        Args:
+          like: a state of the same structure, shapes and dtypes.
+
+        Raises:
+          InputError: the checkpoint does not fit the network or cannot be read.
+        """
+        step = self._manager.latest_step()
+        if step is None:
+            return None
+        state = host_copy(like)
+        best = Best(state.learned, state.batch_stats)
+        try:
+            progress = self._manager.restore(
+                step, args=ocp.args.Composite(progress=ocp.args.JsonRestore())
+            )["progress"]
+            items = {"last": ocp.args.StandardRestore(state._asdict())}
+            if progress["has_best"]:
+                items["best"] = ocp.args.StandardRestore(best._asdict())
+            restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+        except (ValueError, KeyError, OSError, json.JSONDecodeError) as error:
+            reason = str(error).splitlines()[0][:200]
+            raise InputError(
+                f"the checkpoint {self._folder / str(step)} cannot be read ({reason}); "
+                "delete the run directory to start again"
+            ) from None
+        return Checkpoint(
+            state=State(**restored["last"]),
+            best=Best(**restored["best"]) if progress["has_best"] else None,
+            progress=progress,
+        )
+
+    def close(self) -> None:
+        """Waits until everything is on disk."""
+        self._manager.close()
+
+
+def host_copy(tree: Tree) -> Tree:
+    """The tree as numpy arrays of its own: on a CPU `device_get` may return a view."""
+    return jax.tree.map(lambda leaf: np.array(leaf, copy=True), jax.device_get(tree))

@@ -1,0 +1,114 @@
+"""The compiled programs of training: many steps in one scan, and an evaluation."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxmask.loss import cross_entropy
+from jaxmask.train.state import Problem, State, Sums, Tree
+
+
+class Programs(NamedTuple):
+    """Jitted functions of one problem; another learning rate or seed does not recompile them.
+
+    Attributes:
+      step: (state, frozen, resident, x) -> state; one step, the body of the scan.
+      train: (state, frozen, resident, xs) -> state; the steps over `xs` as one scan. The state
+        is donated.
+      evaluate: (learned, batch_stats, frozen, resident, (xs, valid [batches, B])) -> Sums, with
+        the running statistics, each valid example once.
+      masks: (learned, frozen) -> tree of int32, how many weights each leaf keeps.
+    """
+
+    step: Callable[[State, Tree, Any, Any], State]
+    train: Callable[[State, Tree, Any, Any], State]
+    evaluate: Callable[[Tree, Tree, Tree, Any, Any], Sums]
+    masks: Callable[[Tree, Tree], Tree]
+
+
+def programs(
+    problem: Problem,
+    optimiser: optax.GradientTransformation,
+    fetch: Callable[[Any, Any], tuple[jax.Array, jax.Array]],
+    mesh: Mesh,
+) -> Programs:
+    """The compiled programs of `problem`, over a mesh with a `data` axis.
+
+    Args:
+      fetch: how a feed's batch is cut, `feed.Feed.fetch`.
+    """
+    across = NamedSharding(mesh, PartitionSpec("data"))
+
+    @jax.jit  # traced once, for its cost and for every length of scan
+    def step(state: State, frozen: Tree, resident: Any, x: Any) -> State:
+        images, labels = jax.lax.with_sharding_constraint(
+            fetch(resident, x), across
+        )
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        images = problem.augment(key, images)
+
+        def objective(learned: Tree) -> tuple[jax.Array, Any]:
+            parameters = problem.weights(learned, frozen)
+            logits, statistics = problem.network(parameters, state.batch_stats, images, True)
+            return problem.loss(logits, labels).mean(), (logits, statistics)
+
+        (loss, (logits, statistics)), gradients = jax.value_and_grad(objective, has_aux=True)(
+            state.learned
+        )
+        updates, optimiser_state = optimiser.update(gradients, state.optimiser, state.learned)
+        sums = Sums(
+            loss=state.sums.loss + loss * len(labels),
+            correct=state.sums.correct + _correct(logits, labels).sum(dtype=jnp.int32),
+            examples=state.sums.examples + len(labels),
+        )
+        return State(
+            step=state.step + 1,
+            key=state.key,
+            learned=optax.apply_updates(state.learned, updates),
+            batch_stats=statistics,
+            optimiser=optimiser_state,
+            sums=sums,
+        )
+
+    def train(state: State, frozen: Tree, resident: Any, xs: Any) -> State:
+        def body(state: State, x: Any) -> tuple[State, None]:
+            return step(state, frozen, resident, x), None
+
+        return jax.lax.scan(body, state, xs)[0]
+
+    def evaluate(
+        learned: Tree, batch_stats: Tree, frozen: Tree, resident: Any, batches: Any
+    ) -> Sums:
+        parameters = problem.weights(learned, frozen)
+
+        def body(sums: Sums, batch: Any) -> tuple[Sums, None]:
+            x, valid = batch
+            images, labels = jax.lax.with_sharding_constraint(
+                fetch(resident, x), across
+            )
+            logits, _ = problem.network(
+                parameters, batch_stats, problem.augment(None, images), False
+            )
+            losses = jnp.where(valid, cross_entropy(logits, labels), 0.0)
+            correct = valid & _correct(logits, labels)
+            return Sums(
+                sums.loss + losses.sum(),
+                sums.correct + correct.sum(dtype=jnp.int32),
+                sums.examples + valid.sum(dtype=jnp.int32),
+            ), None
+
+        return jax.lax.scan(body, Sums.zero(), batches)[0]
+
+    def kept(learned: Tree, frozen: Tree) -> Tree:
+        masks = problem.masks(learned, frozen)
+        return jax.tree.map(lambda mask: (mask > 0).sum(dtype=jnp.int32), masks)
+
+    return Programs(step, jax.jit(train, donate_argnums=0), jax.jit(evaluate), jax.jit(kept))
+
+
+def _correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    return logits.argmax(axis=-1) == labels

@@ -1,0 +1,114 @@
+"""How batches reach the device: a dataset that lies there, or a stream of chunks."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxmask.errors import InputError
+
+Stream = Callable[[Any, np.ndarray, Sequence[int]], Iterator[tuple[np.ndarray, np.ndarray]]]
+
+
+class Feed(NamedTuple):
+    """A split of a dataset as the compiled scans take it.
+
+    Attributes:
+      examples: how many there are.
+      resident: arrays that stay on the device; an argument of every scan, never a copy.
+      fetch: (resident, x) -> (images uint8 [B, H, W, C], labels [B]), within the scan.
+      chunks: (order [steps, B], lengths) -> what to scan over, once for each length.
+    """
+
+    examples: int
+    resident: Any
+    fetch: Callable[[Any, Any], tuple[jax.Array, jax.Array]]
+    chunks: Callable[[np.ndarray, Sequence[int]], Iterator[Any]]
+
+
+def make_mesh() -> Mesh:
+    """All devices along one axis, `data`; one device is a mesh of one."""
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """The tree, the same on every device of the mesh."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def check_batch(batch_size: int, examples: int, mesh: Mesh) -> None:
+    """Raises InputError where a batch does not fit the devices or the dataset."""
+    if batch_size < 1 or batch_size % mesh.size:
+        raise InputError(
+            f"batch_size {batch_size} must be a positive multiple of the {mesh.size} devices"
+        )
+    if examples < batch_size:
+        raise InputError(
+            f"a batch of {batch_size} is more than the {examples} training examples; "
+            "set a smaller train.batch_size"
+        )
+
+
+def resident(images: np.ndarray, labels: np.ndarray, mesh: Mesh) -> Feed:
+    """A split that lies on every device as uint8; a scan is given the indices of its batches."""
+    arrays = replicate((np.asarray(images), np.asarray(labels, np.int32)), mesh)
+    across = NamedSharding(mesh, PartitionSpec(None, "data"))
+
+    def fetch(arrays: Any, index: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return arrays[0][index], arrays[1][index]
+
+    def chunks(order: np.ndarray, lengths: Sequence[int]) -> Iterator[jax.Array]:
+        for piece in np.split(order, np.cumsum(lengths)[:-1]):
+            yield jax.device_put(piece, across)
+
+    return Feed(len(labels), arrays, fetch, chunks)
+
+
+def streamed(split: Any, stream: Stream, mesh: Mesh) -> Feed:
+    """A split that stays on the host; a scan is given the batches themselves."""
+    across = NamedSharding(mesh, PartitionSpec(None, "data"))
+
+    def fetch(_: Any, batch: Any) -> tuple[jax.Array, jax.Array]:
+        return batch
+
+    def chunks(order: np.ndarray, lengths: Sequence[int]) -> Iterator[Any]:
+        for batch in stream(split, order, lengths):
+            yield jax.device_put(batch, across)
+
+    return Feed(len(split.labels), (), fetch, chunks)
+
+
+def shuffled_order(seed: int, epoch: int, examples: int, batch_size: int) -> np.ndarray:
+    """The epoch's batches, int32 [steps, batch_size]: a function of seed and epoch alone.
+
+    Every example at most once; a partial last batch is dropped.
+    """
+    steps = examples // batch_size
+    order = np.random.default_rng([seed, epoch]).permutation(examples)
+    return order[: steps * batch_size].reshape(steps, batch_size).astype(np.int32)
+
+
+def complete_order(examples: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every example once: indices int32 [batches, batch_size] and which of them count, bool.
+
+    The last batch is filled up with example 0, which there does not count.
+    """
+    batches = -(-examples // batch_size)
+    order = np.arange(batches * batch_size, dtype=np.int32)
+    valid = order < examples
+    return (np.where(valid, order, 0).reshape(batches, -1), valid.reshape(batches, -1))
+
+
+def cut(steps: int, longest: int) -> list[int]:
+    """Lengths of nearly equal scans, none over `longest`, that add up to `steps`.
+
+    Each distinct length is a program to compile, so an equal cut up to twice as fine is
+    preferred to one with two lengths.
+    """
+    pieces = -(-steps // max(longest, 1))
+    for finer in range(pieces, min(2 * pieces, steps) + 1):
+        if steps % finer == 0:
+            return [steps // finer] * finer
+    return [len(piece) for piece in np.array_split(np.arange(steps), pieces)]

@@ -1,0 +1,79 @@
+"""Functions by name and arguments, as a config writes them: "sgd(momentum=0.9, nesterov=True)"."""
+
+import ast
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from jaxmask.errors import InputError, nearest
+
+
+class Call(NamedTuple):
+    """One function of a table with the arguments that the text gave it."""
+
+    name: str
+    function: Callable
+    arguments: tuple
+    keywords: dict[str, Any]
+
+    def __call__(self, **more: Any) -> Any:
+        """The function's value, with further keyword arguments."""
+        return self.function(*self.arguments, **self.keywords, **more)
+
+
+def calls(text: str, table: Mapping[str, Callable], what: str) -> list[Call]:
+    """Reads "f(1.0), g(x=2)" as calls of the functions in `table`, without calling them.
+
+    Arguments are Python literals or calls of functions in the same table; a bare name is a call
+    without arguments. `what` says in the error message what the text is ("optimiser").
+
+    Raises:
+      InputError: the text cannot be read, a function is not in the table, or it does not take
+        the arguments.
+    """
+    try:
+        body = ast.parse(text.strip() or "()", mode="eval").body
+    except SyntaxError:
+        raise InputError(f"{what} {text!r} cannot be read; write name(argument=value)") from None
+    nodes = body.elts if isinstance(body, ast.Tuple) else [body]
+    if not nodes:
+        raise InputError(f"{what} is empty; known are {', '.join(sorted(table))}")
+    return [_call(node, text, table, what) for node in nodes]
+
+
+def call(text: str, table: Mapping[str, Callable], what: str) -> Any:
+    """The value of the one call that `text` describes; see `calls`."""
+    found = calls(text, table, what)
+    if len(found) != 1:
+        raise InputError(f"{what} {text!r} must name one function, it names {len(found)}")
+    return found[0]()
+
+
+def _call(node: ast.expr, text: str, table: Mapping[str, Callable], what: str) -> Call:
+    if isinstance(node, ast.Name):
+        node = ast.Call(func=node, args=[], keywords=[])
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+        raise InputError(f"{what} {text!r} cannot be read; write name(argument=value)")
+    name = node.func.id
+    if name not in table:
+        raise InputError(f"unknown {what} {name!r}{nearest(name, table)}")
+    arguments = tuple(_value(each, text, table, what) for each in node.args)
+    keywords = {each.arg: _value(each.value, text, table, what) for each in node.keywords}
+    if None in keywords:
+        raise InputError(f"{what} {text!r} cannot be read; '**' is not allowed")
+    try:
+        # The learning rate may be missing: it comes from a field of its own.
+        inspect.signature(table[name]).bind_partial(*arguments, **keywords)
+    except TypeError as error:
+        accepted = list(inspect.signature(table[name]).parameters)
+        raise InputError(
+            f"{what} {name!r}: {error}; its arguments are {', '.join(accepted) or 'none'}"
+        ) from None
+    return Call(name, table[name], arguments, keywords)  # type: ignore[arg-type]
+
+
+def _value(node: ast.expr, text: str, table: Mapping[str, Callable], what: str) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return _call(node, text, table, what)()

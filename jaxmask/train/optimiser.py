@@ -1,0 +1,137 @@
+"""Optimisers and learning-rate schedules: any optax chain, by name and arguments."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+
+from jaxmask.errors import InputError
+from jaxmask.train.named import Call, call, calls
+
+Schedule = optax.Schedule
+Group = str  # "mask" (scores) or "train" (weights)
+
+
+def schedule(text: str, steps: int, steps_per_epoch: int) -> Schedule:
+    """A learning rate's course over `steps`, as a factor of its peak: step -> [0, 1].
+
+    Known are `constant`, `cosine(warmup_epochs=0)`, which rises linearly from 0 for the warm-up
+    and then falls along half a cosine to 0, and `steps(epochs=(80, 120), factor=0.1)`, which
+    multiplies by `factor` at each of the epochs.
+
+    Raises:
+      InputError: an unknown schedule, or a warm-up that leaves no steps after it.
+    """
+
+    def cosine(warmup_epochs: float = 0) -> Schedule:
+        warmup = round(warmup_epochs * steps_per_epoch)
+        if not 0 <= warmup < steps:
+            raise InputError(
+                f"schedule {text!r}: a warm-up of {warmup} steps leaves none of the {steps}; "
+                "train longer or warm up for fewer epochs"
+            )
+        fall = optax.cosine_decay_schedule(1.0, steps - warmup)
+        rise = optax.linear_schedule(0.0, 1.0, warmup) if warmup else fall
+        return optax.join_schedules([rise, fall], [warmup])
+
+    def stairs(epochs: tuple[float, ...], factor: float = 0.1) -> Schedule:
+        return optax.piecewise_constant_schedule(
+            1.0, {round(epoch * steps_per_epoch): factor for epoch in epochs}
+        )
+
+    table = {"constant": lambda: optax.constant_schedule(1.0), "cosine": cosine, "steps": stairs}
+    try:
+        return call(text, table, "schedule")
+    except TypeError as error:
+        raise InputError(f"schedule {text!r}: {error}") from None
+
+
+def optimiser(text: str, course: Schedule, clip: float = 0.0) -> optax.GradientTransformation:
+    """The optax chain that `text` describes, its learning rate's peak a number in its state.
+
+    The learning rate at a step is `peak * course(step)`. It goes to the function of the chain
+    that takes one (`sgd`, `adamw`, ...), or is applied last (`trace(0.9)`). Because the peak
+    lies in the state (`set_peak`), another rate needs no recompilation.
+
+    Args:
+      text: for example "sgd(momentum=0.9)" or "scale_by_adam, add_decayed_weights(1e-4)".
+      course: the schedule, as a factor.
+      clip: the largest global norm of the gradient of this group; 0 does not clip.
+
+    Raises:
+      InputError: a name that optax does not have, or arguments that it does not take.
+    """
+    chain = calls(text, _optax_functions(), "optimiser")
+    takers = [each for each in chain if _takes_learning_rate(each)]
+    if len(takers) > 1:
+        names = " and ".join(each.name for each in takers)
+        raise InputError(f"optimiser {text!r}: both {names} take the learning rate; keep one")
+    for each in takers:
+        if each.arguments or "learning_rate" in each.keywords:
+            raise InputError(
+                f"optimiser {text!r}: the learning rate is a field of its own; "
+                f"name the other arguments of {each.name}"
+            )
+
+    def build(peak: Any) -> optax.GradientTransformation:
+        def rate(step: Any) -> Any:
+            return peak * course(step)
+
+        parts = [optax.clip_by_global_norm(clip)] if clip else []
+        for each in chain:
+            parts.append(each(learning_rate=rate) if each in takers else each())
+        if not takers:
+            parts.append(optax.scale_by_learning_rate(rate))
+        return optax.chain(*parts)
+
+    try:
+        build(1.0)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"optimiser {text!r}: {error}") from None
+    return optax.inject_hyperparams(build)(peak=1.0)
+
+
+def set_peak(state: Any, peak: float) -> Any:
+    """The state of an `optimiser` with another peak learning rate."""
+    dtype = state.hyperparams["peak"].dtype
+    return state._replace(hyperparams={**state.hyperparams, "peak": jnp.asarray(peak, dtype)})
+
+
+def grouped(groups: Mapping[Group, optax.GradientTransformation]) -> optax.GradientTransformation:
+    """One transformation for a dict of trees, each tree with the optimiser of its name."""
+
+    def initialise(learned: Mapping[Group, Any]) -> dict[Group, Any]:
+        return {name: groups[name].init(tree) for name, tree in learned.items()}
+
+    def update(
+        gradients: Mapping[Group, Any], state: Mapping[Group, Any], learned: Any = None
+    ) -> tuple[dict[Group, Any], dict[Group, Any]]:
+        pairs = {
+            name: groups[name].update(gradient, state[name], learned and learned[name])
+            for name, gradient in gradients.items()
+        }
+        return (
+            {name: pair[0] for name, pair in pairs.items()},
+            {name: pair[1] for name, pair in pairs.items()},
+        )
+
+    return optax.GradientTransformation(initialise, update)
+
+
+def _takes_learning_rate(each: Call) -> bool:
+    return "learning_rate" in inspect.signature(each.function).parameters
+
+
+def _optax_functions() -> dict[str, Any]:
+    """The public functions of optax that make a gradient transformation when called."""
+    found = {}
+    for name in dir(optax):
+        function = getattr(optax, name)
+        if name.startswith("_") or not inspect.isfunction(function):
+            continue
+        returns = str(inspect.signature(function).return_annotation)
+        if "GradientTransformation" in returns:
+            found[name] = function
+    return found

@@ -1,0 +1,102 @@
+"""What a run writes down as it goes: metrics.jsonl and TensorBoard, cut back on resuming."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+
+class Records:
+    """Writes one object per record to `metrics.jsonl`, and the same numbers to `tensorboard/`.
+
+    Opening it on the folder of an interrupted run removes every record after `step`, the step of
+    the checkpoint that the run goes on from, so that no step is told twice. A line that a killed
+    process wrote in part is removed too.
+    """
+
+    def __init__(self, folder: Path, step: int = 0) -> None:
+        self._folder = folder
+        self._path = folder / "metrics.jsonl"
+        self._purge = step + 1
+        self._writer: Any = None
+        kept = [line for line in _lines(self._path) if line["step"] <= step]
+        replace_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._file = self._path.open("a")
+
+    def write(self, step: int, epoch: int, split: str, **values: float | int | str | None) -> None:
+        """Adds the record {step, epoch, split, **values}; numbers also go to TensorBoard."""
+        values = {name: finite(value) for name, value in values.items()}
+        record = {"step": step, "epoch": epoch, "split": split, **values}
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                self._tensorboard().add_scalar(f"{split}/{name}", value, step)
+
+    def histograms(self, step: int, leaves: Mapping[str, np.ndarray]) -> None:
+        """Adds one histogram a leaf to TensorBoard, under its path; empty leaves are left out."""
+        for path, values in leaves.items():
+            values = np.asarray(values, np.float32).ravel()
+            if values.size and np.isfinite(values).all():
+                self._tensorboard().add_histogram(f"scores/{path}", values, step)
+
+    def _tensorboard(self) -> Any:
+        if self._writer is None:
+            from tensorboardX import SummaryWriter  # a second to import, so not before it is used
+
+            self._writer = SummaryWriter(
+                str(self._folder / "tensorboard"), purge_step=self._purge, write_to_disk=True
+            )
+        return self._writer
+
+    def __enter__(self) -> "Records":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        if self._writer is not None:
+            self._writer.close()
+
+
+def finite(value: Any) -> Any:
+    """None for NaN and infinity, which JSON does not have; everything else as it is."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """The records of a run directory, in order."""
+    return _lines(folder / "metrics.jsonl")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all: beside it, flushed to the disk, then renamed."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    found = []
+    if path.exists():
+        for line in path.read_text(errors="replace").splitlines():
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError:
+                break  # cut short by a kill: nothing after it counts
+    return found

@@ -1,0 +1,39 @@
+"""SIGTERM and Ctrl-C during training: noted at once, obeyed between two scans."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
+    """Training stopped at a signal, after saving a checkpoint. `status` is the exit status."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.status = 128 + number
+
+
+@contextmanager
+def deferred() -> Iterator[list[int]]:
+    """Within, SIGTERM and SIGINT are put into the list; a second one acts at once.
+
+    Signals can only be handled in the main thread; elsewhere the list stays empty.
+    """
+    received: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        if received:
+            raise Interrupted(number)
+        received.append(number)
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

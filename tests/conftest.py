@@ -1,0 +1,21 @@
+"""One compilation cache for all tests of a session, so that what two tests compile, one compiles."""
+
+import os
+import tempfile
+
+import pytest
+
+# before JAX is imported; subprocesses of tests inherit it
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault(
+    "JAXMASK_CACHE", os.path.join(tempfile.gettempdir(), f"jaxmask-tests-{os.getuid()}")
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache():
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAXMASK_CACHE"] + "/xla")
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

@@ -1,0 +1,71 @@
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxmask.errors import InputError
+from jaxmask.train import feed
+
+
+@given(st.integers(1, 500), st.integers(1, 64), st.integers(0, 5))
+def test_an_epoch_shows_every_example_at_most_once_and_drops_a_partial_batch(n, batch, epoch):
+    order = feed.shuffled_order(3, epoch, n, batch)
+    assert order.shape == (n // batch, batch)
+    assert len(np.unique(order)) == order.size
+    np.testing.assert_array_equal(order, feed.shuffled_order(3, epoch, n, batch))
+
+
+def test_order_differs_by_epoch_and_seed():
+    orders = {feed.shuffled_order(*where, 100, 10).tobytes() for where in ((0, 0), (0, 1), (1, 0))}
+    assert len(orders) == 3
+
+
+@given(st.integers(1, 500), st.integers(1, 64))
+def test_evaluation_counts_every_example_once(n, batch):
+    order, valid = feed.complete_order(n, batch)
+    assert sorted(order[valid]) == list(range(n))
+    assert order.max() < n
+    assert order.shape[0] == -(-n // batch)
+
+
+@given(st.integers(1, 2000), st.integers(1, 300))
+def test_cuts_add_up_and_need_two_programs_at_most(steps, longest):
+    lengths = feed.cut(steps, longest)
+    assert sum(lengths) == steps
+    assert max(lengths) <= longest
+    assert len(set(lengths)) <= 2
+    assert min(lengths) >= 1
+
+
+def test_resident_and_streamed_feeds_give_the_same_batches():
+    images = np.random.default_rng(0).integers(0, 255, (50, 2, 2, 1), np.uint8)
+    labels = np.arange(50, dtype=np.int32)
+
+    class Split:
+        pass
+
+    split = Split()
+    split.images, split.labels = images, labels
+
+    def stream(split, order, lengths):
+        for piece in np.split(order, np.cumsum(lengths)[:-1]):
+            yield split.images[piece], split.labels[piece]
+
+    mesh = feed.make_mesh()
+    order = feed.shuffled_order(0, 0, 50, 8)
+    there, beside = feed.resident(images, labels, mesh), feed.streamed(split, stream, mesh)
+    for xs, chunk in zip(there.chunks(order, [4, 2]), beside.chunks(order, [4, 2]), strict=True):
+        for step in range(len(xs)):
+            got = there.fetch(there.resident, xs[step])
+            batch = beside.fetch((), jax.tree.map(lambda leaf, step=step: leaf[step], chunk))
+            np.testing.assert_array_equal(got[0], batch[0])
+            np.testing.assert_array_equal(got[1], batch[1])
+
+
+def test_batches_that_cannot_be_are_refused():
+    mesh = feed.make_mesh()
+    with pytest.raises(InputError, match="positive multiple"):
+        feed.check_batch(0, 10, mesh)
+    with pytest.raises(InputError, match="more than the 10 training examples"):
+        feed.check_batch(64, 10, mesh)
