@@ -188,11 +188,14 @@ def _show(result: dict[str, Any], folder: Path) -> None:
     from jaxmask import report
 
     console = Console()
+    if not console.is_terminal:
+        console.width = 100
     if "methods" in result:
         shown = report.tables.formatted(report.tables.comparison(folder, list(result["methods"])))
         table = Table(title=f"{result['dataset']}, seed {result['seed']}")
         for column in shown.columns:
-            table.add_column(column, justify="left" if column == "method" else "right")
+            table.add_column(column, justify="left" if column == "method" else "right",
+                             no_wrap=column == "method")  # fmt: skip
         for row in shown.values.tolist():
             table.add_row(*row)
         console.print(table)

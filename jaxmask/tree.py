@@ -10,7 +10,6 @@ plain dict have the same paths.
 """
 
 import difflib
-import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -41,31 +40,31 @@ def label(tree: PyTree, rules: Iterable[tuple[str, str]], default: str = "freeze
       A tree of `str` with the structure of `tree`.
 
     Raises:
-      InputError: if a rule is no regular expression, matches no path, never decides a leaf
-        (earlier rules take all its paths, or all it matches cannot be masked or trained), if a
-        label is not one of the three, or if two leaves have one path.
+      InputError: if a rule is no regular expression, matches no path, or never decides a leaf
+        (earlier rules take all its paths, or none of them can be masked or trained); if a label
+        is not one of the three; if two leaves have one path.
 
     Example:
       >>> params = {"body": {"kernel": jnp.ones((2, 3))}, "head": {"kernel": jnp.ones((3, 1))}}
-      >>> label(params, [("head/.*", "train"), (".*/kernel", "mask")])
+      >>> tree.label(params, [("head/.*", "train"), (".*/kernel", "mask")])
       {'body': {'kernel': 'mask'}, 'head': {'kernel': 'train'}}
     """
     _check_label(default, "the default")
-    rules = [_compiled(index, rule) for index, rule in enumerate(rules)]
+    compiled = [_compiled(index, rule) for index, rule in enumerate(rules)]
     leaves = named_leaves(tree)
-    decided = [0] * len(rules)
+    decided = [0] * len(compiled)
     labels = []
     for path, leaf in leaves.items():
         chosen = default
-        for index, (regex, name) in enumerate(rules):
+        for index, (regex, name) in enumerate(compiled):
             if regex.fullmatch(path):
                 chosen = name
                 decided[index] += name == "freeze" or is_floating(leaf)
                 break
         labels.append(chosen if is_floating(leaf) else "freeze")
-    for index, (regex, name) in enumerate(rules):
-        if not decided[index]:
-            raise InputError(_idle_rule(index, rules, leaves))
+    for index, wins in enumerate(decided):
+        if not wins:
+            raise InputError(_idle_rule(index, compiled, leaves))
     return jax.tree.unflatten(jax.tree.structure(tree), labels)
 
 
@@ -83,7 +82,7 @@ def partition(tree: PyTree, labels: PyTree) -> dict[str, PyTree]:
       InputError: if the structures differ or a label is not one of the three.
 
     Example:
-      >>> partition({"a": 1.0, "b": 2.0}, {"a": "mask", "b": "freeze"})["mask"]
+      >>> tree.partition({"a": 1.0, "b": 2.0}, {"a": "mask", "b": "freeze"})["mask"]
       {'a': 1.0, 'b': None}
     """
     leaves, structure = jax.tree.flatten(tree)
@@ -111,58 +110,60 @@ def combine(*parts: PyTree) -> PyTree:
       InputError: if there is no part, the structures differ, or two parts hold the same leaf.
 
     Example:
-      >>> combine({"a": 1.0, "b": None}, {"a": None, "b": 2.0})
+      >>> tree.combine({"a": 1.0, "b": None}, {"a": None, "b": 2.0})
       {'a': 1.0, 'b': 2.0}
     """
     if not parts:
         raise InputError("combine: no parts; give the trees that partition returned")
-    structure = jax.tree.structure(parts[0], is_leaf=_is_none)
-    columns = []
-    for index, part in enumerate(parts):
-        if jax.tree.structure(part, is_leaf=_is_none) != structure:
-            difference = _difference(_named(parts[0], True), _named(part, True))
+    columns, structures = zip(*(jax.tree.flatten(part, is_leaf=_is_none) for part in parts))
+    for index, structure in enumerate(structures):
+        if structure != structures[0]:
+            difference = _difference(_named(parts[0], True), _named(parts[index], True))
             raise InputError(
                 f"combine: part {index} has another structure than part 0{difference}; "
                 "combine trees that one partition returned"
             )
-        columns.append(jax.tree.leaves(part, is_leaf=_is_none))
     leaves = []
     for position, column in enumerate(zip(*columns)):
         present = [index for index, leaf in enumerate(column) if leaf is not None]
         if len(present) > 1:
-            path = [path for path, _ in _walk(parts[0], True)][position]
+            path = list(_named(parts[0], True))[position]
             raise InputError(
                 f"combine: {path!r} is present in parts {present[0]} and {present[1]}; "
                 "a leaf may be in one part only"
             )
         leaves.append(column[present[0]] if present else None)
-    return jax.tree.unflatten(structure, leaves)
+    return jax.tree.unflatten(structures[0], leaves)
 
 
 def paths(tree: PyTree) -> list[str]:
-    """The `/`-joined path of every leaf, in the order of `jax.tree.leaves`.
-
-    Raises:
-      InputError: if two leaves have one path.
+    """The path of every leaf, in the order of `jax.tree.leaves`; two equal are an InputError.
 
     Example:
-      >>> paths({"conv": {"bias": 0.0, "kernel": 1.0}, "scale": 2.0})
+      >>> tree.paths({"conv": {"bias": 0.0, "kernel": 1.0}, "scale": 2.0})
       ['conv/bias', 'conv/kernel', 'scale']
     """
     return list(named_leaves(tree))
 
 
 def named_leaves(tree: PyTree) -> dict[str, Any]:
-    """The leaves by path, in the order of `jax.tree.leaves`.
-
-    Raises:
-      InputError: if two leaves have one path.
+    """The leaves by path, in the order of `jax.tree.leaves`; two equal are an InputError.
 
     Example:
-      >>> named_leaves({"conv": {"bias": 0.0, "kernel": 1.0}})
+      >>> tree.named_leaves({"conv": {"bias": 0.0, "kernel": 1.0}})
       {'conv/bias': 0.0, 'conv/kernel': 1.0}
     """
     return _named(tree, False)
+
+
+def size(tree: PyTree) -> int:
+    """How many numbers the arrays of `tree` hold in all.
+
+    Example:
+      >>> tree.size({"a": jnp.ones((2, 3)), "hole": None})
+      6
+    """
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
 def is_floating(leaf: Any) -> bool:
@@ -174,19 +175,6 @@ def is_floating(leaf: Any) -> bool:
     )
 
 
-def require_floating(tree: PyTree, what: str) -> None:
-    """Raises InputError, naming the path, if a leaf of `tree` is not a floating-point array."""
-    if all(is_floating(leaf) for leaf in jax.tree.leaves(tree)):
-        return
-    for path, leaf in named_leaves(tree).items():
-        if not is_floating(leaf):
-            kind = getattr(leaf, "dtype", type(leaf).__name__)
-            raise InputError(
-                f"{what}: {path!r} is {kind}, not a floating-point array; "
-                "leave it out with tree.partition"
-            )
-
-
 def align(reference: PyTree, other: PyTree, what: str, shapes: bool = True) -> list[Any]:
     """The leaves of `other` in the order of `reference`'s, matched by path.
 
@@ -196,7 +184,8 @@ def align(reference: PyTree, other: PyTree, what: str, shapes: bool = True) -> l
     Raises:
       InputError: naming `what` and the first difference.
     """
-    if jax.tree.structure(reference) == jax.tree.structure(other):
+    structure: Any = jax.tree.structure(reference)
+    if structure == jax.tree.structure(other):
         leaves = jax.tree.leaves(other)
     else:
         expected, given = named_leaves(reference), named_leaves(other)
@@ -213,30 +202,6 @@ def align(reference: PyTree, other: PyTree, what: str, shapes: bool = True) -> l
     return leaves
 
 
-def split_key(key: jax.Array, tree: PyTree) -> PyTree:
-    """A random key for every leaf, derived from its path: a tree of keys.
-
-    A leaf's key depends on nothing but `key` and the leaf's own path, so adding or removing
-    other leaves does not change it.
-
-    Raises:
-      InputError: if `key` is None.
-    """
-    if key is None:
-        raise InputError("a random key is needed here; give jax.random.key(seed)")
-    keys = []
-    for path in paths(tree):
-        digest = hashlib.sha256(path.encode()).digest()
-        # Two words, 64 bits: two paths of one network practically never share a key.
-        first, second = (int.from_bytes(digest[at : at + 4], "little") for at in (0, 4))
-        keys.append(jax.random.fold_in(jax.random.fold_in(key, first), second))
-    return jax.tree.unflatten(jax.tree.structure(tree), keys)
-
-
-def _is_none(node: Any) -> bool:
-    return node is None
-
-
 def _is_nnx_variable(node: Any) -> bool:
     # By name: this module must not import Flax, and a user of Equinox need not have it.
     return any(
@@ -245,25 +210,25 @@ def _is_nnx_variable(node: Any) -> bool:
     )
 
 
-def _walk(tree: PyTree, none_is_leaf: bool) -> Iterator[tuple[str, Any]]:
-    """(path, leaf) in the order of `jax.tree.leaves`; with `none_is_leaf`, holes too."""
+def _is_none(node: Any) -> bool:
+    return node is None
+
+
+def _walk(tree: PyTree, holes: bool) -> Iterator[tuple[str, Any]]:
+    """(path, leaf) in the order of `jax.tree.leaves`; with `holes`, each None is a leaf too."""
     flatten = jax.tree_util.tree_flatten_with_path
-    is_leaf = _is_none if none_is_leaf else None
-
-    def stop(node: Any) -> bool:
-        return _is_nnx_variable(node) or (none_is_leaf and node is None)
-
-    for keys, node in flatten(tree, is_leaf=stop)[0]:
-        inner = flatten(node, is_leaf=is_leaf)[0] if _is_nnx_variable(node) else [((), node)]
+    hole = _is_none if holes else lambda node: False
+    for keys, node in flatten(tree, is_leaf=lambda x: hole(x) or _is_nnx_variable(x))[0]:
+        inner = flatten(node, is_leaf=hole)[0] if _is_nnx_variable(node) else [((), node)]
         for more, leaf in inner:
             # The first key inside a variable is its `value`.
             path = (*keys, *more[1:])
             yield jax.tree_util.keystr(path, simple=True, separator="/"), leaf
 
 
-def _named(tree: PyTree, none_is_leaf: bool) -> dict[str, Any]:
+def _named(tree: PyTree, holes: bool) -> dict[str, Any]:
     named = {}
-    for path, leaf in _walk(tree, none_is_leaf):
+    for path, leaf in _walk(tree, holes):
         if path in named:
             raise InputError(f"two leaves have the path {path!r}; rename a key that contains '/'")
         named[path] = leaf

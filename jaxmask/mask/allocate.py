@@ -13,9 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmask.errors import InputError
+from jaxmask.mask.check import check_density, check_scope
 from jaxmask.tree import PyTree
-
-SCOPES = ("global", "layer", "erk")
 
 
 def allocate(tree: PyTree, density: Any, scope: str = "global") -> np.ndarray | jax.Array:
@@ -47,7 +46,7 @@ def allocate(tree: PyTree, density: Any, scope: str = "global") -> np.ndarray | 
         weights or more.
 
     Example:
-      >>> allocate({"a": jnp.ones(10), "b": jnp.ones(5)}, 0.3, "layer").tolist()
+      >>> mask.allocate({"a": jnp.ones(10), "b": jnp.ones(5)}, 0.3, "layer").tolist()
       [3, 2]
     """
     check_scope(scope)
@@ -64,24 +63,6 @@ def allocate(tree: PyTree, density: Any, scope: str = "global") -> np.ndarray | 
     if scope == "global":
         return np.array(total, np.int32)
     return np.array(_erk(total, shapes, sizes), np.int32)
-
-
-def check_scope(scope: str) -> None:
-    """Raises InputError if the scope is unknown."""
-    if scope not in SCOPES:
-        raise InputError(f"scope {scope!r}; one of {', '.join(map(repr, SCOPES))}")
-
-
-def check_density(density: Any, name: str = "density") -> Fraction:
-    """A density that is not traced, as an exact fraction; InputError if it is not in (0, 1]."""
-    try:
-        # The text of an array scalar is the shortest decimal that gives it: 0.1 for float32 too.
-        exact = Fraction(str(np.asarray(density)[()]))
-    except (TypeError, ValueError, ZeroDivisionError):
-        exact = Fraction(0)
-    if not 0 < exact <= 1:
-        raise InputError(f"{name} {density!r}; give the share of weights kept, in (0, 1]")
-    return exact
 
 
 def _kept(density: Fraction, size: int) -> int:

@@ -2,11 +2,12 @@
 
 Scores have the shapes of the weights, in float32 or wider (bfloat16 weights get float32 scores,
 float64 weights float64). Every leaf draws from a key of its own, derived from `key` and the
-leaf's path (`tree.split_key`): the same key gives the same scores, and adding a leaf does not
+leaf's path (`split_key`): the same key gives the same scores, and adding a leaf does not
 change the others. All raise InputError for a leaf that is not floating point, and the random ones
 if `key` is None.
 """
 
+import hashlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxmask.errors import InputError
-from jaxmask.tree import PyTree, require_floating, split_key
+from jaxmask.mask.check import require_floating
+from jaxmask.tree import PyTree, paths
 
 Init = Callable[[jax.Array | None, PyTree], PyTree]
 
@@ -24,7 +26,7 @@ def constant(value: float = 1.0) -> Init:
     """`s = value` everywhere; takes no randomness, `key` may be None.
 
     Example:
-      >>> constant(2.5)(None, {"w": jnp.zeros(3)})["w"].tolist()
+      >>> mask.constant(2.5)(None, {"w": jnp.zeros(3)})["w"].tolist()
       [2.5, 2.5, 2.5]
     """
 
@@ -40,7 +42,7 @@ def normal(std: float = 1.0) -> Init:
     """`s ~ N(0, std^2)`, independently.
 
     Example:
-      >>> normal(0.1)(jax.random.key(0), {"w": jnp.zeros((2, 3))})["w"].shape
+      >>> mask.normal(0.1)(jax.random.key(0), {"w": jnp.zeros((2, 3))})["w"].shape
       (2, 3)
     """
     return _random(lambda key, w: std * jax.random.normal(key, w.shape, score_dtype(w)))
@@ -50,7 +52,7 @@ def magnitude() -> Init:
     """`s = |w|`; takes no randomness, `key` may be None.
 
     Example:
-      >>> magnitude()(None, {"w": jnp.array([-3.0, 2.0])})["w"].tolist()
+      >>> mask.magnitude()(None, {"w": jnp.array([-3.0, 2.0])})["w"].tolist()
       [3.0, 2.0]
     """
 
@@ -74,7 +76,7 @@ def kaiming_uniform(out_axis: int = -1) -> Init:
         Equinox's and PyTorch's `[out, in, ...]`.
 
     Example:
-      >>> s = kaiming_uniform()(jax.random.key(0), {"w": jnp.zeros((3, 3, 4, 8))})["w"]
+      >>> s = mask.kaiming_uniform()(jax.random.key(0), {"w": jnp.zeros((3, 3, 4, 8))})["w"]
       >>> bool(jnp.max(jnp.abs(s)) <= 1 / 6)
       True
     """
@@ -95,7 +97,7 @@ def shuffled(init: Init) -> Init:
     initialisation such as `magnitude`.
 
     Example:
-      >>> s = shuffled(magnitude())(jax.random.key(0), {"w": jnp.arange(5.0)})["w"]
+      >>> s = mask.shuffled(mask.magnitude())(jax.random.key(0), {"w": jnp.arange(5.0)})["w"]
       >>> sorted(s.tolist())
       [0.0, 1.0, 2.0, 3.0, 4.0]
     """
@@ -111,6 +113,26 @@ def shuffled(init: Init) -> Init:
         return _random(draw)(order, init(inner, weights))
 
     return shuffled_init
+
+
+def split_key(key: jax.Array | None, tree: PyTree) -> PyTree:
+    """A random key for every leaf, derived from its path: a tree of keys.
+
+    A leaf's key depends on nothing but `key` and the leaf's own path, so adding or removing
+    other leaves does not change it.
+
+    Raises:
+      InputError: if `key` is None, or if two leaves have one path.
+    """
+    if key is None:
+        raise InputError("a random key is needed here; give jax.random.key(seed)")
+    keys = []
+    for path in paths(tree):
+        digest = hashlib.sha256(path.encode()).digest()
+        # Two words, 64 bits: two paths of one network practically never share a key.
+        first, second = (int.from_bytes(digest[at : at + 4], "little") for at in (0, 4))
+        keys.append(jax.random.fold_in(jax.random.fold_in(key, first), second))
+    return jax.tree.unflatten(jax.tree.structure(tree), keys)
 
 
 def score_dtype(weight: Any) -> jnp.dtype:

@@ -18,7 +18,7 @@ def density(masks: PyTree) -> Any:
     """The share of weights that are on, `sum(m > 0) / N` over the whole tree; 1 if N = 0.
 
     Example:
-      >>> density({"a": jnp.array([1, 0, 0]), "b": jnp.array([True])})
+      >>> mask.measure.density({"a": jnp.array([1, 0, 0]), "b": jnp.array([True])})
       0.5
     """
     leaves = jax.tree.leaves(masks)
@@ -32,7 +32,7 @@ def density_by_leaf(masks: PyTree) -> dict[str, Any]:
       InputError: if two leaves have one path.
 
     Example:
-      >>> density_by_leaf({"a": jnp.array([1, 0]), "b": jnp.array([-1, -1])})
+      >>> mask.measure.density_by_leaf({"a": jnp.array([1, 0]), "b": jnp.array([-1, -1])})
       {'a': 0.5, 'b': 0.0}
     """
     leaves = named_leaves(masks)
@@ -47,8 +47,8 @@ def overlap(a: PyTree, b: PyTree) -> Any:
       InputError: if structures or shapes differ.
 
     Example:
-      >>> overlap({"w": jnp.array([1, 1, 0, 0])}, {"w": jnp.array([1, 0, 1, 0])}) == 1 / 3
-      True
+      >>> mask.measure.overlap({"w": jnp.array([1, 1, 0])}, {"w": jnp.array([1, 0, 0])})
+      0.5
     """
     pairs = _pairs(a, b)
     both = sum(_counts([x & y for x, y in pairs]))
@@ -63,7 +63,7 @@ def hamming(a: PyTree, b: PyTree) -> Any:
       InputError: if structures or shapes differ.
 
     Example:
-      >>> hamming({"w": jnp.array([1, 1, 0])}, {"w": jnp.array([1, 0, 1])})
+      >>> mask.measure.hamming({"w": jnp.array([1, 1, 0])}, {"w": jnp.array([1, 0, 1])})
       2
     """
     return sum(_counts([x != y for x, y in _pairs(a, b)]))
@@ -78,7 +78,7 @@ def empty_leaves(masks: PyTree) -> list[str]:
       InputError: if two leaves have one path.
 
     Example:
-      >>> empty_leaves({"a": jnp.array([1, 0]), "b": jnp.array([0, 0])})
+      >>> mask.measure.empty_leaves({"a": jnp.array([1, 0]), "b": jnp.array([0, 0])})
       ['b']
     """
     leaves = named_leaves(masks)

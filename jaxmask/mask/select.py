@@ -3,7 +3,8 @@
 Scores become unsigned integers of the same order. The k-th largest of them is found bit by bit:
 a bit is set if at least k integers are as large as what that gives. Each bit costs one pass that
 compares and counts, over each leaf where it lies: no sort, no concatenation, and sharded leaves
-stay where they are.
+stay where they are. Only if scores tie at the cut, a second search, over random integers of which
+no two are equal, chooses among those.
 """
 
 import math
@@ -16,8 +17,9 @@ import numpy as np
 from jax import lax
 
 from jaxmask.errors import InputError
-from jaxmask.mask.allocate import allocate, check_scope
-from jaxmask.tree import PyTree, align, require_floating
+from jaxmask.mask.allocate import allocate
+from jaxmask.mask.check import check_scope, require_floating
+from jaxmask.tree import PyTree, align
 
 TIES = ("random", "index")
 
@@ -50,7 +52,7 @@ def keep_top(
         floating point, or 2^31 scores or more.
 
     Example:
-      >>> keep_top({"a": jnp.array([3.0, 1.0, 2.0, 0.0])}, 0.5)["a"].tolist()
+      >>> mask.keep_top({"a": jnp.array([3.0, 1.0, 2.0, 0.0])}, 0.5)["a"].tolist()
       [True, False, True, False]
     """
     return keep_count(scores, allocate(scores, density, scope), scope, ties, key)
@@ -88,7 +90,7 @@ def keep_count(
         that is negative or more than there are scores; for another structure of `among`.
 
     Example:
-      >>> keep_count({"a": jnp.zeros(3)}, 2, ties="index")["a"].tolist()
+      >>> mask.keep_count({"a": jnp.zeros(3)}, 2, ties="index")["a"].tolist()
       [True, True, False]
     """
     check_scope(scope)
@@ -114,7 +116,7 @@ def keep_count(
     return jax.tree.unflatten(structure, chosen)
 
 
-def _wanted(count: Any, sizes: np.ndarray, scope: str) -> jax.Array | np.ndarray:
+def _wanted(count: Any, sizes: np.ndarray, scope: str) -> jax.Array:
     """The count of each group of scores that compete, shape (1,) or (leaves,), within bounds."""
     available = sizes.sum(keepdims=True) if scope == "global" else sizes
     if available.sum() >= 2**31:
@@ -152,37 +154,60 @@ def _largest(
     keys: list[jax.Array], wanted: jax.Array, tie_breakers: Callable[[], list[jax.Array]]
 ) -> list[jax.Array]:
     """Chooses exactly `wanted` of the largest keys of each group, equal ones by tie_breakers."""
+
+    def at_least(cuts: list[jax.Array]) -> list[jax.Array]:
+        return [k >= cut for k, cut in zip(keys, cuts)]
+
+    cuts, surplus = _search(at_least, wanted, keys[0].dtype, len(keys))
+
+    def break_ties() -> list[jax.Array]:
+        above = [k > cut for k, cut in zip(keys, cuts)]
+        level = [k == cut for k, cut in zip(keys, cuts)]
+        missing = wanted - _count(above, wanted.shape[0])
+        ranks = tie_breakers()
+
+        def level_at_least(cuts: list[jax.Array]) -> list[jax.Array]:
+            return [tie & (rank >= cut) for tie, rank, cut in zip(level, ranks, cuts)]
+
+        # Ranks are distinct, so this cut leaves no surplus.
+        rank_cuts, _ = _search(level_at_least, missing, ranks[0].dtype, len(keys))
+        return [a | b for a, b in zip(above, level_at_least(rank_cuts))]
+
+    return lax.cond(jnp.any(surplus > 0), break_ties, lambda: at_least(cuts))
+
+
+def _search(
+    at_least: Callable[[list[jax.Array]], list[jax.Array]],
+    wanted: jax.Array,
+    dtype: np.dtype,
+    leaves: int,
+) -> tuple[list[jax.Array], jax.Array]:
+    """The largest cut of each group that `wanted` or more keys reach, found from the top bit.
+
+    Stops as soon as exactly `wanted` reach the cut of every group, which happens in every group
+    without a tie. Returns a cut for each leaf, and for each group how many too many reach it.
+    """
     groups = wanted.shape[0]
-    threshold = _spread(_search(keys, wanted), len(keys))
-    above = [k > t for k, t in zip(keys, threshold)]
-    level = [k == t for k, t in zip(keys, threshold)]
-    missing = wanted - _count(above, groups)
 
-    def all_of_level() -> list[jax.Array]:
-        return [a | b for a, b in zip(above, level)]
+    def count(found: jax.Array) -> jax.Array:
+        return _count(at_least(_spread(found, leaves)), groups)
 
-    def some_of_level() -> list[jax.Array]:
-        # Distinct integers, so the missing-th largest of them cuts exactly. Those that do not
-        # tie become 0, which no search ever counts.
-        rank = [jnp.where(b, r, np.uint32(0)) for b, r in zip(level, tie_breakers())]
-        cut = _spread(_search(rank, missing), len(keys))
-        return [a | (b & (r >= c)) for a, b, r, c in zip(above, level, rank, cut)]
+    def unfinished(state: tuple) -> jax.Array:
+        bit, _, reached = state
+        return (bit > 0) & jnp.any(reached != wanted)
 
-    return lax.cond(jnp.any(missing < _count(level, groups)), some_of_level, all_of_level)
-
-
-def _search(keys: list[jax.Array], wanted: jax.Array) -> jax.Array:
-    """The wanted-th largest key of each group: the largest t with wanted or more keys >= t."""
-    dtype = keys[0].dtype
-    bits = jnp.iinfo(dtype).bits
-
-    def set_bit(step: jax.Array, found: jax.Array) -> jax.Array:
-        bit = dtype.type(1) << (bits - 1 - step).astype(dtype)
+    def set_bit(state: tuple) -> tuple:
+        bit, found, reached = state
         candidate = found | bit
-        at_least = [k >= c for k, c in zip(keys, _spread(candidate, len(keys)))]
-        return jnp.where(_count(at_least, wanted.shape[0]) >= wanted, candidate, found)
+        reaching = count(candidate)
+        enough = reaching >= wanted
+        found = jnp.where(enough, candidate, found)
+        return bit >> 1, found, jnp.where(enough, reaching, reached)
 
-    return lax.fori_loop(0, bits, set_bit, jnp.zeros(wanted.shape, dtype))
+    lowest = jnp.zeros(groups, dtype)
+    top_bit = jnp.array(1 << (jnp.iinfo(dtype).bits - 1), dtype)
+    state = lax.while_loop(unfinished, set_bit, (top_bit, lowest, count(lowest)))
+    return _spread(state[1], leaves), state[2] - wanted
 
 
 def _spread(groups: jax.Array, leaves: int) -> list[jax.Array]:

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxmask.errors import InputError
-from jaxmask.mask.allocate import allocate, check_density
+from jaxmask.mask.allocate import allocate
+from jaxmask.mask.check import check_density, require_floating
 from jaxmask.mask.initialise import magnitude, normal
 from jaxmask.mask.select import keep_count
 from jaxmask.mask.transform import MaskTransform
-from jaxmask.tree import PyTree, align, paths, require_floating
+from jaxmask.tree import PyTree, align, paths
 
 
 def selective(transform: MaskTransform, selected: PyTree) -> MaskTransform:
@@ -29,7 +30,7 @@ def selective(transform: MaskTransform, selected: PyTree) -> MaskTransform:
       A mask transform. Its `mask` and `apply` raise InputError if structures or shapes differ.
 
     Example:
-      >>> tx = selective(threshold(), {"w": jnp.array([True, False])})
+      >>> tx = mask.selective(mask.threshold(), {"w": jnp.array([True, False])})
       >>> tx.mask({"w": jnp.array([-1.0, -1.0])})["w"].tolist()
       [0.0, 1.0]
     """
@@ -39,7 +40,9 @@ def selective(transform: MaskTransform, selected: PyTree) -> MaskTransform:
         choices = align(scores, selected, "selected", shapes=False)
         leaves, structure = jax.tree.flatten(scores)
         for index, (choice, s) in enumerate(zip(choices, leaves)):
-            if jnp.shape(choice) not in ((), s.shape) or jnp.result_type(choice) != bool:
+            if jnp.shape(choice) not in ((), s.shape) or not jnp.issubdtype(
+                jnp.result_type(choice), jnp.bool_
+            ):
                 raise InputError(
                     f"selected: {paths(scores)[index]!r} is {jnp.result_type(choice)} of shape "
                     f"{jnp.shape(choice)}; give one bool, or bools of shape {s.shape}"
@@ -71,7 +74,7 @@ def random_share(key: jax.Array, weights: PyTree, share: Any, scope: str = "laye
       InputError: for a share outside (0, 1], an unknown scope, a key that is None.
 
     Example:
-      >>> int(random_share(jax.random.key(0), {"w": jnp.ones(10)}, 0.3)["w"].sum())
+      >>> int(mask.random_share(jax.random.key(0), {"w": jnp.ones(10)}, 0.3)["w"].sum())
       3
     """
     return _top_share(normal()(key, weights), share, scope)
@@ -92,7 +95,7 @@ def largest_share(weights: PyTree, share: Any, scope: str = "layer") -> PyTree:
       InputError: for a share outside (0, 1] or an unknown scope.
 
     Example:
-      >>> largest_share({"w": jnp.array([1.0, -3.0, 2.0, 0.0])}, 0.5)["w"].tolist()
+      >>> mask.largest_share({"w": jnp.array([1.0, -3.0, 2.0, 0.0])}, 0.5)["w"].tolist()
       [False, True, True, False]
     """
     return _top_share(magnitude()(None, weights), share, scope)

@@ -12,7 +12,8 @@ def _estimate(scores: jax.Array, hard: jax.Array) -> jax.Array:
 
 
 def _forward(scores: jax.Array, hard: jax.Array) -> tuple[jax.Array, None]:
-    return hard.astype(scores.dtype), None
+    # Through the estimator itself, so that second derivatives are straight-through as well.
+    return _estimate(scores, hard), None
 
 
 def _backward(_: None, gradient: jax.Array) -> tuple[jax.Array, None]:
@@ -42,7 +43,7 @@ def straight_through(scores: jax.Array, hard: jax.Array) -> jax.Array:
 
     Example:
       >>> s = jnp.array([-1.0, 2.0])
-      >>> jax.grad(lambda s: jnp.sum(3 * straight_through(s, s > 0)))(s).tolist()
+      >>> jax.grad(lambda s: jnp.sum(3 * mask.straight_through(s, s > 0)))(s).tolist()
       [3.0, 3.0]
     """
     scores, hard = jnp.asarray(scores), jnp.asarray(hard)

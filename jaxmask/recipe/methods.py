@@ -172,6 +172,7 @@ def _trained(
         if transform is not None:
             masks = masking(transform, prepared.frozen).mask(fit.learned["mask"])
             path = folder / "masks" / "task.mask"
+            path.parent.mkdir(exist_ok=True)
             mask.file.save(path, masks, metadata={"network": config.network.name})
             size += path.stat().st_size
             density = {

@@ -78,6 +78,7 @@ class Checkpoints:
             if progress["has_best"]:
                 items["best"] = ocp.args.StandardRestore(best._asdict())
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+            _check_shapes(state._asdict(), restored["last"])  # orbax gives what it finds
         except (ValueError, KeyError, OSError, json.JSONDecodeError) as error:
             reason = str(error).splitlines()[0][:200]
             raise InputError(
@@ -90,9 +91,21 @@ class Checkpoints:
             progress=progress,
         )
 
-    def close(self) -> None:
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Waits until everything is on disk."""
         self._manager.close()
+
+
+def _check_shapes(wanted: Tree, found: Tree) -> None:
+    for (path, leaf), other in zip(
+        jax.tree_util.tree_flatten_with_path(wanted)[0], jax.tree.leaves(found), strict=True
+    ):
+        if leaf.shape != other.shape:
+            name = jax.tree_util.keystr(path)
+            raise ValueError(f"{name} has shape {other.shape}, not {leaf.shape}")
 
 
 def host_copy(tree: Tree) -> Tree:

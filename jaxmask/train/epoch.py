@@ -9,6 +9,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxmask.loss import cross_entropy
+from jaxmask.train.convolution import canonical
 from jaxmask.train.state import Problem, State, Sums, Tree
 
 
@@ -74,9 +75,11 @@ def programs(
             sums=sums,
         )
 
+    in_loop = canonical(step) if jax.default_backend() == "cpu" else step
+
     def train(state: State, frozen: Tree, resident: Any, xs: Any) -> State:
         def body(state: State, x: Any) -> tuple[State, None]:
-            return step(state, frozen, resident, x), None
+            return in_loop(state, frozen, resident, x), None
 
         return jax.lax.scan(body, state, xs)[0]
 

@@ -85,7 +85,21 @@ def fit(
       Interrupted: SIGTERM or Ctrl-C came; a checkpoint was saved.
       InputError: a checkpoint in the folder does not fit.
     """
-    checkpoints = Checkpoints(folder / "checkpoints")
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        return _fit(run, state, frozen, train, validation, settings, checkpoints, folder, title)
+
+
+def _fit(
+    run: Programs,
+    state: State,
+    frozen: Tree,
+    train: Feed,
+    validation: Feed | None,
+    settings: Settings,
+    checkpoints: Checkpoints,
+    folder: Path,
+    title: str,
+) -> Fit:
     steps_per_epoch = train.examples // settings.batch_size
     start = checkpoints.restore(state)
     best = Best(*host_copy((state.learned, state.batch_stats)))
@@ -131,7 +145,6 @@ def fit(
                 last_scan = step == (epoch + 1) * steps_per_epoch
                 if signals:
                     save()
-                    checkpoints.close()
                     raise Interrupted(signals[0])
                 if not last_scan and time.monotonic() - saved >= settings.checkpoint_seconds:
                     save()
@@ -156,9 +169,7 @@ def fit(
                 save()
                 saved = time.monotonic()
             if signals and not final:
-                checkpoints.close()
                 raise Interrupted(signals[0])
-    checkpoints.close()
     chosen = progress["chosen"] or {"epoch": 0}
     return Fit(
         learned=best.learned,

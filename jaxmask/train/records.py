@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -15,8 +16,9 @@ class Records:
     """Writes one object per record to `metrics.jsonl`, and the same numbers to `tensorboard/`.
 
     Opening it on the folder of an interrupted run removes every record after `step`, the step of
-    the checkpoint that the run goes on from, so that no step is told twice. A line that a killed
-    process wrote in part is removed too.
+    the checkpoint that the run goes on from, so that no step is told twice; the record of the
+    test split too, because that is read at the very end. A line that a killed process wrote in
+    part is removed as well.
     """
 
     def __init__(self, folder: Path, step: int = 0) -> None:
@@ -24,7 +26,11 @@ class Records:
         self._path = folder / "metrics.jsonl"
         self._purge = step + 1
         self._writer: Any = None
-        kept = [line for line in _lines(self._path) if line["step"] <= step]
+        kept = [
+            line
+            for line in _lines(self._path)
+            if line["step"] <= step and line["split"] != "test"
+        ]
         replace_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = self._path.open("a")
 
@@ -49,8 +55,11 @@ class Records:
         if self._writer is None:
             from tensorboardX import SummaryWriter  # a second to import, so not before it is used
 
+            # The suffix keeps a file that was begun within the same second from being overwritten.
             self._writer = SummaryWriter(
-                str(self._folder / "tensorboard"), purge_step=self._purge, write_to_disk=True
+                str(self._folder / "tensorboard"),
+                purge_step=self._purge,
+                filename_suffix=f".{time.time_ns()}",
             )
         return self._writer
 

@@ -1,0 +1,61 @@
+"""Checks at the door: what may be masked, and with which settings."""
+
+from fractions import Fraction
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmask.errors import InputError
+from jaxmask.tree import PyTree, is_floating, named_leaves
+
+SCOPES = ("global", "layer", "erk")
+
+
+def require_floating(tree: PyTree, what: str) -> None:
+    """Raises InputError, naming the path, if a leaf of `tree` is not a floating-point array."""
+    if all(is_floating(leaf) for leaf in jax.tree.leaves(tree)):
+        return
+    for path, leaf in named_leaves(tree).items():
+        if not is_floating(leaf):
+            kind = getattr(leaf, "dtype", type(leaf).__name__)
+            raise InputError(
+                f"{what}: {path!r} is {kind}, not a floating-point array; "
+                "leave it out with tree.partition"
+            )
+
+
+def check_scope(scope: str) -> None:
+    """Raises InputError if the scope is unknown."""
+    if scope not in SCOPES:
+        raise InputError(f"scope {scope!r}; one of {', '.join(map(repr, SCOPES))}")
+
+
+def check_density(density: Any, name: str = "density") -> Fraction:
+    """A density that is not traced, as an exact fraction; InputError if it is not in (0, 1]."""
+    try:
+        # The text of an array scalar is the shortest decimal that gives it: 0.1 for float32 too.
+        exact = Fraction(str(np.asarray(density)[()]))
+    except (TypeError, ValueError, ZeroDivisionError):
+        exact = Fraction(0)
+    if not 0 < exact <= 1:
+        raise InputError(f"{name} {density!r}; give the share of weights kept, in (0, 1]")
+    return exact
+
+
+def check_rescale(rescale: Any) -> None:
+    """Raises InputError for another `rescale` than True, "constant", False."""
+    if rescale is not True and rescale is not False and rescale != "constant":
+        raise InputError(f"rescale {rescale!r}; one of True, 'constant', False")
+
+
+def check_mu(mu: Any) -> None:
+    """Raises InputError unless a threshold is one number, or a traced scalar."""
+    if isinstance(mu, jax.core.Tracer):
+        number = mu.ndim == 0
+    else:
+        value = np.asarray(mu)
+        number = value.ndim == 0 and jnp.issubdtype(value.dtype, jnp.number) and value == value
+    if not number:
+        raise InputError(f"mu {mu!r}; give the threshold, one number")

@@ -1,0 +1,76 @@
+"""Convolutions that XLA's CPU backend runs fast inside a loop.
+
+On a CPU, XLA hands a convolution to an optimised kernel if its dimensions come in the order
+batch, space, features (the kernel's: space, in, out). Outside loops it reorders others itself;
+inside a loop it falls back to nested loops of scalar code, some fifty times slower, and the
+gradient of every convolution has such an order (https://github.com/jax-ml/jax/issues/12868).
+Reordering them explicitly is all it takes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.extend import core
+from jax.extend.core.primitives import conv_general_dilated_p, jit_p
+
+
+def canonical(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, its convolutions' dimensions in the order that loops on a CPU need.
+
+    Values are those of `function` up to the order of summation. Convolutions within control flow
+    of the function's own (`scan`, `cond`) are left as they are.
+
+    Args:
+      function: takes and gives pytrees of arrays; derivatives are already taken inside it.
+    """
+
+    def rewritten(*arguments: Any) -> Any:
+        traced, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+        outputs = _evaluate(traced.jaxpr, traced.consts, jax.tree.leaves(arguments))
+        return jax.tree.unflatten(jax.tree.structure(shapes), outputs)
+
+    return rewritten
+
+
+def _evaluate(jaxpr: core.Jaxpr, constants: list[Any], arguments: list[Any]) -> list[Any]:
+    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *arguments], strict=True))
+
+    def read(variable: Any) -> Any:
+        return variable.val if isinstance(variable, core.Literal) else values[variable]
+
+    for equation in jaxpr.eqns:
+        inputs = [read(variable) for variable in equation.invars]
+        if equation.primitive is jit_p:
+            inner = equation.params["jaxpr"]
+            outputs = _evaluate(inner.jaxpr, inner.consts, inputs)
+        elif equation.primitive is conv_general_dilated_p:
+            outputs = [_convolution(*inputs, **equation.params)]
+        else:
+            parameters = equation.primitive.get_bind_params(equation.params)
+            outputs = equation.primitive.bind(*inputs, **parameters)
+            outputs = outputs if equation.primitive.multiple_results else [outputs]
+        values.update(zip(equation.outvars, outputs, strict=True))
+    return [read(variable) for variable in jaxpr.outvars]
+
+
+def _convolution(images: jax.Array, kernel: jax.Array, **parameters: Any) -> jax.Array:
+    """`lax.conv_general_dilated` with explicit transpositions around a canonical order."""
+    numbers = parameters.pop("dimension_numbers")
+    batch, features, *space = numbers.lhs_spec
+    images = images.transpose(batch, *space, features)
+    out, into, *space = numbers.rhs_spec
+    kernel = kernel.transpose(*space, into, out)
+    last = images.ndim - 1
+    order = (0, last, *range(1, last))
+    canonical_numbers = jax.lax.ConvDimensionNumbers(
+        order, (last, last - 1, *range(last - 1)), order
+    )
+    result = conv_general_dilated_p.bind(
+        images, kernel, dimension_numbers=canonical_numbers, **parameters
+    )
+    batch, features, *space = numbers.out_spec
+    back = [0] * result.ndim
+    for position, dimension in enumerate((batch, *space, features)):
+        back[dimension] = position
+    return result.transpose(back)

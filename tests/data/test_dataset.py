@@ -1,0 +1,297 @@
+"""`load`, from prepared records to splits."""
+
+import hashlib
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from jaxmask import data
+from jaxmask.data import tfds_source
+from jaxmask.errors import InputError
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """`data.load` with its cache in a temporary folder."""
+    monkeypatch.setenv("JAXMASK_CACHE", str(tmp_path / "cache"))
+
+    def load(name="mnist", **options):
+        return data.load(name, **{"progress": False, "data_dir": tmp_path / "tfds", **options})
+
+    return load
+
+
+@pytest.fixture
+def decodings(monkeypatch):
+    """How many times a split was decoded."""
+    build, calls = tfds_source._build, []
+
+    def counted(found, split, *args):
+        calls.append(split)
+        return build(found, split, *args)
+
+    monkeypatch.setattr(tfds_source, "_build", counted)
+    return calls
+
+
+def complaint(call, *args, **options):
+    with pytest.raises(InputError) as caught:
+        call(*args, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_records_arrive_whole_and_in_order(load, mnist):
+    _, content = mnist
+    dataset = load(validation=0)
+    for split, (images, labels) in content.items():
+        got = getattr(dataset, split)
+        np.testing.assert_array_equal(got.images, images)
+        np.testing.assert_array_equal(got.labels, labels)
+        assert (got.images.dtype, got.labels.dtype) == (np.uint8, np.int32)
+        assert isinstance(got.images, np.memmap)  # nothing was cut, so nothing was copied
+    assert dataset.validation.images.shape == (0, 28, 28, 1)
+    assert dataset.validation.labels.shape == (0,)
+    assert dataset.classes == ("0", "1")
+    assert dataset.name == "mnist"
+    assert "tensorflow" not in sys.modules
+
+
+def test_many_chunks_over_many_threads_keep_the_order(load, mnist, monkeypatch):
+    monkeypatch.setattr(tfds_source, "CHUNK", 4)
+    np.testing.assert_array_equal(load(validation=0).train.images, mnist[1]["train"][0])
+
+
+def test_a_later_load_maps_the_cache_and_imports_no_tfds(load, mnist, decodings, monkeypatch):
+    first = load(validation=0.2, share=0.5, seed=3)
+    assert decodings == ["train", "test"]
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)  # importing it is an error
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    second = load(validation=0.2, share=0.5, seed=3)
+    assert decodings == ["train", "test"]
+    for one, other in zip(first[1:4], second[1:4]):
+        np.testing.assert_array_equal(one.images, other.images)
+        np.testing.assert_array_equal(one.labels, other.labels)
+    assert first.classes == second.classes
+
+
+def test_a_dataset_that_changed_is_decoded_again(load, mnist, tiny, decodings):
+    load()
+    images, labels = tiny.examples(12, 2, seed=9)
+    mnist_dir, content = mnist
+    records = {"train": tiny.records(images, labels), "test": tiny.records(*content["test"])}
+    tiny.write(mnist_dir, records)
+    np.testing.assert_array_equal(load(validation=0).train.images, images)
+    assert decodings == ["train", "test"] * 2
+
+
+def test_a_damaged_cache_is_decoded_again(load, mnist, decodings, tmp_path):
+    load()
+    for path in (tmp_path / "cache" / "data").glob("*train*/images.npy"):
+        os.truncate(path, 1000)
+    np.testing.assert_array_equal(load(validation=0).train.images, mnist[1]["train"][0])
+    assert decodings == ["train", "test", "train"]
+
+
+def test_folders_from_the_environment(mnist, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(mnist[0]))
+    monkeypatch.setenv("JAXMASK_CACHE", str(tmp_path / "elsewhere"))
+    data.load("mnist", progress=False)
+    assert len(os.listdir(tmp_path / "elsewhere" / "data")) == 2
+    data.load("mnist", progress=False, cache_dir=tmp_path / "argument")
+    assert len(os.listdir(tmp_path / "argument" / "data")) == 2
+
+
+def test_the_bar_is_shown_once_and_on_request(load, mnist, capfd):
+    load(progress=False)
+    assert capfd.readouterr() == ("", "")
+    load(progress=True, cache_dir=mnist[0].parent / "other")
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "decoding mnist train" in err
+    load(progress=True, cache_dir=mnist[0].parent / "other")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_colours_stay_in_order(load, tiny, tmp_path):
+    images, labels = tiny.examples(4, 2, (8, 8, 3))
+    records = tiny.records(images, labels)
+    tiny.write(tmp_path / "tfds", dict(train=records, test=records), shape=(8, 8, 3))
+    np.testing.assert_array_equal(load(validation=0).train.images, images)
+
+
+def test_supervised_keys_and_class_names(load, tiny, tmp_path):
+    images, labels = tiny.examples(6, 3)
+    records = tiny.records(images, labels)
+    names = ["ant", "bee", "cat"]
+    tiny.write(
+        tmp_path / "tfds",
+        dict(train=records, test=records),
+        name="omniglot",
+        keys=("picture", "alphabet"),
+        classes=3,
+        names=names,
+    )
+    dataset = load("omniglot", validation=0, classes=(2, 0))
+    assert dataset.classes == ("cat", "ant")
+    np.testing.assert_array_equal(dataset.train.labels, [1, 0, 1, 0])
+    np.testing.assert_array_equal(dataset.train.images, images[[0, 2, 3, 5]])
+    np.testing.assert_array_equal(dataset.test.labels, [1, 0, 1, 0])
+
+
+def test_images_keep_their_labels_through_every_cut(load, tiny, tmp_path):
+    """The first pixel of each image is its label in the full dataset."""
+    images, labels = tiny.examples(60, 5)
+    images[:, 0, 0, 0] = labels = np.random.default_rng(0).permutation(labels)
+    records = tiny.records(images, labels)
+    tiny.write(tmp_path / "tfds", dict(train=records, test=records), classes=5)
+    dataset = load(classes=(4, 1, 2), share=0.5, validation=6, seed=1)
+    assert [len(split.labels) for split in dataset[1:4]] == [12, 6, 36]
+    for split in dataset[1:4]:
+        np.testing.assert_array_equal(np.array([4, 1, 2])[split.labels], split.images[:, 0, 0, 0])
+    pixels = [split.images.reshape(-1, 784) for split in dataset[1:3]]
+    assert len(np.unique(np.concatenate(pixels), axis=0)) == 18  # none is in both
+
+
+def test_images_of_many_sizes_need_a_size(load, tiny, tmp_path, decodings):
+    shapes = [(10, 14), (14, 10), (12, 12), (30, 20)]
+    records = [
+        (tiny.encode(np.full([*s, 3], 9 * i, np.uint8)), i % 2) for i, s in enumerate(shapes)
+    ]
+    tiny.write(tmp_path / "tfds", dict(train=records, test=records), shape=(None, None, 3))
+    message = complaint(load)
+    assert "10x14 and 14x10" in message
+    assert "size=" in message
+    assert os.listdir(tmp_path / "cache" / "data") == []
+    for size in (8, 12):
+        images = load(validation=0, size=size).train.images
+        assert images.shape == (4, size, size, 3)
+        assert (images == 9 * np.arange(4)[:, None, None, None]).all()
+    del decodings[:]
+    load(size=8)  # both sizes stay in the cache
+    load(size=12)
+    assert decodings == []
+
+
+def test_sizes_that_differ_between_chunks(load, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(tfds_source, "CHUNK", 1)
+    records = [(tiny.encode(np.zeros([s, s, 3], np.uint8)), 0) for s in (4, 5)]
+    tiny.write(tmp_path / "tfds", dict(train=records, test=records), shape=(None, None, 3))
+    assert "4x4 and 5x5" in complaint(load)
+
+
+def test_a_damaged_record_names_itself(load, tiny, mnist, tmp_path):
+    data_dir, content = mnist
+    records = tiny.records(*content["train"])
+    records[17] = (b"no image", 0)
+    tiny.write(data_dir, dict(train=records, test=records))
+    message = complaint(load)
+    assert "record 17 of split 'train' is damaged" in message
+    assert str(data_dir / "mnist" / "3.0.1") in message
+    assert os.listdir(tmp_path / "cache" / "data") == []
+
+
+def test_a_damaged_file_names_the_record(load, mnist):
+    path = mnist[0] / "mnist" / "3.0.1" / "mnist-train.array_record-00000-of-00001"
+    content = bytearray(path.read_bytes())
+    content[5000] ^= 255
+    path.write_bytes(content)
+    assert "of split 'train' is damaged (" in complaint(load)
+    path.unlink()
+    assert "No such file" in complaint(load)
+
+
+def test_labels_outside_the_classes_are_refused(load, tiny, tmp_path):
+    images, _ = tiny.examples(3, 2)
+    records = tiny.records(images, [0, -1, 1])
+    tiny.write(tmp_path / "tfds", dict(train=records, test=records))
+    assert "record 1 of split 'train' has label -1" in complaint(load)
+
+
+def test_what_is_no_image_classification_is_refused(load, tiny, tmp_path):
+    records = tiny.records(*tiny.examples(2, 2))
+    folder = tiny.write(tmp_path / "tfds", dict(train=records, test=records))
+    features = (folder / "features.json").read_text()
+    (folder / "features.json").write_text(features.replace('"label"', '"kind"'))
+    assert "image classification" in complaint(load)
+    tiny.write(tmp_path / "tfds", dict(train=records, test=records), dtype="uint16")
+    assert "uint16" in complaint(load)
+
+
+def test_a_dataset_without_a_split(load, tiny, tmp_path):
+    records = tiny.records(*tiny.examples(4, 2))
+    tiny.write(tmp_path / "tfds", dict(test=records))
+    assert "no split 'train', only 'test'" in complaint(load)
+    options = dict(data_dir=tmp_path / "tfds", progress=False)
+    split, classes = data.load_split("mnist", "test", **options)
+    assert (len(split.labels), classes) == (4, ("0", "1"))
+
+
+def test_tfrecord_and_absent_datasets(load, tiny, tmp_path):
+    records = tiny.records(*tiny.examples(4, 2))
+    content = dict(train=records, test=records)
+    tiny.write(tmp_path / "tfds", content, file_format="tfrecord")
+    assert "tfds convert_format" in complaint(load)
+    tiny.write(tmp_path / "tfds", content, file_format="tfrecord", alternatives=["array_record"])
+    assert len(load().test.labels) == 4  # converted in place
+    assert "download_and_prepare" in complaint(load, "cifar10")
+
+
+def test_digits_has_the_same_test_split_for_every_seed():
+    one, other = (data.load("digits", seed=seed, validation=0.2) for seed in (0, 1))
+    np.testing.assert_array_equal(one.test.images, other.test.images)
+    np.testing.assert_array_equal(one.test.labels, other.test.labels)
+    assert not np.array_equal(one.train.images, other.train.images)
+    sizes = [len(split.labels) for split in one[1:4]]
+    assert (sum(sizes), sizes[2]) == (1797, 449)
+
+
+def test_digits_splits_are_disjoint_and_stratified():
+    from sklearn.datasets import load_digits
+
+    dataset = data.load("digits", validation=100, seed=5)
+    assert len(dataset.validation.labels) == 100
+    original = load_digits()
+    # As a multiset, the three splits are the dataset: nothing twice, nothing lost.
+    images = np.concatenate([split.images for split in dataset[1:4]])
+    expected = np.round(original.images * 255 / 16).astype(np.uint8)[..., None]
+    key = lambda array: sorted(image.tobytes() for image in array)  # noqa: E731
+    assert key(images) == key(expected)
+    counts = np.bincount(original.target)
+    for split in dataset[1:4]:
+        share = len(split.labels) / 1797
+        assert abs(np.bincount(split.labels) - share * counts).max() < 2
+    assert images.max() == 255
+    assert images.min() == 0
+    assert dataset.classes == tuple("0123456789")
+
+
+def test_digits_test_split_never_changes():
+    """A result on digits is comparable only while this holds."""
+    labels = data.load("digits").test.labels
+    assert hashlib.sha256(labels.astype("<i4").tobytes()).hexdigest()[:16] == "8ee7cd2bd96f3650"
+
+
+def test_digits_takes_classes_share_and_size():
+    dataset = data.load("digits", classes=(7, 1), share=0.5, validation=0, size=16)
+    assert dataset.train.images.shape[1:] == (16, 16, 1)
+    assert dataset.classes == ("7", "1")
+    assert len(dataset.train.labels) == round(
+        0.5 * len(data.load("digits", classes=(7, 1), validation=0).train.labels)
+    )
+    assert "no split 'extra'" in complaint(data.load_split, "digits", "extra")
+
+
+def test_what_is_loaded_cannot_be_changed_by_accident():
+    with pytest.raises(ValueError, match="read-only"):
+        data.load("digits", validation=0).train.images[0] = 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [dict(share=0), dict(validation=1.0), dict(seed=-1), dict(classes=(99,)), dict(size=-1)],
+)
+def test_settings_that_cannot_be(options):
+    complaint(data.load, "digits", **options)

@@ -1,0 +1,303 @@
+"""Formulas and gradients of every transform, against NumPy and finite differences."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmask import mask
+from jaxmask.errors import InputError
+
+RESCALES = [True, "constant", False]
+TRANSFORMS = {
+    "threshold": lambda rescale: mask.threshold(0.1, rescale=rescale),
+    "top_k layer": lambda rescale: mask.top_k(0.4, rescale=rescale),
+    "top_k global": lambda rescale: mask.top_k(0.4, "global", rescale=rescale),
+    "top_k erk": lambda rescale: mask.top_k(0.4, "erk", rescale=rescale),
+    "sign": lambda rescale: mask.sign(0.1),
+}
+
+
+def example(seed=0, dtype=np.float64):
+    """Scores, weights and output gradients of a small tree with a hole, a scalar, an empty leaf."""
+    rng = np.random.default_rng(seed)
+    shapes = {"conv": (2, 2, 2, 3), "dense": {"kernel": (5, 4), "bias": (4,)}, "scalar": ()}
+    shapes["empty"] = (0, 3)
+
+    def draw(shape):
+        return jnp.asarray(rng.normal(size=shape), dtype)
+
+    trees = [
+        jax.tree.map(draw, shapes, is_leaf=lambda node: isinstance(node, tuple)) for _ in range(3)
+    ]
+    return [{**tree, "hole": None} for tree in trees]
+
+
+def reference_masks(name, scores):
+    leaves, structure = jax.tree.flatten(jax.tree.map(np.asarray, scores))
+    if name == "threshold":
+        hard = [(s > 0.1).astype(float) for s in leaves]
+    elif name == "sign":
+        hard = [np.where(s > 0.1, 1.0, -1.0) for s in leaves]
+    elif name == "top_k layer":
+        hard = [s >= np.sort(s, axis=None)[::-1][-(-4 * s.size // 10) - 1] if s.size else s > 0
+                for s in leaves]  # fmt: skip
+    elif name == "top_k global":
+        ordered = np.sort(np.concatenate([s.reshape(-1) for s in leaves]))[::-1]
+        hard = [s >= ordered[-(-4 * ordered.size // 10) - 1] for s in leaves]
+    else:
+        pytest.skip("the counts of erk are tested in test_allocate")
+    return jax.tree.unflatten(structure, [np.asarray(m, float) for m in hard])
+
+
+def masked_weights(m, theta, rescale, alpha=None):
+    """The design's formula, in NumPy."""
+    if rescale is False:
+        return theta * m
+    if alpha is None:
+        alpha = np.sqrt(m.sum() / m.size) if m.sum() else 1.0
+    return theta * m / alpha
+
+
+@pytest.mark.parametrize("rescale", RESCALES)
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_masked_weights_and_gradients(name, rescale, x64):
+    scores, weights, out = example()
+    tx = TRANSFORMS[name](rescale)
+    rescale = False if name == "sign" else rescale
+    masks = tx.mask(scores)
+    if name != "top_k erk":
+        reference = reference_masks(name, scores)
+        assert all(jax.tree.leaves(jax.tree.map(np.array_equal, masks, reference)))
+
+    def loss(scores, weights):
+        applied = tx.apply(scores, weights)
+        return sum(jax.tree.leaves(jax.tree.map(lambda a, b: jnp.sum(a * b), applied, out)))
+
+    applied = tx.apply(scores, weights)
+    by_score, by_weight = jax.grad(loss, (0, 1))(scores, weights)
+    leaves = [jax.tree.leaves(t) for t in (masks, weights, out, applied, by_score, by_weight)]
+    for m, theta, g, result, d_score, d_weight in zip(*map(lambda t: map(np.asarray, t), leaves)):
+        np.testing.assert_allclose(result, masked_weights(m, theta, rescale), rtol=1e-14)
+        alpha = np.sqrt(m.sum() / m.size) if m.size and m.sum() > 0 else 1.0
+        fixed = alpha if rescale == "constant" or alpha == 1.0 else None
+        step = 1e-6
+        numeric = np.zeros(m.size)
+        for index in range(m.size):
+            change = np.zeros(m.size)
+            change[index] = step
+            change = change.reshape(m.shape)
+            high = (masked_weights(m + change, theta, rescale, fixed) * g).sum()
+            low = (masked_weights(m - change, theta, rescale, fixed) * g).sum()
+            numeric[index] = (high - low) / (2 * step)
+        if alpha == 1.0 and m.sum() and rescale is True:
+            continue  # all on: the next test
+        np.testing.assert_allclose(d_score.reshape(-1), numeric, rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(d_weight, masked_weights(m, g, rescale), rtol=1e-14)
+
+
+def test_the_gradient_through_alpha_in_closed_form(x64):
+    rng = np.random.default_rng(1)
+    for on in (1, 3, 7):
+        s = jnp.asarray(rng.permutation(np.arange(7.0) < on) - 0.5)
+        theta, g = rng.normal(size=(2, 7))
+        m, N = np.asarray(s > 0, float), 7
+        alpha = np.sqrt(on / N)
+        expected = theta * g / alpha - (theta * m * g).sum() / (2 * N * alpha**3)
+        tx = mask.threshold()
+        gradient = jax.grad(
+            lambda s: jnp.sum(tx.apply({"w": s}, {"w": jnp.asarray(theta)})["w"] * g)
+        )
+        np.testing.assert_allclose(gradient(s), expected, rtol=1e-12)
+        tx = mask.threshold(rescale="constant")
+        np.testing.assert_allclose(gradient(s), theta * g / alpha, rtol=1e-12)
+
+
+@pytest.mark.parametrize("rescale", RESCALES)
+@pytest.mark.parametrize("shape", [(), (4,), (3, 2)])
+def test_a_leaf_that_is_all_zero_can_come_back(rescale, shape):
+    tx = mask.threshold(rescale=rescale)
+    scores = {"w": jnp.full(shape, -1.0), "other": jnp.ones(3)}
+    theta = {"w": jnp.full(shape, 2.0), "other": jnp.ones(3)}
+    applied = tx.apply(scores, theta)
+    assert not applied["w"].any()
+    by_score, by_weight = jax.grad(
+        lambda s, w: 3 * jnp.sum(tx.apply(s, w)["w"]), (0, 1)
+    )(scores, theta)  # fmt: skip
+    assert (by_score["w"] == 6).all()  # theta * g
+    assert not by_weight["w"].any()
+    assert jnp.isfinite(by_score["other"]).all()
+    updated = jax.tree.map(lambda s, d: s + d, scores, by_score)
+    assert tx.apply(updated, theta)["w"].all()
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_empty_leaves_and_trees(name):
+    tx = TRANSFORMS[name](True)
+    weights = {"w": jnp.ones((0, 3)), "v": None}
+    scores = tx.init(jax.random.key(0), weights)
+    gradient = jax.grad(lambda s: jnp.sum(tx.apply(s, weights)["w"]))(scores)
+    assert gradient["w"].shape == (0, 3)
+    assert tx.apply({}, {}) == {}
+    assert tx.apply(None, None) is None
+
+
+def test_scores_equal_to_mu_and_nan_are_off():
+    scores = {"w": jnp.array([0.5, jnp.nan, jnp.nextafter(0.5, 1.0), jnp.inf, -jnp.inf])}
+    assert mask.threshold(0.5).mask(scores)["w"].tolist() == [0, 0, 1, 1, 0]
+    assert mask.sign(0.5).mask(scores)["w"].tolist() == [-1, -1, 1, 1, -1]
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_bfloat16_weights(name):
+    rng = np.random.default_rng(2)
+    weights = {"w": jnp.asarray(rng.normal(size=(40, 50)), jnp.bfloat16)}
+    tx = TRANSFORMS[name](True)
+    scores = tx.init(jax.random.key(0), weights)
+    assert scores["w"].dtype == jnp.float32
+    assert tx.mask(scores)["w"].dtype == jnp.float32
+    assert tx.mask({"w": weights["w"]})["w"].dtype == jnp.bfloat16
+    applied = tx.apply(scores, weights)["w"]
+    assert applied.dtype == jnp.bfloat16
+    wide = tx.apply(scores, {"w": weights["w"].astype(jnp.float32)})["w"]
+    np.testing.assert_array_equal(applied, wide.astype(jnp.bfloat16))
+    gradients = jax.grad(lambda s, w: jnp.sum(tx.apply(s, w)["w"] ** 2), (0, 1))(scores, weights)
+    assert [g["w"].dtype for g in gradients] == [jnp.float32, jnp.bfloat16]
+
+
+def test_the_count_of_a_bfloat16_mask_is_not_bfloat16():
+    # 1000 ones added up in bfloat16 stop at 256
+    ones = jnp.ones(1000, jnp.bfloat16)
+    np.testing.assert_array_equal(mask.masked(ones, ones), ones)
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_jit_equals_eager_and_vmap_a_loop(name):
+    _, weights, _ = example(dtype=np.float32)
+    tx = TRANSFORMS[name](True)
+    keys = jax.random.split(jax.random.key(1), 3)
+    inits = {"threshold": mask.normal()}
+    scores = [inits.get(name, tx.init)(key, weights) for key in keys]
+
+    def value_and_gradient(s):
+        def loss(s):
+            return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(tx.apply(s, weights)))
+
+        return tx.mask(s), tx.apply(s, weights), jax.grad(loss)(s)
+
+    def assert_close(a, b):
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6), a, b)
+
+    stacked = jax.tree.map(lambda *s: jnp.stack(s), *scores)
+    batched = jax.jit(jax.vmap(value_and_gradient))(stacked)
+    compiled = jax.jit(value_and_gradient)
+    for index, s in enumerate(scores):
+        eager = value_and_gradient(s)
+        assert_close(eager, compiled(s))
+        assert_close(eager, jax.tree.map(lambda x: x[index], batched))  # noqa: B023
+
+
+def test_mu_and_density_are_traced_without_recompiling_and_have_no_gradient():
+    _, weights, _ = example(dtype=np.float32)
+    scores = mask.normal()(jax.random.key(0), weights)
+    makers = {
+        mask.threshold: [0.0, 0.3, -2.0],
+        mask.sign: [0.0, 0.3, -2.0],
+        mask.top_k: [0.1, 0.5, 1.0],
+        lambda d: mask.top_k(d, "global"): [0.1, 0.5, 1.0],
+        lambda d: mask.top_k(d, "erk"): [0.1, 0.5, 1.0],
+    }
+    for make, numbers in makers.items():
+        traces = []
+
+        @jax.jit
+        def run(number, s, make=make, traces=traces):
+            traces.append(number)
+            applied = make(number).apply(s, weights)
+            return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(applied))
+
+        for number in numbers:
+            np.testing.assert_allclose(
+                run(number, scores),
+                sum(jnp.sum(w) for w in jax.tree.leaves(make(number).apply(scores, weights))),
+                rtol=1e-5,
+                atol=1e-5,
+            )
+        assert len(traces) == 1
+        assert jax.grad(run)(numbers[1], scores) == 0
+        batched = jax.vmap(run, (0, None))(jnp.array(numbers), scores)
+        np.testing.assert_allclose(batched[1], run(numbers[1], scores), rtol=1e-5, atol=1e-5)
+
+
+def test_top_k_keeps_its_share_at_every_density():
+    scores = {"w": jax.random.normal(jax.random.key(0), (10, 10)), "v": jnp.zeros(20)}
+    for percent in (1, 10, 35, 50, 99, 100):
+        masks = mask.top_k(percent / 100).mask(scores)
+        assert int(masks["w"].sum()) == percent
+        assert int(masks["v"].sum()) == -(-20 * percent // 100)
+
+
+def test_containers_may_differ_between_scores_and_weights():
+    weights = {"a": jnp.ones(2), "b": jnp.ones(3)}
+    applied = mask.threshold().apply({"b": jnp.ones(3), "a": jnp.ones(2)}, weights)
+    assert list(applied) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: mask.threshold(rescale="live"), "rescale 'live'"),
+        (lambda: mask.threshold(rescale=None), "rescale None"),
+        (lambda: mask.threshold(rescale=1), "rescale 1"),
+        (lambda: mask.top_k(0.5, rescale="no"), "rescale 'no'"),
+        (lambda: mask.threshold(float("nan")), "mu nan"),
+        (lambda: mask.threshold("0"), "mu '0'"),
+        (lambda: mask.sign(jnp.ones(2)), "one number"),
+        (lambda: mask.top_k(0.0), r"density 0\.0"),
+        (lambda: mask.top_k(1.5), r"density 1\.5"),
+        (lambda: mask.top_k("half"), "density 'half'"),
+        (lambda: mask.top_k(0.5, "leaf"), "scope 'leaf'"),
+        (lambda: mask.threshold().apply({"a": jnp.ones(2)}, {"b": jnp.ones(2)}), "no 'b'"),
+        (lambda: mask.threshold().apply({"a": jnp.ones(2)}, {"a": jnp.ones(3)}), "'a' has shape"),
+        (lambda: mask.threshold().apply({"a": jnp.ones(2)}, {"a": jnp.arange(2)}), "'a' is int32"),
+        (lambda: mask.threshold().mask({"a": jnp.arange(2)}), "'a' is int32"),
+    ],
+)
+def test_wrong_settings(make, words):
+    with pytest.raises(InputError, match=words) as error:
+        make()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parity
+def test_gradients_equal_pytorch():
+    torch = pytest.importorskip("torch")
+
+    class Threshold(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, scores):
+            return (scores > 0).to(scores.dtype)
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient
+
+    rng = np.random.default_rng(5)
+    s, theta = rng.normal(size=(2, 6, 4)).astype(np.float32)
+    x = rng.normal(size=(8, 6)).astype(np.float32)
+    scores = torch.tensor(s, requires_grad=True)
+    weights = torch.tensor(theta, requires_grad=True)
+    m = Threshold.apply(scores)
+    effective = weights * m / torch.sqrt(m.sum() / m.numel())
+    expected = torch.tanh(torch.tensor(x) @ effective).square().mean()
+    expected.backward()
+
+    tx = mask.threshold()
+
+    def loss(scores, weights):
+        return jnp.mean(jnp.tanh(x @ tx.apply(scores, weights)["w"]) ** 2)
+
+    value, (by_score, by_weight) = jax.value_and_grad(loss, (0, 1))({"w": s}, {"w": theta})
+    np.testing.assert_allclose(value, expected.item(), rtol=1e-6)
+    np.testing.assert_allclose(by_score["w"], scores.grad, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(by_weight["w"], weights.grad, rtol=1e-4, atol=1e-7)

@@ -1,0 +1,213 @@
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmask import model
+from jaxmask.errors import InputError
+
+IMAGE = (16, 16, 1)  # the smallest that every network takes
+FAMILIES = ("lenet_300_100", "lenet5", "conv2", "resnet20", "vgg11", "resnet18", "resnet50")
+WITHOUT_BATCH_NORM = ("lenet_300_100", "lenet5", "conv2", "conv4", "conv6")
+
+# Jitting these is quicker. In the others every block repeats: without jit each is compiled once.
+JITTED = (*WITHOUT_BATCH_NORM, "resnet50")
+
+
+def some_images(count=2, seed=0):
+    return np.random.default_rng(seed).normal(size=(count, *IMAGE)).astype(np.float32)
+
+
+def test_names():
+    assert len(model.names()) == len(set(model.names())) == 17
+    assert set(FAMILIES) <= set(model.names())
+
+
+@pytest.mark.parametrize("width", [0.1, 0.2])
+@pytest.mark.parametrize("name", model.names())
+def test_forward_and_gradient(name, width, random_variables):
+    module = model.create(name, classes=3, width=width)
+    variables = random_variables(module, IMAGE)
+    x = some_images()
+
+    def loss(params):
+        logits = module.apply({**variables, "params": params}, x)
+        return jnp.mean(jax.nn.log_softmax(logits)[:, 0]), logits
+
+    grad = jax.grad(loss, has_aux=True)
+    gradient, logits = (jax.jit(grad) if name in JITTED else grad)(variables["params"])
+    assert logits.shape == (2, 3)
+    assert logits.dtype == jnp.float32
+    assert np.isfinite(logits).all()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        assert np.isfinite(leaf).all(), path
+        assert np.any(leaf != 0) or path[-1].key != "kernel", path
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_head_makes_the_logits_of_the_features(name, random_variables):
+    module = model.create(name, classes=3, width=0.1)
+    variables = random_variables(module, IMAGE)
+    features = module.apply(variables, some_images(), features=True)
+    logits = module.apply(variables, some_images())
+    head = variables["params"]["head"]
+    assert features.shape == (2, head["kernel"].shape[0])
+    assert features.dtype == jnp.float32
+    np.testing.assert_allclose(features @ head["kernel"] + head["bias"], logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "vgg11", "resnet18"])
+def test_only_training_changes_batch_statistics(name, random_variables):
+    module = model.create(name, classes=3, width=0.1)
+    variables = random_variables(module, IMAGE)
+    x = some_images(4)
+    trained, update = module.apply(variables, x, train=True, mutable=["batch_stats"])
+    before, after = variables["batch_stats"], update["batch_stats"]
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: np.any(a != b), before, after)))
+    logits, update = module.apply(variables, x, mutable=["batch_stats"])
+    jax.tree.map(np.testing.assert_array_equal, before, update["batch_stats"])
+    assert not np.allclose(trained, logits)
+
+
+@pytest.mark.parametrize("name", WITHOUT_BATCH_NORM)
+def test_training_without_batch_norm_is_harmless(name, random_variables):
+    module = model.create(name, classes=3, width=0.1)
+    variables = random_variables(module, IMAGE)
+    assert variables["batch_stats"] == {}
+    logits, update = module.apply(variables, some_images(), train=True, mutable=["batch_stats"])
+    assert not jax.tree.leaves(update)
+    np.testing.assert_array_equal(logits, module.apply(variables, some_images()))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_bfloat16_is_for_activations_only(name, random_variables):
+    module = model.create(name, classes=3, width=0.1, dtype="bfloat16")
+    variables = random_variables(module, IMAGE)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("float32")}
+    (logits, update), program = (
+        jax.eval_shape(
+            lambda v, x: module.apply(v, x, train=True, mutable=["batch_stats"]),
+            variables,
+            some_images(),
+        ),
+        jax.make_jaxpr(module.apply)(variables, some_images()),
+    )
+    assert logits.dtype == jnp.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves(update)} <= {np.dtype("float32")}
+    layers = re.findall(r":(\w+)\[[\d,]*\] = (?:conv_general_dilated|dot_general)", str(program))
+    assert layers[-1] == "f32"  # the head
+    assert set(layers[:-1]) == {"bf16"}
+
+
+def test_bfloat16_is_close_to_float32(random_variables):
+    coarse = model.create("resnet20", classes=3, width=0.1, dtype=jnp.bfloat16)
+    exact = model.create("resnet20", classes=3, width=0.1)
+    variables = random_variables(exact, IMAGE)
+    a, b = coarse.apply(variables, some_images()), exact.apply(variables, some_images())
+    assert 0 < np.abs(a - b).max() < 0.05 * np.abs(b).max()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_float64_throughout(name, random_variables):
+    """SynFlow's products overflow float32, so that nothing on the way may fall back to it."""
+    module = model.create(name, classes=3, width=0.1, dtype="float64")
+    with jax.enable_x64(True):
+        variables = random_variables(module, IMAGE)
+        doubles = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), variables)
+        program = jax.make_jaxpr(module.apply)(doubles, some_images().astype(np.float64))
+    assert "f64[" in str(program)
+    assert "f32[" not in str(program)
+
+
+def winners(rules, paths):
+    """{rule: the paths that it labels}: whole paths, the first rule wins."""
+    won = {rule: [] for rule in rules}
+    for path in paths:
+        rule = next((rule for rule in rules if re.fullmatch(rule[0], path)), None)
+        won.setdefault(rule, []).append(path)
+    return won
+
+
+@pytest.mark.parametrize("name", model.names())
+def test_rules_mask_every_kernel_but_the_heads(name, shapes):
+    paths = shapes(name, IMAGE, classes=3, width=0.1)
+    won = winners(model.rules(name), paths)
+    assert all(won[rule] for rule in model.rules(name))
+    masked = {path for rule, paths in won.items() if rule and rule[1] == "mask" for path in paths}
+    trained = {path for rule, paths in won.items() if rule and rule[1] == "train" for path in paths}
+    assert trained == {"head/kernel", "head/bias"}
+    assert masked == {path for path in paths if path.endswith("/kernel")} - trained
+
+
+def test_initialise_without_batch_norm():
+    module = model.create("lenet5", classes=10)
+    variables = model.initialise(module, jax.random.key(0), (28, 28, 1))
+    params = variables["params"]
+    assert variables["batch_stats"] == {}
+    assert type(params) is type(params["fc1"]) is dict
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype("float32")}
+    for name, fan_in in (("conv2", 25 * 20), ("fc1", 4 * 4 * 50), ("head", 500)):
+        assert abs(np.std(params[name]["kernel"]) / np.sqrt(2 / fan_in) - 1) < 0.05
+        np.testing.assert_array_equal(params[name]["bias"], 0.0)
+
+
+def test_initialise_makes_batch_norms_the_identity():
+    module = model.create("resnet20", classes=10, width=0.25)
+
+    @jax.jit  # what is not returned is not computed, nor compiled
+    def some(key):
+        variables = model.initialise(module, key, (8, 8, 3))
+        assert type(variables["params"]["layer3_1"]) is dict
+        return [variables[c]["layer3_1"]["bn2"] for c in ("params", "batch_stats")]
+
+    params, stats = some(jax.random.key(0))
+    for leaf, value in ((params["scale"], 1), (params["bias"], 0), (stats["mean"], 0)):
+        np.testing.assert_array_equal(leaf, np.full(16, value))
+    np.testing.assert_array_equal(stats["var"], np.ones(16))
+
+
+def test_initialise_is_a_function_of_the_key():
+    module = model.create("lenet_300_100", classes=3, width=0.1)
+    kernels = [
+        model.initialise(module, jax.random.key(seed), IMAGE)["params"]["fc1"]["kernel"]
+        for seed in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+    assert np.any(kernels[0] != kernels[2])
+
+
+def test_count():
+    assert model.count({"a": np.zeros((2, 3)), "b": {"c": np.float32(1), "hole": None}}) == 7
+    assert model.count({}) == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: model.create("resnet21", classes=10), "no network 'resnet21'; did you mean"),
+        (lambda: model.rules("vgg"), "no network 'vgg'; did you mean"),
+        (lambda: model.create("resnet18", classes=10, sten="cifar"), "'sten'; did you mean 'stem'"),
+        (lambda: model.create("resnet20", classes=10, stem="cifar"), "resnet20 has no option"),
+        (lambda: model.create("resnet18", classes=10, stem="cifar10"), "did you mean 'cifar'"),
+        (lambda: model.create("vgg16", classes=0), "classes is 0"),
+        (lambda: model.create("vgg16", classes=2.5), "classes is 2.5"),
+        (lambda: model.create("vgg16", classes=10, width=0), "width is 0"),
+        (lambda: model.create("vgg16", classes=10, width=float("nan")), "width is nan"),
+        (lambda: model.create("vgg16", classes=10, width="wide"), "width is 'wide'"),
+        (lambda: model.create("vgg16", classes=10, dtype="bf16"), "no dtype 'bf16'"),
+        (lambda: model.create("vgg16", classes=10, dtype="int32"), "cannot compute in int32"),
+    ],
+)
+def test_wrong_arguments(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("image_shape", [(28, 28), (0, 28, 1), (1, 28, 28, 1)])
+def test_wrong_image_shape(image_shape):
+    module = model.create("lenet_300_100", classes=10)
+    with pytest.raises(InputError, match=r"give \(height, width, channels\)"):
+        model.initialise(module, jax.random.key(0), image_shape)

@@ -1,0 +1,104 @@
+"""A small problem to train in tests: a network with batch norm on images that a rule labels."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmask import mask, tree
+from jaxmask.loss import cross_entropy
+from jaxmask.train import epoch, feed, loop, optimiser
+from jaxmask.train.state import Problem, initial
+
+
+class Split(NamedTuple):
+    images: np.ndarray
+    labels: np.ndarray
+
+
+class Network(nn.Module):
+    width: int = 8
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.Conv(self.width, (3, 3))(x)
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+        x = nn.relu(x).reshape(len(x), -1)
+        return nn.Dense(3, name="head")(x)
+
+
+def images(count, seed=0):
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 3, count)
+    pixels = random.integers(0, 120, (count, 6, 6, 1))
+    pixels[np.arange(count), :, labels * 2] += 60
+    return Split(pixels.astype(np.uint8), labels.astype(np.int32))
+
+
+def stream(split, order, lengths):
+    for piece in np.split(order, np.cumsum(lengths)[:-1]):
+        yield split.images[piece], split.labels[piece]
+
+
+def settings(**changes):
+    given = {
+        "epochs": 3, "batch_size": 16, "evaluation_batch": 16, "patience": 0,
+        "select": "accuracy", "checkpoint_seconds": 1e9, "scan_steps": 4, "seed": 0,
+    }  # fmt: skip
+    return loop.Settings(**{**given, **changes})
+
+
+def fit(folder, *, how="resident", rate=0.5, train=150, steps_of_schedule=27, width=8, **changes):
+    """Learns a mask (and the head) as a recipe does; returns loop.Fit."""
+    setting = settings(**changes)
+    network, mesh = Network(width), feed.make_mesh()
+    variables = network.init(jax.random.key(0), jnp.zeros((1, 6, 6, 1)))
+    labels = tree.label(variables["params"], [("head/.*", "train"), (".*/kernel", "mask")])
+    parts = tree.partition(variables["params"], labels)
+    transform = mask.threshold()
+
+    def apply(parameters, batch_stats, x, training):
+        both = {"params": parameters, "batch_stats": batch_stats}
+        if not training:
+            return network.apply(both, x), batch_stats
+        logits, changed = network.apply(both, x, train=True, mutable=["batch_stats"])
+        return logits, changed["batch_stats"]
+
+    def augment(key, x):
+        x = x.astype(jnp.float32) / 255
+        return x if key is None else x + 0.01 * jax.random.normal(key, x.shape)
+
+    problem = Problem(
+        weights=lambda learned, frozen: tree.combine(
+            transform.apply(learned["mask"], frozen["mask"]), learned["train"], frozen["freeze"]
+        ),
+        masks=lambda learned, frozen: transform.mask(learned["mask"]),
+        network=apply,
+        augment=augment,
+        loss=cross_entropy,
+    )
+    course = optimiser.schedule("cosine", steps_of_schedule, 9)
+    together = optimiser.grouped(
+        {name: optimiser.optimiser("sgd(momentum=0.9)", course) for name in ("mask", "train")}
+    )
+    feeds = [
+        feed.resident(*split, mesh) if how == "resident" else feed.streamed(split, stream, mesh)
+        for split in (images(train), images(50, seed=1))
+    ]
+    programs = epoch.programs(problem, together, feeds[0].fetch, mesh)
+    learned = {
+        "mask": transform.init(jax.random.key(1), parts["mask"]),
+        "train": parts["train"],
+    }
+    state = initial(learned, variables["batch_stats"], together, jax.random.key(2))
+    state = state._replace(
+        optimiser={
+            "mask": optimiser.set_peak(state.optimiser["mask"], 20 * rate),
+            "train": optimiser.set_peak(state.optimiser["train"], rate),
+        }
+    )
+    frozen = {"mask": parts["mask"], "freeze": parts["freeze"]}
+    state, frozen = feed.replicate((state, frozen), mesh)
+    return loop.fit(programs, state, frozen, *feeds, setting, folder)

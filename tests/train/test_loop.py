@@ -1,0 +1,155 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from jaxmask.errors import InputError
+from jaxmask.train import loop
+from jaxmask.train.records import read_records
+from jaxmask.train.signals import Interrupted
+
+sys.path.insert(0, str(Path(__file__).parent))
+import problems
+
+TOLERANCE = {"rtol": 2e-4, "atol": 2e-5}
+
+
+def learned(fit):
+    return fit.learned, fit.batch_stats
+
+
+def test_training_learns_moves_masks_and_records_every_epoch(tmp_path):
+    fit = problems.fit(tmp_path, epochs=6, steps_of_schedule=54)
+    assert fit.validation["accuracy"] > 0.9
+    assert fit.steps == 6 * (150 // 16)
+    scores = np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(fit.learned["mask"])])
+    assert (scores <= 0).any()
+    assert (scores > 0).any()
+    records = read_records(tmp_path)
+    assert [line["epoch"] for line in records if line["split"] == "train"] == [1, 2, 3, 4, 5, 6]
+    assert 0 < records[-2]["density"] < 1
+
+
+def test_the_kept_epoch_is_the_best_by_validation(tmp_path):
+    fit = problems.fit(tmp_path, rate=2.0)
+    lines = [line for line in read_records(tmp_path) if line["split"] == "validation"]
+    best = max(lines, key=lambda line: (line["accuracy"], -line["loss"]))
+    assert (fit.epoch, fit.validation["loss"]) == (best["epoch"], best["loss"])
+
+
+def test_streamed_batches_give_what_resident_ones_give(tmp_path):
+    resident = problems.fit(tmp_path / "a")
+    streamed = problems.fit(tmp_path / "b", how="streamed")
+    chex.assert_trees_all_close(learned(resident), learned(streamed), rtol=1e-6, atol=1e-6)
+
+
+def test_how_an_epoch_is_cut_into_scans_changes_nothing(tmp_path):
+    whole = problems.fit(tmp_path / "a", scan_steps=9)
+    pieces = problems.fit(tmp_path / "b", scan_steps=2)
+    chex.assert_trees_all_equal(learned(whole), learned(pieces))
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("at", [1, 4, 6, 8])
+def test_a_run_that_died_goes_on_bit_for_bit(tmp_path, monkeypatch, at):
+    whole = problems.fit(tmp_path / "whole", checkpoint_seconds=0)
+    real, scans = problems.feed.resident, []
+
+    def dying(*arguments):
+        made = real(*arguments)
+
+        def chunks(order, lengths):
+            for xs in made.chunks(order, lengths):
+                scans.append(1)
+                if len(scans) > at and made.examples == 150:
+                    raise Stop
+                yield xs
+
+        return made._replace(chunks=chunks)
+
+    monkeypatch.setattr(problems.feed, "resident", dying)
+    with pytest.raises(Stop):
+        problems.fit(tmp_path / "died", checkpoint_seconds=0)
+    monkeypatch.setattr(problems.feed, "resident", real)
+    resumed = problems.fit(tmp_path / "died", checkpoint_seconds=0)
+    chex.assert_trees_all_equal(learned(whole), learned(resumed))
+    assert resumed.epoch == whole.epoch
+    assert read_records(tmp_path / "died") == read_records(tmp_path / "whole")
+
+
+def test_early_stopping_ends_a_run_and_survives_being_resumed(tmp_path):
+    fit = problems.fit(tmp_path, epochs=40, patience=2, rate=3.0)
+    assert fit.stopped_early
+    assert fit.steps < 40 * 9
+    again = problems.fit(tmp_path, epochs=40, patience=2, rate=3.0)
+    chex.assert_trees_all_equal(learned(fit), learned(again))
+    assert (again.steps, again.stopped_early) == (fit.steps, True)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
+    fit = problems.fit(tmp_path, rate=float("inf"))
+    assert fit.diverged
+    assert fit.steps == 9
+
+
+def test_a_signal_saves_a_checkpoint_and_stops(tmp_path):
+    whole = problems.fit(tmp_path / "whole", epochs=200)
+    threading.Timer(2.0, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(Interrupted) as stopped:
+        problems.fit(tmp_path / "run", epochs=2_000_000)
+    assert stopped.value.status == 143
+    saved = [int(path.name) for path in (tmp_path / "run" / "checkpoints").glob("[0-9]*")]
+    assert saved
+    assert saved[0] > 0
+    assert whole.steps == 200 * 9
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    problems.fit(tmp_path)
+    with pytest.raises(InputError, match="cannot be read"):
+        problems.fit(tmp_path, width=9)
+
+
+EIGHT = """
+import sys
+sys.path.insert(0, {here!r})
+import jax, numpy as np, problems
+assert jax.device_count() == 8
+fit = problems.fit(__import__("pathlib").Path({folder!r}), epochs=2, steps_of_schedule=18)
+leaves = jax.tree.leaves((fit.learned, fit.batch_stats))
+np.savez({out!r}, *leaves, accuracy=fit.validation["accuracy"], loss=fit.validation["loss"])
+"""
+
+
+def test_eight_devices_give_what_one_gives(tmp_path):
+    """18 steps with batch norm; neither 150 nor 50 examples divide by the batch or by eight."""
+    out = str(tmp_path / "eight.npz")
+    script = EIGHT.format(
+        here=str(Path(__file__).parent), folder=str(tmp_path / "eight"), out=out
+    )
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    subprocess.run(
+        [sys.executable, "-c", script], check=True, env={**os.environ, "XLA_FLAGS": flags}
+    )
+    one = problems.fit(tmp_path / "one", epochs=2, steps_of_schedule=18)
+    eight = np.load(out)
+    for index, leaf in enumerate(jax.tree.leaves((one.learned, one.batch_stats))):
+        np.testing.assert_allclose(eight[f"arr_{index}"], leaf, **TOLERANCE)
+    assert eight["accuracy"] == one.validation["accuracy"]
+    np.testing.assert_allclose(eight["loss"], one.validation["loss"], rtol=1e-4)
+
+
+def test_ranking_by_loss_and_by_accuracy():
+    sharp, blunt = {"loss": 0.5, "accuracy": 0.9}, {"loss": 0.4, "accuracy": 0.8}
+    assert loop._rank(sharp, "accuracy") > loop._rank(blunt, "accuracy")
+    assert loop._rank(sharp, "loss") < loop._rank(blunt, "loss")
