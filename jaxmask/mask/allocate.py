@@ -112,11 +112,14 @@ def _traced(
     bends = np.unique(np.append(size / np.maximum(units, 1), 0.0))
     totals = np.minimum(size, bends[:, None] * units).sum(axis=1)
     eps = jnp.interp(total.astype(jnp.float32), totals, bends)
-    # Rounded down with a margin for float32, so what is left to hand out is never negative.
-    low = jnp.minimum(size, jnp.floor(eps * units * (1 - 2.0**-20))).astype(jnp.int32)
-    room = np.array(sizes, np.int32) - low
-    before = jnp.cumsum(room) - room
-    return low + jnp.clip(total - jnp.sum(low) - before, 0, room)
+    ideal = jnp.minimum(eps * units, size)
+    # Rounded down with a margin for float32, so what is left to hand out is never negative:
+    # one each by the largest remainder, then what float32 lost wherever there is room.
+    counts = jnp.floor(ideal * (1 - 2.0**-20)).astype(jnp.int32)
+    rank = jnp.argsort(jnp.argsort(counts - ideal))
+    counts = counts + (rank < total - jnp.sum(counts)) * (counts < size)
+    room = np.array(sizes, np.int32) - counts
+    return counts + jnp.clip(total - jnp.sum(counts) - jnp.cumsum(room) + room, 0, room)
 
 
 def _traced_kept(density: jax.Array, size: np.ndarray) -> jax.Array:

@@ -102,18 +102,28 @@ def keep_count(
         return scores
     sizes = np.array([math.prod(np.shape(leaf)) for leaf in leaves])
     wanted = _wanted(count, sizes, scope)
+    allowed = None if among is None else align(scores, among, "among")
+    if ties == "random" and key is None:
+        key = jax.random.key(0)
+    chosen = _keep(lax.stop_gradient(leaves), wanted, key if ties == "random" else None, allowed)
+    return jax.tree.unflatten(structure, chosen)
+
+
+# Compiled even where the caller does not: outside jit a loop is compiled at every call.
+@jax.jit
+def _keep(
+    leaves: list[Any], wanted: jax.Array, key: jax.Array | None, allowed: list[Any] | None
+) -> list[jax.Array]:
     # One type for all leaves, so that all integers have one order.
     dtype = jnp.result_type(*leaves)
-    keys = [_ordered(lax.stop_gradient(jnp.asarray(leaf, dtype))) for leaf in leaves]
-    allowed = None
-    if among is not None:
-        allowed = [jnp.asarray(leaf, bool) for leaf in align(scores, among, "among")]
-        # 0 is below every score's key, NaN's too.
-        keys = [jnp.where(ok, k, k.dtype.type(0)) for ok, k in zip(allowed, keys)]
-    chosen = _largest(keys, wanted, lambda: _tie_breakers(leaves, ties, key))
-    if allowed is not None:
-        chosen = [ok & bit for ok, bit in zip(allowed, chosen)]
-    return jax.tree.unflatten(structure, chosen)
+    keys = [_ordered(jnp.asarray(leaf, dtype)) for leaf in leaves]
+    if allowed is None:
+        return _largest(keys, wanted, lambda: _tie_breakers(leaves, key))
+    allowed = [jnp.asarray(leaf, bool) for leaf in allowed]
+    # 0 is below every score's key, NaN's too.
+    keys = [jnp.where(ok, k, k.dtype.type(0)) for ok, k in zip(allowed, keys)]
+    chosen = _largest(keys, wanted, lambda: _tie_breakers(leaves, key))
+    return [ok & bit for ok, bit in zip(allowed, chosen)]
 
 
 def _wanted(count: Any, sizes: np.ndarray, scope: str) -> jax.Array:
@@ -221,10 +231,9 @@ def _count(bits: list[jax.Array], groups: int) -> jax.Array:
     return jnp.stack(counts) if groups == len(bits) else jnp.stack([sum(counts)])
 
 
-def _tie_breakers(leaves: list[Any], ties: str, key: jax.Array | None) -> list[jax.Array]:
-    """A distinct uint32 for every score of the tree: larger is kept first."""
-    if ties == "random":
-        key = jax.random.key(0) if key is None else key
+def _tie_breakers(leaves: list[Any], key: jax.Array | None) -> list[jax.Array]:
+    """A distinct uint32 for every score of the tree, larger first: random, or by index."""
+    if key is not None:
         first, second = jax.random.bits(key, (2,), jnp.uint32)
     start = 0
     result = []
@@ -233,7 +242,7 @@ def _tie_breakers(leaves: list[Any], ties: str, key: jax.Array | None) -> list[j
         index = np.uint32(start) + lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
         start += math.prod(shape)
         # A bijection of the index, mixed with the key: random, and yet no two are equal.
-        result.append(~index if ties == "index" else _mix(_mix(index + first) ^ second))
+        result.append(~index if key is None else _mix(_mix(index + first) ^ second))
     return result
 
 

@@ -206,6 +206,8 @@ def load_start(start: str) -> tuple[Start, dict[str, Any]]:
     """The weights of a config's `start`, and what they say about themselves."""
     if start == "random":
         return Start(None, start), {}
+    if not start:
+        raise InputError("this config needs weights to start from: give --config.start=PATH")
     weights, about = load_weights(Path(start))
     return Start(weights, start), about
 

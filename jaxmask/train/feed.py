@@ -101,14 +101,15 @@ def complete_order(examples: int, batch_size: int) -> tuple[np.ndarray, np.ndarr
     return (np.where(valid, order, 0).reshape(batches, -1), valid.reshape(batches, -1))
 
 
-def cut(steps: int, longest: int) -> list[int]:
-    """Lengths of nearly equal scans, none over `longest`, that add up to `steps`.
+def cut(steps: int, about: int) -> list[int]:
+    """Lengths of equal scans of about so many steps (half to twice), that add up to `steps`.
 
-    Each distinct length is a program to compile, so an equal cut up to twice as fine is
-    preferred to one with two lengths.
+    Each distinct length is a program to compile, so there are two, that differ by one, only
+    where `steps` has no fitting divisor.
     """
-    pieces = -(-steps // max(longest, 1))
-    for finer in range(pieces, min(2 * pieces, steps) + 1):
-        if steps % finer == 0:
-            return [steps // finer] * finer
+    pieces = -(-steps // max(about, 1))
+    fitting = [n for n in range(-(-pieces // 2), 2 * pieces + 1) if steps % n == 0]
+    if fitting:
+        pieces = min(fitting, key=lambda n: (abs(n - pieces), n))
+        return [steps // pieces] * pieces
     return [len(piece) for piece in np.array_split(np.arange(steps), pieces)]

@@ -6,6 +6,7 @@ changes no mask at any step.
 """
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from jaxmask import mask
 
 STEPS = 20
-NETWORKS = [((5, 1), True), ((6, 8, 3), True), ((4, 6, 6, 2), "constant"), ((6, 10, 2), False)]
+NETWORKS = [((5, 1), True), ((6, 8, 3), True), ((4, 6, 2), "constant")]
 
 
 @functools.cache
@@ -34,7 +35,7 @@ def training(widths, rescale, dtype):
     @jax.jit
     def run(seed, learning_rate, spread, start, mu):
         keys = jax.random.split(jax.random.key(seed), 4)
-        shapes = {f"layer{i}": pair for i, pair in enumerate(zip(widths, widths[1:]))}
+        shapes = {f"layer{i}": pair for i, pair in enumerate(itertools.pairwise(widths))}
         empty = {name: jnp.zeros(shape, dtype) for name, shape in shapes.items()}
         weights = mask.normal(0.7)(keys[0], empty)
         x = jax.random.normal(keys[1], (16, widths[0]), dtype)
@@ -80,7 +81,7 @@ cases = st.tuples(
 
 
 @given(cases, st.floats(-2, 2))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_shift_changes_no_mask(case, shift):
     network, seed, rate, spread, mu = case
     with jax.enable_x64(True):
@@ -91,7 +92,7 @@ def test_a_shift_changes_no_mask(case, shift):
 
 
 @given(cases, st.integers(-8, 8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_power_of_two_changes_no_mask_in_float32(case, exponent):
     network, seed, rate, spread, mu = (*case[:2], *map(np.float32, case[2:]))
     a = np.float32(2.0**exponent)

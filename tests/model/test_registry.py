@@ -16,8 +16,8 @@ WITHOUT_BATCH_NORM = ("lenet_300_100", "lenet5", "conv2", "conv4", "conv6")
 JITTED = (*WITHOUT_BATCH_NORM, "resnet50")
 
 
-def some_images(count=2, seed=0):
-    return np.random.default_rng(seed).normal(size=(count, *IMAGE)).astype(np.float32)
+def some_images():
+    return np.random.default_rng(0).normal(size=(2, *IMAGE)).astype(np.float32)
 
 
 def test_names():
@@ -46,7 +46,7 @@ def test_forward_and_gradient(name, width, random_variables):
         assert np.any(leaf != 0) or path[-1].key != "kernel", path
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", FAMILIES[:-1])  # the last two are one module
 def test_head_makes_the_logits_of_the_features(name, random_variables):
     module = model.create(name, classes=3, width=0.1)
     variables = random_variables(module, IMAGE)
@@ -62,7 +62,7 @@ def test_head_makes_the_logits_of_the_features(name, random_variables):
 def test_only_training_changes_batch_statistics(name, random_variables):
     module = model.create(name, classes=3, width=0.1)
     variables = random_variables(module, IMAGE)
-    x = some_images(4)
+    x = some_images()
     trained, update = module.apply(variables, x, train=True, mutable=["batch_stats"])
     before, after = variables["batch_stats"], update["batch_stats"]
     assert jax.tree.structure(before) == jax.tree.structure(after)

@@ -30,12 +30,18 @@ def test_evaluation_counts_every_example_once(n, batch):
 
 
 @given(st.integers(1, 2000), st.integers(1, 300))
-def test_cuts_add_up_and_need_two_programs_at_most(steps, longest):
-    lengths = feed.cut(steps, longest)
+def test_cuts_add_up_and_need_two_programs_at_most(steps, about):
+    lengths = feed.cut(steps, about)
     assert sum(lengths) == steps
-    assert max(lengths) <= longest
-    assert len(set(lengths)) <= 2
-    assert min(lengths) >= 1
+    assert max(lengths) <= 2 * about
+    assert max(lengths) - min(lengths) <= 1
+    assert min(lengths) >= min(steps, about) // 2
+
+
+def test_a_cut_with_one_length_is_preferred():
+    assert feed.cut(31, 20) == [31]
+    assert feed.cut(100, 30) == [25] * 4
+    assert set(feed.cut(937, 10)) == {9, 10}
 
 
 def test_resident_and_streamed_feeds_give_the_same_batches():

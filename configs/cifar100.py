@@ -1,0 +1,70 @@
+"""CIFAR-100: a frozen network from elsewhere takes it on by learning one bit per weight."""
+
+from ml_collections import ConfigDict
+
+from jaxmask.recipe import defaults
+
+MODES = ("resnet18", "resnet20", "scratch", "smoke")
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean, std of the channels
+
+
+def get_config(mode: str = "resnet18") -> ConfigDict:
+    """The experiment in one of its modes."""
+    if mode not in MODES:
+        raise ValueError(f"cifar100 has no mode {mode!r}; its modes are {', '.join(MODES)}")
+    config = defaults.adapt("cifar100", epochs=150)
+    config.data.validation = 5000
+    config.data.crop_padding = 4
+    config.data.flip = True
+    config.linear_probe.choices = (1e-4, 1e-3, 1e-2)
+    config.full.train.optimiser = "add_decayed_weights(5e-4), sgd(momentum=0.9)"
+    config.full.choices = (0.001, 0.01, 0.1)
+    config.mask.train.schedule = "cosine(warmup_epochs=40)"
+    config.mask.choices = (10.0, 50.0, 250.0)
+    {"resnet18": resnet18, "resnet20": resnet20, "scratch": scratch, "smoke": smoke}[mode](config)
+    return config
+
+
+def resnet18(config: ConfigDict) -> None:
+    """ImageNet weights at --config.start=PATH, images enlarged to their 224 pixels."""
+    config.start = ""
+    config.network.name = "resnet18"
+    config.network.stem = "imagenet"
+    config.network.compute_dtype = "bfloat16"
+    config.data.size = 224
+    config.data.mean, config.data.std = IMAGENET
+
+
+def resnet20(config: ConfigDict) -> None:
+    """CIFAR-10 weights at --config.start=PATH."""
+    config.start = ""
+    config.network.name = "resnet20"
+    config.data.mean, config.data.std = IMAGENET
+
+
+def scratch(config: ConfigDict) -> None:
+    """Random weights: what a mask alone, and training alone, make of them."""
+    config.start = "random"
+    config.methods = ("full", "mask")
+    config.network.name = "resnet18"
+    config.network.stem = "cifar"
+    config.network.compute_dtype = "bfloat16"
+
+
+def smoke(config: ConfigDict) -> None:
+    """A minute on a laptop: ten classes learned first, ten others after, untuned."""
+    config.start = "pretrain"
+    config.network.name = "resnet20"
+    config.network.width = 0.5
+    config.data.classes = tuple(range(10, 20))
+    config.data.share = 0.5
+    config.data.validation = 0.2
+    config.pretrain.data = config.data.copy_and_resolve_references()
+    config.pretrain.data.classes = tuple(range(10))
+    config.pretrain.train.epochs = 12
+    config.linear_probe.choices = (1e-2,)
+    config.full.choices = (0.01,)
+    config.full.train.epochs = 6
+    config.mask.choices = (50.0,)
+    config.mask.train.epochs = 6
+    config.mask.train.schedule = "cosine(warmup_epochs=1)"

@@ -1,0 +1,112 @@
+"""Runs that are killed, stopped or finished already, through the command line, on real digits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+EPOCHS = 60
+STEPS = EPOCHS * 8  # 537 training images in batches of 64
+COMMAND = (
+    sys.executable, "-m", "jaxmask.main", "--config=digits", "--config.start=random",
+    "--config.methods=('mask',)", "--config.mask.choices=(20.0,)", "--config.network.width=0.125",
+    f"--config.mask.train.epochs={EPOCHS}", "--config.mask.train.checkpoint_seconds=0",
+)  # fmt: skip
+DEADLINE = 120
+
+
+def start(folder):
+    return subprocess.Popen(
+        [*COMMAND, f"--workdir={folder}"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        text=True,
+    )  # fmt: skip
+
+
+def finish(folder):
+    process = start(folder)
+    _, errors = process.communicate(timeout=DEADLINE)
+    return process.returncode, errors
+
+
+def checkpointed(folder):
+    """The step of the newest complete checkpoint."""
+    steps = [int(path.name) for path in (folder / "mask" / "checkpoints").glob("[0-9]*")
+             if path.name.isdigit()]  # fmt: skip
+    return max(steps, default=0)
+
+
+def saving(folder):
+    return any((folder / "mask" / "checkpoints").glob("*.orbax-checkpoint-tmp"))
+
+
+def wait(process, condition):
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run directory of an uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole")
+    status, errors = finish(folder)
+    assert status == 0, errors
+    return folder
+
+
+def test_five_kills_leave_the_very_mask_file_of_an_uninterrupted_run(tmp_path, whole):
+    before = 0
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+        process = start(tmp_path)
+        wait(process, lambda share=share: checkpointed(tmp_path) >= share * STEPS)
+        if share == 0.5:
+            wait(process, lambda: saving(tmp_path))
+        process.kill()
+        process.communicate()
+        assert before < checkpointed(tmp_path) < STEPS, "it died behind a checkpoint, before its end"
+        before = checkpointed(tmp_path)
+        assert not (tmp_path / "mask" / "result.json").exists()
+        assert not list(tmp_path.glob("**/*.mask"))
+    status, errors = finish(tmp_path)
+    assert status == 0, errors
+    mine, theirs = (
+        (folder / "mask" / "masks" / "task.mask").read_bytes() for folder in (tmp_path, whole)
+    )
+    assert mine == theirs
+    records = [
+        (folder / "mask" / "metrics.jsonl").read_text() for folder in (tmp_path, whole)
+    ]
+    assert records[0] == records[1]
+    results = [json.loads((folder / "result.json").read_text()) for folder in (tmp_path, whole)]
+    assert results[0]["accuracy"] == results[1]["accuracy"]
+    leftovers = [path for path in tmp_path.glob("**/*") if "tmp" in path.name or ".part" in path.name]
+    assert not leftovers
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_says_so_and_the_same_command_goes_on(tmp_path, whole, number, status):
+    process = start(tmp_path)
+    wait(process, lambda: checkpointed(tmp_path) > 0)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=DEADLINE)
+    assert process.returncode == status
+    assert "the same command goes on" in errors.splitlines()[-1]
+    assert 0 < checkpointed(tmp_path) < STEPS
+    assert finish(tmp_path)[0] == 0
+    name = Path("mask") / "masks" / "task.mask"
+    assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_finished_run_is_not_run_again(whole):
+    before = {path: path.stat().st_mtime_ns for path in whole.glob("**/*") if path.is_file()}
+    began = os.times().elapsed
+    assert finish(whole)[0] == 0
+    assert os.times().elapsed - began < DEADLINE / 2
+    assert before == {path: path.stat().st_mtime_ns for path in before}
