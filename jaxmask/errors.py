@@ -12,7 +12,7 @@ class InputError(ValueError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`"; did you mean 'x'?"` for the known names most like `name`, else the list of all of them."""
+    """`"; did you mean 'x'?"` for the known names most like `name`, else a list of all."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if close:

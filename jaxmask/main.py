@@ -6,16 +6,17 @@
 a colon the mode to run it in (`mnist:supermask`). Every field of the config can be overridden.
 """
 
+import ast
 import errno
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import flags, logging
-from ml_collections import ConfigDict, config_flags
+from absl import logging
+from ml_collections import ConfigDict
 
 from jaxmask.errors import InputError, nearest
 
@@ -69,29 +70,29 @@ def parse(arguments: Sequence[str]) -> tuple[ConfigDict, Path]:
     Raises:
       InputError: no such config, mode or field, or a value of another type.
     """
-    values = flags.FlagValues()
-    given, named = [], None
+    named: dict[str, str] = {}
+    overrides: dict[str, str] = {}
     for argument in arguments:
-        if argument.startswith("--config="):
-            named = argument.removeprefix("--config=")
-            path, mode = resolve(named)
-            argument = f"--config={path}:{mode}" if mode else f"--config={path}"
-            template = _load(path, mode)
-        given.append(argument)
-    if named is None:
+        name, has_value, text = argument.removeprefix("--").partition("=")
+        field = name.removeprefix("config.")
+        if not argument.startswith("--") or (field == name and name not in ("config", "workdir")):
+            raise InputError(
+                f"unknown argument {argument!r}{nearest(name, ['config', 'workdir'])} "
+                "(a field of the config is --config.FIELD=VALUE)"
+            )
+        if not has_value:
+            raise InputError(f"--{name} needs a value: --{name}=VALUE")
+        (named if field == name else overrides)[field] = text
+    if "config" not in named:
         raise InputError("give --config=NAME or --config=FILE; known are " + ", ".join(names()))
-    config_flags.DEFINE_config_file("config", flag_values=values)
-    flags.DEFINE_string("workdir", None, "the run directory", flag_values=values)
-    _check_fields(given, template)
-    try:
-        rest = values(["jaxmask", *given])
-    except (flags.Error, ValueError, TypeError, AttributeError, KeyError) as error:
-        reason = next(line for line in reversed(str(error).splitlines()) if line.strip())
-        raise InputError(f"{reason.strip()} (in {' '.join(arguments)})") from None
-    if rest[1:]:
-        raise InputError(f"unexpected argument {rest[1]!r}; write --name=value")
-    workdir = values.workdir or f"runs/{Path(named.replace(':', '-')).name.replace('.py', '')}"
-    return values.config, Path(workdir)
+    config = _load(*resolve(named["config"]))
+    fields = dict(_fields(config))
+    for field, text in overrides.items():
+        if field not in fields:
+            raise InputError(f"the config has no field {field!r}{nearest(field, fields)}")
+        config.update_from_flattened_dict({field: _value(field, text, fields[field])})
+    default = Path(named["config"].replace(":", "-").replace(".py", "")).name
+    return config, Path(named.get("workdir") or f"runs/{default}")
 
 
 def names() -> list[str]:
@@ -120,43 +121,40 @@ def _load(path: Path, mode: str) -> ConfigDict:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        return module.get_config(mode) if mode else module.get_config()
+        config = module.get_config(mode) if mode else module.get_config()
+        return config.lock()
     except Exception as error:
         raise InputError(f"config {path}: {str(error).splitlines()[0]}") from None
 
 
-def _check_fields(arguments: Sequence[str], config: ConfigDict) -> None:
-    fields = dict(_fields(config))
-    for argument in arguments:
-        name, has_value, text = argument.removeprefix("--").partition("=")
-        if name in ("config", "workdir"):
-            continue
-        field = name.removeprefix("config.")
-        if field == name or not argument.startswith("--"):
-            raise InputError(
-                f"unknown argument {argument!r}{nearest(name, ['config', 'workdir'])} "
-                "(a field of the config is --config.FIELD=VALUE)"
-            )
-        if field not in fields:
-            raise InputError(f"the config has no field {field!r}{nearest(field, fields)}")
-        if not has_value:
-            raise InputError(f"--{name} needs a value: --{name}=VALUE")
-        _check_type(name, text, fields[field])
-
-
-def _check_type(name: str, text: str, default: Any) -> None:
-    kinds = {bool: ("true", "false"), int: int, float: float}
-    reader = kinds.get(type(default))
+def _value(field: str, text: str, default: Any) -> Any:
+    """The text of an override, read as the type that the field has."""
+    if isinstance(default, str):
+        return text
+    readers: dict[type, tuple[Callable[[str], Any], str]] = {
+        bool: (_bool, "true or false"),
+        int: (int, "a whole number"),
+        float: (float, "a number"),
+        tuple: (_tuple, "a tuple"),
+    }
+    read, what = readers[type(default)]
     try:
-        if isinstance(reader, tuple) and text.lower() not in reader:
-            raise ValueError
-        if callable(reader):
-            reader(text)
-    except ValueError:
-        what = {"bool": "true or false", "int": "a whole number", "float": "a number"}
-        raise InputError(
-            f"--{name}={text}: it must be {what[type(default).__name__]}, like {default}"
-        ) from None
+        return read(text)
+    except (ValueError, SyntaxError):
+        raise InputError(f"--config.{field}={text}: it must be {what}, like {default}") from None
+
+
+def _bool(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
+def _tuple(text: str) -> tuple[Any, ...]:
+    value = ast.literal_eval(text)
+    if not isinstance(value, tuple | list):
+        raise ValueError(text)
+    return tuple(value)
 
 
 def _fields(config: ConfigDict, at: str = "") -> list[tuple[str, Any]]:

@@ -70,7 +70,9 @@ def test_five_kills_leave_the_very_mask_file_of_an_uninterrupted_run(tmp_path, w
             wait(process, lambda: saving(tmp_path))
         process.kill()
         process.communicate()
-        assert before < checkpointed(tmp_path) < STEPS, "it died behind a checkpoint, before its end"
+        assert before < checkpointed(tmp_path) < STEPS, (
+            "it died behind a checkpoint, before its end"
+        )
         before = checkpointed(tmp_path)
         assert not (tmp_path / "mask" / "result.json").exists()
         assert not list(tmp_path.glob("**/*.mask"))
@@ -80,13 +82,13 @@ def test_five_kills_leave_the_very_mask_file_of_an_uninterrupted_run(tmp_path, w
         (folder / "mask" / "masks" / "task.mask").read_bytes() for folder in (tmp_path, whole)
     )
     assert mine == theirs
-    records = [
-        (folder / "mask" / "metrics.jsonl").read_text() for folder in (tmp_path, whole)
-    ]
+    records = [(folder / "mask" / "metrics.jsonl").read_text() for folder in (tmp_path, whole)]
     assert records[0] == records[1]
     results = [json.loads((folder / "result.json").read_text()) for folder in (tmp_path, whole)]
     assert results[0]["accuracy"] == results[1]["accuracy"]
-    leftovers = [path for path in tmp_path.glob("**/*") if "tmp" in path.name or ".part" in path.name]
+    leftovers = [
+        path for path in tmp_path.glob("**/*") if "tmp" in path.name or ".part" in path.name
+    ]
     assert not leftovers
 
 

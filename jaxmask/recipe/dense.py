@@ -37,9 +37,7 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
     parts = tree.partition(variables["params"], labels)
     learned = {"mask": parts["mask"], "train": parts["train"]}
     frozen = {"mask": parts["mask"], "freeze": parts["freeze"]}
-    fit = trainer.fit(
-        learned, frozen, variables["batch_stats"], {}, "dense", folder, folder.name
-    )
+    fit = trainer.fit(learned, frozen, variables["batch_stats"], {}, "dense", folder, folder.name)
     if fit.diverged:
         raise InputError(
             f"{folder.name}: the loss is not finite after {fit.steps} steps; "

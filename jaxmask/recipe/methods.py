@@ -17,7 +17,7 @@ from jaxmask.train import loop
 from jaxmask.train.named import call
 from jaxmask.train.records import Records
 
-TRANSFORMS = {
+TRANSFORMS: dict[str, Callable] = {
     "threshold": mask.threshold,
     "top_k": mask.top_k,
     "sign": mask.sign,
@@ -93,9 +93,7 @@ def learn_mask(task: setup.Task, config: ConfigDict, seed: int) -> Method:
                 )
             )
         scores = transform.init(setup.named_key(seed, f"{name}/scores"), parts["mask"])
-        return Prepared(
-            {"mask": scores, "train": parts["train"]}, frozen, variables["batch_stats"]
-        )
+        return Prepared({"mask": scores, "train": parts["train"]}, frozen, variables["batch_stats"])
 
     return _trained("mask", task, config, trainer, prepare, transform)
 

@@ -39,7 +39,7 @@ def linear_probe(
         variables = setup.starting_variables(task, start, key)
 
         @jax.jit
-        def features(variables: Any, images: jax.Array) -> jax.Array:
+        def features(variables: Any, images: jax.Array) -> Any:
             prepared = task.augment(None, images)
             return task.module.apply(variables, prepared, features=True)
 

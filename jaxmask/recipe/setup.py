@@ -129,7 +129,8 @@ def apply_function(module: nn.Module) -> Callable:
     ) -> tuple[jax.Array, Any]:
         variables = {"params": parameters, "batch_stats": batch_stats}
         if not train:
-            return module.apply(variables, images), batch_stats
+            logits: Any = module.apply(variables, images)
+            return logits, batch_stats
         logits, changed = module.apply(variables, images, train=True, mutable=["batch_stats"])
         return logits, changed.get("batch_stats", batch_stats)
 
@@ -149,9 +150,7 @@ def normalisation_of(
     return data.statistics(dataset.train.images)
 
 
-def starting_variables(
-    task: Task, start: Start, key: jax.Array
-) -> dict[str, Any]:
+def starting_variables(task: Task, start: Start, key: jax.Array) -> dict[str, Any]:
     """The network's variables: all but the head from `start`, the head initialised from `key`.
 
     Raises:

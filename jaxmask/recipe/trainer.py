@@ -141,8 +141,9 @@ def make_trainer(
         )  # fmt: skip
 
     def test(learned: Any, frozen: Any, batch_stats: Any, split: Any) -> dict[str, float]:
-        arrays = feed.replicate((learned, batch_stats, frozen), task.mesh)
-        sums = loop.evaluate(compiled(), *arrays, task.feed(split), evaluation_batch)
+        learned, batch_stats, frozen = feed.replicate((learned, batch_stats, frozen), task.mesh)
+        whole = task.feed(split)
+        sums = loop.evaluate(compiled(), learned, batch_stats, frozen, whole, evaluation_batch)
         return sums.means()
 
     return Trainer(fit, test)

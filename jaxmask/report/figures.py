@@ -23,7 +23,9 @@ def comparison(folder: Path, methods: Sequence[str]) -> None:
         loss_curves(own / "loss.png", {method: records[method]})
         if result["density_by_leaf"]:
             density_by_layer(own / "density_by_layer.png", result["density_by_leaf"])
-            density_by_layer(folder / "figures" / f"density_{method}.png", result["density_by_leaf"])
+            density_by_layer(
+                folder / "figures" / f"density_{method}.png", result["density_by_leaf"]
+            )
 
 
 def accuracy_against_bytes(path: Path, results: dict[str, dict[str, Any]]) -> None:

@@ -46,9 +46,7 @@ def programs(
 
     @jax.jit  # traced once, for its cost and for every length of scan
     def step(state: State, frozen: Tree, resident: Any, x: Any) -> State:
-        images, labels = jax.lax.with_sharding_constraint(
-            fetch(resident, x), across
-        )
+        images, labels = jax.lax.with_sharding_constraint(fetch(resident, x), across)
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         images = problem.augment(key, images)
 
@@ -90,9 +88,7 @@ def programs(
 
         def body(sums: Sums, batch: Any) -> tuple[Sums, None]:
             x, valid = batch
-            images, labels = jax.lax.with_sharding_constraint(
-                fetch(resident, x), across
-            )
+            images, labels = jax.lax.with_sharding_constraint(fetch(resident, x), across)
             logits, _ = problem.network(
                 parameters, batch_stats, problem.augment(None, images), False
             )

@@ -58,9 +58,11 @@ def _call(node: ast.expr, text: str, table: Mapping[str, Callable], what: str) -
     if name not in table:
         raise InputError(f"unknown {what} {name!r}{nearest(name, table)}")
     arguments = tuple(_value(each, text, table, what) for each in node.args)
-    keywords = {each.arg: _value(each.value, text, table, what) for each in node.keywords}
-    if None in keywords:
-        raise InputError(f"{what} {text!r} cannot be read; '**' is not allowed")
+    keywords: dict[str, Any] = {}
+    for each in node.keywords:
+        if each.arg is None:
+            raise InputError(f"{what} {text!r} cannot be read; '**' is not allowed")
+        keywords[each.arg] = _value(each.value, text, table, what)
     try:
         # The learning rate may be missing: it comes from a field of its own.
         inspect.signature(table[name]).bind_partial(*arguments, **keywords)
@@ -69,7 +71,7 @@ def _call(node: ast.expr, text: str, table: Mapping[str, Callable], what: str) -
         raise InputError(
             f"{what} {name!r}: {error}; its arguments are {', '.join(accepted) or 'none'}"
         ) from None
-    return Call(name, table[name], arguments, keywords)  # type: ignore[arg-type]
+    return Call(name, table[name], arguments, keywords)
 
 
 def _value(node: ast.expr, text: str, table: Mapping[str, Callable], what: str) -> Any:

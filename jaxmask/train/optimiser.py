@@ -1,7 +1,7 @@
 """Optimisers and learning-rate schedules: any optax chain, by name and arguments."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import optax
 from jaxmask.errors import InputError
 from jaxmask.train.named import Call, call, calls
 
-Schedule = optax.Schedule
+Schedule = Callable[[Any], Any]  # step -> factor
 Group = str  # "mask" (scores) or "train" (weights)
 
 
@@ -41,7 +41,11 @@ def schedule(text: str, steps: int, steps_per_epoch: int) -> Schedule:
             1.0, {round(epoch * steps_per_epoch): factor for epoch in epochs}
         )
 
-    table = {"constant": lambda: optax.constant_schedule(1.0), "cosine": cosine, "steps": stairs}
+    table: dict[str, Callable] = {
+        "constant": lambda: optax.constant_schedule(1.0),
+        "cosine": cosine,
+        "steps": stairs,
+    }
     try:
         return call(text, table, "schedule")
     except TypeError as error:

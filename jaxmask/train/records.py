@@ -27,9 +27,7 @@ class Records:
         self._purge = step + 1
         self._writer: Any = None
         kept = [
-            line
-            for line in _lines(self._path)
-            if line["step"] <= step and line["split"] != "test"
+            line for line in _lines(self._path) if line["step"] <= step and line["split"] != "test"
         ]
         replace_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = self._path.open("a")

@@ -134,9 +134,7 @@ np.savez({out!r}, *leaves, accuracy=fit.validation["accuracy"], loss=fit.validat
 def test_eight_devices_give_what_one_gives(tmp_path):
     """18 steps with batch norm; neither 150 nor 50 examples divide by the batch or by eight."""
     out = str(tmp_path / "eight.npz")
-    script = EIGHT.format(
-        here=str(Path(__file__).parent), folder=str(tmp_path / "eight"), out=out
-    )
+    script = EIGHT.format(here=str(Path(__file__).parent), folder=str(tmp_path / "eight"), out=out)
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
     subprocess.run(
         [sys.executable, "-c", script], check=True, env={**os.environ, "XLA_FLAGS": flags}

@@ -1,0 +1,121 @@
+"""Two whole experiments on real digits."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxmask import mask
+from jaxmask.main import main
+from jaxmask.train.records import read_records
+
+
+def read(folder):
+    return json.loads((folder / "result.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("adapt") / "run"
+    status = main(
+        ["--config=digits", f"--workdir={folder}", "--config.network.width=0.25",
+         "--config.mask.choices=(5.0, 50.0)", "--config.full.choices=(0.01, 0.03)",
+         "--config.linear_probe.choices=(0.001, 0.1)", "--config.pretrain.train.epochs=20",
+         "--config.full.train.epochs=20", "--config.mask.train.epochs=20"]
+    )  # fmt: skip
+    assert status == 0
+    return folder
+
+
+def test_a_mask_over_a_frozen_network_learns_the_new_digits(adapted):
+    result = read(adapted)
+    assert result["pretraining_accuracy"] > 0.95
+    assert result["methods"]["mask"]["accuracy"] > 0.9
+    assert result["methods"]["full"]["accuracy"] > 0.9
+    assert result["methods"]["linear_probe"]["accuracy"] > 0.7
+    assert (
+        result["methods"]["mask"]["storage_bytes"] < result["methods"]["full"]["storage_bytes"] / 5
+    )
+    assert result["runs"] == ["pretrain", "linear_probe", "full", "mask"]
+
+
+def test_every_method_has_a_complete_run_directory(adapted):
+    for name in read(adapted)["runs"]:
+        folder = adapted / name
+        result = read(folder)
+        for field in ("recipe", "method", "dataset", "seed", "accuracy", "validation_accuracy",
+                      "density", "density_by_leaf", "mask_bits", "storage_bytes", "steps",
+                      "seconds", "versions"):  # fmt: skip
+            assert field in result, (name, field)
+        for file in ("config.json", "metrics.jsonl", "weights.safetensors"):
+            assert (folder / file).exists(), (name, file)
+    for picture in ("accuracy_against_bytes", "loss", "density_mask"):
+        assert (adapted / "figures" / f"{picture}.png").stat().st_size > 5000
+
+
+def test_the_test_split_is_read_once_and_by_no_choice(adapted):
+    for name in ("pretrain", "linear_probe", "full", "mask"):
+        assert [line["split"] for line in read_records(adapted / name)].count("test") == 1
+    choices = list(adapted.glob("*/choices/*"))
+    assert len(choices) == 4
+    for folder in choices:
+        assert read(folder)["accuracy"] is None
+        assert all(line["split"] != "test" for line in read_records(folder))
+
+
+def test_the_chosen_value_is_the_best_on_validation_data(adapted):
+    for name in ("linear_probe", "full", "mask"):
+        result = read(adapted / name)
+        assert len(result["choices"]) == 2
+        best = max(
+            result["choices"], key=lambda c: (c["validation_accuracy"], -c["validation_loss"])
+        )
+        assert list(result["chosen"].values()) == [best["value"]]
+
+
+def test_the_mask_file_and_the_weights_are_all_the_task_needs(adapted):
+    """The stored bits, over the frozen weights, give the accuracy that was reported."""
+    import jax.numpy as jnp
+
+    from jaxmask import data, model, tree
+    from jaxmask.recipe import run_directory, setup
+
+    result = read(adapted / "mask")
+    base, about = run_directory.load_weights(adapted / "pretrain")
+    beside, _ = run_directory.load_weights(adapted / "mask")
+    bits = mask.file.load(adapted / "mask" / "masks" / "task.mask")
+    dataset = data.load("digits", classes=(5, 6, 7, 8, 9), validation=0.2,
+                        seed=setup.number(0, "data"))  # fmt: skip
+    parameters = dict(base["params"])
+    del parameters["head"]
+    flat = {path: np.asarray(leaf) for path, leaf in tree.named_leaves(parameters).items()}
+    for path, on in tree.named_leaves(bits).items():
+        flat[path] = flat[path] * on / np.sqrt(on.mean())
+    network = model.create("conv2", classes=5, width=0.25)
+    nested: dict = {}
+    for path, leaf in flat.items():
+        layer, name = path.split("/")
+        nested.setdefault(layer, {})[name] = jnp.asarray(leaf, jnp.float32)
+    images = (dataset.test.images / 255.0 - about["mean"]) / about["std"]
+    logits = network.apply({"params": {**nested, **beside["params"]}}, images.astype(np.float32))
+    accuracy = (np.asarray(logits).argmax(-1) == dataset.test.labels).mean()
+    assert accuracy == pytest.approx(result["accuracy"])
+    assert result["density"] == pytest.approx(float(mask.measure.density(bits)))
+    files = [adapted / "mask" / "masks" / "task.mask", adapted / "mask" / "weights.safetensors"]
+    assert result["storage_bytes"] == sum(file.stat().st_size for file in files)
+    assert result["mask_bits"] == tree.size(bits)
+
+
+def test_masking_random_weights_with_a_masked_head_and_a_share_of_the_scores(tmp_path):
+    status = main(
+        ["--config=digits", f"--workdir={tmp_path}", "--config.network.width=0.5",
+         "--config.start=random", "--config.methods=('mask',)", "--config.mask.choices=(50.0,)",
+         "--config.mask.head=mask", "--config.mask.train.epochs=20",
+         "--config.mask.trainable_share=0.5", "--config.mask.trainable_by=magnitude",
+         "--config.data.memory_gib=0.0"]  # streamed, too
+    )  # fmt: skip
+    assert status == 0
+    result = read(tmp_path / "mask")
+    assert result["accuracy"] > 0.8
+    assert 0.5 <= result["density"] < 1
+    assert "head/kernel" in result["density_by_leaf"]

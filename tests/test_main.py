@@ -1,0 +1,199 @@
+"""The command line: overrides, and one line for each mistake, before anything is trained."""
+
+import errno
+import json
+
+import pytest
+
+from jaxmask import main as command_line
+from jaxmask.errors import InputError
+from jaxmask.main import main, parse
+
+QUICK = (
+    "--config.network.width=0.125", "--config.pretrain.train.epochs=2",
+    "--config.full.train.epochs=2", "--config.mask.train.epochs=2",
+)  # fmt: skip
+
+
+def refused(capsys, *arguments):
+    """The one line with which the command refuses the arguments."""
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("jaxmask: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_any_field_is_overridden_by_its_name():
+    config, folder = parse(
+        ["--config=digits", "--config.seed=7", "--config.data.classes=(1, 2)",
+         "--config.data.flip=true", "--config.mask.choices=(1.0, 2.0)", "--config.start=random",
+         "--workdir=/tmp/x"]
+    )  # fmt: skip
+    assert (config.seed, config.data.classes, config.data.flip) == (7, (1, 2), True)
+    assert config.mask.choices == (1.0, 2.0)
+    assert config.start == "random"
+    assert str(folder) == "/tmp/x"
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("digits", "runs/digits"),
+        ("configs/digits.py", "runs/digits"),
+        ("mnist:supermask", "runs/mnist-supermask"),
+        ("configs/mnist.py:dense", "runs/mnist-dense"),
+    ],
+)
+def test_a_config_is_found_by_name_or_file_from_anywhere(name, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert str(parse([f"--config={name}"])[1]) == folder
+
+
+def test_a_file_of_ones_own_is_a_config_too(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from jaxmask.recipe import defaults\n"
+        "def get_config(mode=''):\n"
+        "    config = defaults.dense('digits', 3)\n"
+        "    config.seed = 5\n"
+        "    return config\n"
+    )
+    assert parse([f"--config={path}"])[0].seed == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give --config=NAME"),
+        (["--config=digit"], "did you mean 'digits'"),
+        (["--config=nowhere/digits.py"], "there is no config 'nowhere/digits.py'"),
+        (["--config=mnist:sparse"], "its modes are dense, supermask"),
+        (["--config=digits", "--config.sede=1"], "no field 'sede'; did you mean 'seed'"),
+        (["--config=digits", "--config.data.nam=x"], "did you mean 'data.name'"),
+        (["--config=digits", "--config.seed=one"], "must be a whole number"),
+        (["--config=digits", "--config.seed=1.5"], "must be a whole number"),
+        (["--config=digits", "--config.data.flip=maybe"], "must be true or false"),
+        (["--config=digits", "--config.data.share=half"], "must be a number"),
+        (["--config=digits", "--config.data.classes=abc"], "must be a tuple"),
+        (["--config=digits", "--config.data.classes=3"], "must be a tuple"),
+        (["--config=digits", "--config.data=x"], "no field 'data'"),
+        (["--config=digits", "--config.seed"], "needs a value"),
+        (["--config=digits", "--workdr=x"], "did you mean 'workdir'"),
+        (["--config=digits", "more"], "unknown argument 'more'"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line(capsys, arguments, message):
+    assert message in refused(capsys, *arguments)
+
+
+def test_an_error_in_a_config_file_names_the_file(capsys, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def get_config():\n    return 1 / 0\n")
+    assert "mine.py: division by zero" in refused(capsys, f"--config={path}")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("recipe=adpt", "did you mean 'adapt'"),
+        ("network.name=conv3", "no network 'conv3'"),
+        ("network.width=0", "width"),
+        ("network.stem=cifar", "has no option 'stem'"),
+        ("network.compute_dtype=int8", "compute_dtype"),
+        ("data.name=mnits", "did you mean"),
+        ("data.classes=(5, 12)", "12"),
+        ("data.share=0.0", "share"),
+        ("data.share=1.5", "share"),
+        ("data.validation=0.0", "set data.validation above 0"),
+        ("data.validation=-1.0", "data.validation"),
+        ("data.mean=(0.5,)", "give both data.mean and data.std"),
+        ("start=nowhere", "there are no weights at nowhere"),
+        ("start=", "give --config.start=PATH"),
+        ("methods=('mask', 'fll')", "unknown method 'fll'; did you mean 'full'"),
+        ("methods=()", "config.methods is empty"),
+        ("methods=('mask', 'mask')", "names a method twice"),
+        ("mask.choices=(1.0,)", "the same number of choices"),
+        ("mask.transform=treshold()", "did you mean 'threshold'"),
+        ("mask.transform=top_k(1.5)", "density"),
+        ("mask.transform=top_k(0.5, scope='all')", "scope"),
+        ("mask.transform=threshold(rescale='live')", "rescale"),
+        ("mask.transform=constant(1.0)", "initialises scores"),
+        ("mask.rules=(('conv9/kernel', 'mask'),)", "conv9/kernel"),
+        ("mask.rules=(('.*/kernel', 'masked'),)", "masked"),
+        ("mask.rules=(('.*/bias', 'freeze'),)", "mask nothing"),
+        ("mask.head=frozen", "mask.head"),
+        ("mask.trainable_share=0.0", "trainable_share"),
+        ("mask.trainable_by=size", "trainable_by"),
+        ("mask.tune=epochs", "mask.tune"),
+        ("mask.train.mask_optimiser=sdg", "did you mean 'sgd'"),
+        ("mask.train.schedule=cosine(warmup_epochs=99)", "warm-up"),
+        ("mask.train.epochs=0", "train.epochs"),
+        ("mask.train.batch_size=100000", "more than the"),
+        ("mask.train.select=test", "train.select"),
+        ("mask.train.label_smoothing=1.0", "label_smoothing"),
+        ("linear_probe.choices=(-1.0, 0.1, 0.1, 0.1)", "negative"),
+    ],
+)
+def test_a_config_that_cannot_be_run_is_refused_before_anything_is_made(
+    capsys, tmp_path, override, message
+):
+    folder = tmp_path / "run"
+    error = refused(capsys, "--config=digits", f"--workdir={folder}", f"--config.{override}")
+    assert message in error
+    assert not folder.exists()
+
+
+def test_weights_of_another_network_are_refused(capsys, tmp_path):
+    assert main(["--config=digits", f"--workdir={tmp_path / 'a'}", *QUICK,
+                 "--config.methods=('linear_probe',)"]) == 0  # fmt: skip
+    capsys.readouterr()
+    error = refused(
+        capsys, "--config=digits", f"--workdir={tmp_path / 'b'}", *QUICK,
+        f"--config.start={tmp_path / 'a' / 'pretrain'}", "--config.network.width=0.25",
+    )  # fmt: skip
+    assert "do not fit the network" in error
+    assert not (tmp_path / "b").exists()
+
+
+def test_dense_refuses_rules_that_train_nothing(capsys, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from jaxmask.recipe import defaults\n"
+        "def get_config():\n    return defaults.dense('digits', 1)\n"
+    )
+    error = refused(capsys, f"--config={path}", f"--workdir={tmp_path / 'run'}",
+                    "--config.rules=(('.*', 'freeze'),)")  # fmt: skip
+    assert "its rules say 'train' or 'freeze'" in error
+
+
+def test_the_directory_of_another_run_is_left_alone(capsys, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"recipe": "dense"}))
+    error = refused(capsys, "--config=digits", f"--workdir={tmp_path}")
+    assert "holds a run of another config" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_full_disk_is_one_line_and_status_one(capsys, tmp_path, monkeypatch):
+    from jaxmask.recipe import run_directory
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
+
+    monkeypatch.setattr(run_directory, "replace_text", full)
+    assert main(["--config=digits", f"--workdir={tmp_path / 'run'}"]) == 1
+    error = capsys.readouterr().err
+    assert "No space left on device" in error
+    assert "the same command again" in error
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_every_config_of_the_package_can_be_read():
+    assert {"digits", "mnist", "cifar10", "cifar100"} <= set(command_line.names())
+    for name in command_line.names():
+        parse([f"--config={name}"])
+
+
+def test_resolving_names_the_nearest_config():
+    with pytest.raises(InputError, match="did you mean 'cifar100'"):
+        command_line.resolve("cifar1000")
