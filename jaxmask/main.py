@@ -7,12 +7,15 @@ a colon the mode to run it in (`mnist:supermask`). Every field of the config can
 """
 
 import ast
+import contextlib
 import errno
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from absl import logging
@@ -21,7 +24,7 @@ from ml_collections import ConfigDict
 from jaxmask.errors import InputError, nearest
 
 PACKAGED = Path(__file__).parent / "configs"  # in the wheel
-CHECKOUT = Path(__file__).parent.parent / "configs"
+CONFIGS = PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
 
 UNUSABLE_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -41,13 +44,14 @@ def main(arguments: Sequence[str]) -> int:
     except InputError as error:
         return _tell(str(error), 2)
     logging.set_verbosity(logging.WARNING)
+    _obey_sigterm()
     try:
         result = recipe.run(config, folder)
     except InputError as error:
         return _tell(str(error), 2)
     except Interrupted as interrupted:
         return _tell(
-            f"stopped by {interrupted}; the same command goes on from the checkpoint in {folder}",
+            f"stopped by {interrupted}; the same command goes on in {folder}",
             interrupted.status,
         )
     except KeyboardInterrupt:
@@ -97,20 +101,19 @@ def parse(arguments: Sequence[str]) -> tuple[ConfigDict, Path]:
 
 def names() -> list[str]:
     """The configs that come with the package."""
-    folder = CHECKOUT if CHECKOUT.is_dir() else PACKAGED
-    return sorted(path.stem for path in folder.glob("*.py"))
+    return sorted(path.stem for path in CONFIGS.glob("*.py"))
 
 
 def resolve(text: str) -> tuple[Path, str]:
     """(file, mode) of a `--config` value; a name, or `configs/name.py`, is found anywhere."""
     name, _, mode = text.partition(":")
-    for candidate in (Path(name), CHECKOUT / f"{Path(name).stem}.py",
-                      PACKAGED / f"{Path(name).stem}.py"):  # fmt: skip
-        if candidate.is_file() and (candidate == Path(name) or Path(name).parent.name in (
-            "", "configs",
-        )):  # fmt: skip
-            return candidate, mode
-    raise InputError(f"there is no config {name!r}{nearest(Path(name).stem, names())}")
+    path = Path(name)
+    if path.is_file():
+        return path, mode
+    packaged = CONFIGS / f"{path.stem}.py"
+    if packaged.is_file() and str(path.parent) in (".", "configs"):
+        return packaged, mode
+    raise InputError(f"there is no config {name!r}{nearest(path.stem, names())}")
 
 
 def _load(path: Path, mode: str) -> ConfigDict:
@@ -165,6 +168,18 @@ def _fields(config: ConfigDict, at: str = "") -> list[tuple[str, Any]]:
         else:
             found.append((at + name, value))
     return found
+
+
+def _obey_sigterm() -> None:
+    """Makes SIGTERM end the run as Ctrl-C does, also where no training loop listens to it."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        from jaxmask.train.signals import Interrupted
+
+        raise Interrupted(number)
+
+    with contextlib.suppress(ValueError):  # only the main thread may
+        signal.signal(signal.SIGTERM, stop)
 
 
 def _use_compilation_cache(folder: str) -> None:

@@ -1,4 +1,4 @@
-"""One compilation cache for all tests of a session, so that what two tests compile, one compiles."""
+"""One compilation cache for all tests: what two of them need, one compiles."""
 
 import os
 import tempfile

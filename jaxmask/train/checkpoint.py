@@ -1,6 +1,12 @@
 """Checkpoints of a training run: the state at the last save, and the best weights so far."""
 
+import errno
 import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +16,10 @@ import orbax.checkpoint as ocp
 
 from jaxmask.errors import InputError
 from jaxmask.train.state import State, Tree
+
+
+ROOM = 1.1  # of the arrays' bytes, needed on the disk
+LEAST_ROOM = 2**20
 
 
 class Best(NamedTuple):
@@ -43,7 +53,11 @@ class Checkpoints:
         self._folder = folder
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Starts writing; returns once the arrays are copied, so they may be donated."""
+        """Starts writing; returns once the arrays are copied, so they may be donated.
+
+        Raises:
+          OSError: there is no room, or an earlier save failed.
+        """
         host = host_copy(checkpoint.state)
         step = int(host.step)
         if step in self._manager.all_steps():
@@ -54,7 +68,9 @@ class Checkpoints:
         }
         if checkpoint.best is not None:
             items["best"] = ocp.args.StandardSave(checkpoint.best._asdict())
-        self._manager.save(step, args=ocp.args.Composite(**items))
+        self._check_room((host, checkpoint.best))
+        with self._storage_errors():
+            self._manager.save(step, args=ocp.args.Composite(**items))
 
     def restore(self, like: State) -> Checkpoint | None:
         """The newest complete checkpoint, or None where there is none yet.
@@ -96,7 +112,26 @@ class Checkpoints:
 
     def __exit__(self, *_: object) -> None:
         """Waits until everything is on disk."""
-        self._manager.close()
+        with self._storage_errors():
+            self._manager.close()
+
+    def _check_room(self, trees: Tree) -> None:
+        """Before anything is written: a disk that fills up under orbax tells it in many pages."""
+        needed = ROOM * sum(leaf.nbytes for leaf in jax.tree.leaves(trees)) + LEAST_ROOM
+        if shutil.disk_usage(self._folder).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder))
+
+    @contextmanager
+    def _storage_errors(self) -> Iterator[None]:
+        """Turns what tensorstore says of a full or read-only disk into the OSError that it is."""
+        try:
+            yield
+        except ValueError as error:
+            code = re.search(r"os_error_code='(\d+)'", str(error))
+            if code is None:
+                raise
+            number = int(code[1])
+            raise OSError(number, os.strerror(number), str(self._folder)) from None
 
 
 def _check_shapes(wanted: Tree, found: Tree) -> None:

@@ -56,7 +56,7 @@ def test_how_an_epoch_is_cut_into_scans_changes_nothing(tmp_path):
     chex.assert_trees_all_equal(learned(whole), learned(pieces))
 
 
-class Stop(Exception):
+class StopError(Exception):
     pass
 
 
@@ -72,13 +72,13 @@ def test_a_run_that_died_goes_on_bit_for_bit(tmp_path, monkeypatch, at):
             for xs in made.chunks(order, lengths):
                 scans.append(1)
                 if len(scans) > at and made.examples == 150:
-                    raise Stop
+                    raise StopError
                 yield xs
 
         return made._replace(chunks=chunks)
 
     monkeypatch.setattr(problems.feed, "resident", dying)
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         problems.fit(tmp_path / "died", checkpoint_seconds=0)
     monkeypatch.setattr(problems.feed, "resident", real)
     resumed = problems.fit(tmp_path / "died", checkpoint_seconds=0)
@@ -151,3 +151,19 @@ def test_ranking_by_loss_and_by_accuracy():
     sharp, blunt = {"loss": 0.5, "accuracy": 0.9}, {"loss": 0.4, "accuracy": 0.8}
     assert loop._rank(sharp, "accuracy") > loop._rank(blunt, "accuracy")
     assert loop._rank(sharp, "loss") < loop._rank(blunt, "loss")
+
+
+def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
+    whole = problems.fit(tmp_path / "whole", checkpoint_seconds=0)
+    usage, calls = problems.checkpoint.shutil.disk_usage, []
+
+    def filling(folder):
+        calls.append(folder)
+        return usage(folder)._replace(free=10**9 if len(calls) < 4 else 10**5)
+
+    monkeypatch.setattr(problems.checkpoint.shutil, "disk_usage", filling)
+    with pytest.raises(OSError, match="No space left"):
+        problems.fit(tmp_path / "full", checkpoint_seconds=0)
+    monkeypatch.setattr(problems.checkpoint.shutil, "disk_usage", usage)
+    resumed = problems.fit(tmp_path / "full", checkpoint_seconds=0)
+    chex.assert_trees_all_equal(learned(whole), learned(resumed))

@@ -1,0 +1,41 @@
+"""The examples in the docstrings run, and every public name has one."""
+
+import doctest
+import importlib
+import pkgutil
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxmask.mask
+from jaxmask import mask, tree
+
+MODULES = ["jaxmask.tree"] + [
+    f"jaxmask.mask.{module.name}" for module in pkgutil.iter_modules(jaxmask.mask.__path__)
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_run(name):
+    importlib.import_module(name)
+    names = {"jax": jax, "jnp": jnp, "mask": mask, "tree": tree}
+    # of sys.modules, for a function may have the name of its module
+    results = doctest.testmod(sys.modules[name], extraglobs=names)
+    assert results.failed == 0
+
+
+def test_every_public_function_has_an_example():
+    functions = [getattr(mask, name) for name in mask.__all__]
+    for module in (tree, mask.measure, mask.file):
+        functions += [
+            value
+            for name, value in vars(module).items()
+            if callable(value)
+            and not name.startswith("_")
+            and getattr(value, "__module__", "") == module.__name__
+        ]
+    for function in functions:
+        if callable(function) and function not in (tree.is_floating, tree.align):
+            assert ">>>" in function.__doc__, function

@@ -1,0 +1,78 @@
+"""Measures of masks against NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from jaxmask import mask
+from jaxmask.errors import InputError
+
+bits = npst.arrays(bool, (7,))
+pairs = st.tuples(bits, bits)
+
+
+@given(pairs, st.sampled_from(["bool", "binary", "sign"]))
+@settings(deadline=None)
+def test_equal_numpy_for_every_kind_of_mask(pair, kind):
+    def tree(x):
+        off = {"bool": False, "binary": 0, "sign": -1}[kind]
+        full = np.where(x, 1, off).astype({"bool": bool, "binary": np.float32}.get(kind, np.int8))
+        return {"p": full[:4].reshape(2, 2), "q": jnp.asarray(full[4:]), "hole": None}
+
+    a, b = pair
+    x, y = tree(a), tree(b)
+    assert mask.measure.density(x) == a.mean()
+    assert mask.measure.density_by_leaf(x) == {"p": a[:4].mean(), "q": a[4:].mean()}
+    assert mask.measure.hamming(x, y) == (a != b).sum()
+    either = (a | b).sum()
+    assert mask.measure.overlap(x, y) == ((a & b).sum() / either if either else 1)
+    assert mask.measure.overlap(x, x) == 1
+    empty = [path for path, on in (("p", a[:4]), ("q", a[4:])) if not on.any()]
+    assert mask.measure.empty_leaves(x) == empty
+
+
+def test_counts_are_exact_beyond_float32():
+    size = 2**24 + 3
+    ones = jnp.ones(size, bool)
+    masks = {"w": ones, "v": jnp.zeros(1, bool)}
+    assert mask.measure.hamming(masks, {"w": ones, "v": jnp.ones(1, bool)}) == 1
+    assert mask.measure.hamming(masks, {"w": ~ones, "v": jnp.ones(1, bool)}) == size + 1
+    assert mask.measure.density(masks) == size / (size + 1)
+
+
+def test_nothing_at_all():
+    assert mask.measure.density({}) == mask.measure.overlap({}, {}) == 1
+    assert mask.measure.hamming({}, None) == 0
+    empty = {"w": jnp.zeros((0, 3), bool)}
+    assert mask.measure.density_by_leaf(empty) == {"w": 1}
+    assert mask.measure.empty_leaves(empty) == []
+
+
+def test_inside_jit_and_vmap():
+    masks = {"w": jnp.array([[1, 0, 0, 1], [0, 0, 0, 0]]), "v": jnp.array([[True], [False]])}
+    other = jax.tree.map(jnp.zeros_like, masks)
+    density = jax.jit(jax.vmap(mask.measure.density))(masks)
+    np.testing.assert_allclose(density, [0.6, 0])
+    assert jax.vmap(mask.measure.overlap)(masks, other).tolist() == [0, 1]
+    assert jax.vmap(mask.measure.hamming)(masks, other).tolist() == [3, 0]
+    by_leaf = jax.jit(mask.measure.density_by_leaf)(masks)
+    assert by_leaf["w"] == 0.25
+
+
+def test_python_numbers_outside_jit():
+    masks = {"w": jnp.array([1, 0])}
+    assert type(mask.measure.density(masks)) is float
+    assert type(mask.measure.hamming(masks, masks)) is int
+
+
+def test_different_structures():
+    a = {"w": jnp.ones(3), "v": jnp.ones(1)}
+    for measure in (mask.measure.overlap, mask.measure.hamming):
+        with pytest.raises(InputError, match="no 'v'"):
+            measure(a, {"w": jnp.ones(3)})
+        with pytest.raises(InputError, match="'w' has shape"):
+            measure(a, {"w": jnp.ones(2), "v": jnp.ones(1)})
