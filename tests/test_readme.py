@@ -1,0 +1,48 @@
+"""The README's Python runs as it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0])
+def test_a_block_runs(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(block, "README.md", "exec"), names)
+    if "gradient" in names:
+        import jax
+        import numpy as np
+
+        leaves = jax.tree.leaves(names["gradient"])
+        assert leaves
+        assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in leaves)
+
+
+def test_the_blocks_are_there():
+    assert len(BLOCKS) == 5
+
+
+def test_the_ten_lines_learn_and_save(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(BLOCKS[0], "README.md", "exec"), names)
+    start = names["transform"].init(None, names["parts"]["mask"])
+    assert names["loss"](names["scores"]) < 0.7 * names["loss"](start)
+    assert 0 < names["mask"].measure.density(names["bits"]) < 1
+    assert (tmp_path / "task.mask").exists()
+
+
+def test_the_commands_name_configs_and_fields_that_exist():
+    from jaxmask.main import parse
+
+    commands = re.findall(r"python -m jaxmask\.main (.*)", README)
+    assert len(commands) >= 5
+    for command in commands:
+        import shlex
+
+        parse(shlex.split(command))
