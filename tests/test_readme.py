@@ -33,7 +33,7 @@ def test_the_ten_lines_learn_and_save(tmp_path, monkeypatch, capsys):
     exec(compile(BLOCKS[0], "README.md", "exec"), names)
     start = names["transform"].init(None, names["parts"]["mask"])
     assert names["loss"](names["scores"]) < 0.7 * names["loss"](start)
-    assert 0 < names["mask"].measure.density(names["bits"]) < 1
+    assert 0 < names["mask"].measure.density(names["transform"].mask(names["scores"])) < 1
     assert (tmp_path / "task.mask").exists()
 
 

@@ -12,7 +12,7 @@ from jaxmask.mask.initialise import split_key
 KEY = jax.random.key(3)
 WEIGHTS = {
     "conv": {"kernel": jnp.arange(-36, 36, dtype=jnp.float32).reshape(3, 3, 2, 4)},
-    "dense": {"kernel": jnp.ones((50, 8)), "bias": jnp.ones(8)},
+    "dense": {"bias": jnp.ones(8)},
     "scale": jnp.float32(-2.0),
     "empty": jnp.ones((0, 3)),
     "hole": None,
@@ -33,7 +33,7 @@ def test_shapes_and_determinism(name):
     scores = init(KEY, WEIGHTS)
     assert jax.tree.map(jnp.shape, scores) == jax.tree.map(jnp.shape, WEIGHTS)
     for again in (init(KEY, WEIGHTS), jax.jit(init)(KEY, WEIGHTS)):
-        assert all(jax.tree.leaves(jax.tree.map(jnp.array_equal, scores, again)))
+        jax.tree.map(np.testing.assert_array_equal, scores, again)
     if name not in ("constant", "magnitude"):
         other = init(jax.random.key(4), WEIGHTS)
         assert not jnp.array_equal(other["conv"]["kernel"], scores["conv"]["kernel"])
@@ -42,7 +42,8 @@ def test_shapes_and_determinism(name):
 @pytest.mark.parametrize("name", INITS)
 def test_scores_are_float32_or_wider(name, x64):
     for dtype, expected in [(jnp.bfloat16, "float32"), ("float32",) * 2, ("float64",) * 2]:
-        assert INITS[name](KEY, {"w": jnp.ones((4, 2), dtype)})["w"].dtype == expected
+        weights = {"w": jax.ShapeDtypeStruct((4, 2), dtype)}
+        assert jax.eval_shape(INITS[name], KEY, weights)["w"].dtype == expected
 
 
 def test_values():
@@ -59,7 +60,6 @@ def test_values():
     ("shape", "out_axis", "fan_in"),
     [
         ((300, 200), -1, 300),
-        ((200, 300), 0, 300),
         ((3, 3, 40, 70), -1, 360),
         ((70, 40, 3, 3), 0, 360),
         ((400,), -1, 400),

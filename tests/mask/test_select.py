@@ -26,7 +26,8 @@ def flat(tree):
 
 def reference(scores, count):
     """Where a stable argsort puts the first `count`: NaN last, the earlier index first."""
-    s = flat(scores).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        s = flat(scores).astype(np.float64)
     order = np.lexsort((np.arange(s.size), -s, np.isnan(s)))
     chosen = np.zeros(s.size, bool)
     chosen[order[:count]] = True
@@ -165,7 +166,7 @@ def test_a_schedule_of_counts_compiles_once_and_scans():
     assert masks["b"].sum(axis=1).tolist() == [4, 2, 1]
 
 
-@pytest.mark.parametrize("scope", ["global", "layer", "erk"])
+@pytest.mark.parametrize("scope", ["global", "layer"])
 def test_jit_equals_eager_and_vmap_a_loop(scope):
     rng = np.random.default_rng(1)
     # rounded: some rows tie at the cut, some do not

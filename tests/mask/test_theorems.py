@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from jaxmask import mask
 
 STEPS = 20
-NETWORKS = [((5, 1), True), ((6, 8, 3), True), ((4, 6, 2), "constant")]
+NETWORKS = [((6, 8, 3), True), ((4, 6, 2), "constant")]
 
 
 @functools.cache
@@ -81,7 +81,7 @@ cases = st.tuples(
 
 
 @given(cases, st.floats(-2, 2))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_shift_changes_no_mask(case, shift):
     network, seed, rate, spread, mu = case
     with jax.enable_x64(True):
@@ -92,7 +92,7 @@ def test_a_shift_changes_no_mask(case, shift):
 
 
 @given(cases, st.integers(-8, 8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_power_of_two_changes_no_mask_in_float32(case, exponent):
     network, seed, rate, spread, mu = (*case[:2], *map(np.float32, case[2:]))
     a = np.float32(2.0**exponent)

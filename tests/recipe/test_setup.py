@@ -1,0 +1,85 @@
+import jax
+import numpy as np
+import pytest
+
+from jaxmask.data import Dataset, Split
+from jaxmask.errors import InputError
+from jaxmask.recipe import defaults, setup
+
+
+def task(classes=3, **network):
+    random = np.random.default_rng(0)
+
+    def split(count):
+        return Split(random.integers(0, 255, (count, 8, 8, 1), np.uint8),
+                     (np.arange(count) % classes).astype(np.int32))  # fmt: skip
+
+    names = tuple(str(label) for label in range(classes))
+    dataset = Dataset("made", split(30), split(6), split(6), names)
+    config = defaults.dense("made", 1)
+    config.network.name = "resnet20"
+    config.network.width = 0.25
+    config.network.update(network)
+    return setup.make_task(config.data, config.network, dataset, ((0.5,), (0.25,)))
+
+
+def test_a_new_head_over_the_weights_of_another_task():
+    old, new = task(classes=3), task(classes=5)
+    weights = setup.starting_variables(old, setup.Start(None, "random"), jax.random.key(0))
+    start = setup.Start(jax.tree.map(np.asarray, weights), "old")
+    variables = setup.starting_variables(new, start, jax.random.key(1))
+    np.testing.assert_array_equal(
+        variables["params"]["conv1"]["kernel"], weights["params"]["conv1"]["kernel"]
+    )
+    assert variables["params"]["head"]["kernel"].shape[-1] == 5
+    assert "bn1" in variables["batch_stats"]
+    other = setup.starting_variables(new, start, jax.random.key(2))
+    assert (other["params"]["head"]["kernel"] != variables["params"]["head"]["kernel"]).any()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda w: w["params"].pop("conv1"), "lack params/conv1/kernel"),
+        (lambda w: w["params"].update(more={"kernel": np.ones(2)}), "have besides params/more"),
+        (lambda w: w["params"]["conv1"].update(kernel=np.ones((3, 3, 1, 9))), r"\(3, 3, 1, 9\)"),
+        (lambda w: w.pop("batch_stats"), "batch_stats"),
+    ],
+)
+def test_weights_that_do_not_fit_are_listed(spoil, message):
+    made = task()
+    weights = setup.starting_variables(made, setup.Start(None, "random"), jax.random.key(0))
+    weights = jax.tree.map(np.asarray, weights)
+    spoil(weights)
+    with pytest.raises(InputError, match=message):
+        setup.check_fits(made, setup.Start(weights, "elsewhere"))
+
+
+def test_the_network_changes_its_statistics_only_in_training():
+    made = task()
+    variables = setup.starting_variables(made, setup.Start(None, "random"), jax.random.key(0))
+    images = made.augment(None, made.dataset.train.images)
+    logits, same = made.network(variables["params"], variables["batch_stats"], images, False)
+    assert logits.shape == (30, 3)
+    assert same is variables["batch_stats"]
+    _, moved = made.network(variables["params"], variables["batch_stats"], images, True)
+    assert jax.tree.structure(moved) == jax.tree.structure(variables["batch_stats"])
+    assert (moved["bn1"]["mean"] != same["bn1"]["mean"]).any()
+
+
+def test_normalisation_is_the_configs_then_the_weights_then_the_datas():
+    made, config = task(), defaults.data("made")
+    found = setup.normalisation_of(config, made.dataset, {})
+    np.testing.assert_allclose(found[0], made.dataset.train.images.mean() / 255, rtol=1e-6)
+    about = {"mean": [0.1], "std": [0.2]}
+    assert setup.normalisation_of(config, made.dataset, about) == ((0.1,), (0.2,))
+    config.mean, config.std = (0.3,), (0.4,)
+    assert setup.normalisation_of(config, made.dataset, about) == ((0.3,), (0.4,))
+
+
+def test_seeds_belong_to_names():
+    assert setup.number(0, "a") != setup.number(0, "b") != setup.number(1, "b")
+    keys = [setup.named_key(*which) for which in ((0, "a"), (0, "b"), (1, "a"), (0, "a"))]
+    data = [jax.random.key_data(key).tobytes() for key in keys]
+    assert len(set(data)) == 3
+    assert data[0] == data[3]
