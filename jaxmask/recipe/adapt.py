@@ -9,6 +9,7 @@ from jaxmask import report
 from jaxmask.errors import InputError, nearest
 from jaxmask.recipe import defaults, dense, run_directory, setup
 from jaxmask.recipe.methods import METHODS
+from jaxmask.train.records import replace_text
 
 
 def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
@@ -41,6 +42,8 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
         start, _ = setup.load_start(str(folder / "pretrain"))
     results = {name: method(start, folder / name) for name, method in methods.items()}
     report.figures.comparison(folder, list(results))
+    table = report.tables.comparison(folder, list(results))
+    replace_text(folder / "table.md", report.tables.markdown(table))
     best = max(results, key=lambda name: results[name]["validation_accuracy"])
     summary = {
         name: {key: result[key] for key in ("accuracy", "validation_accuracy", "density",

@@ -49,6 +49,7 @@ def test_every_method_has_a_complete_run_directory(adapted):
             assert field in result, (name, field)
         for file in ("config.json", "metrics.jsonl", "weights.safetensors"):
             assert (folder / file).exists(), (name, file)
+    assert (adapted / "table.md").read_text().count("\n") == 5
     for picture in ("accuracy_against_bytes", "loss", "density_mask"):
         assert (adapted / "figures" / f"{picture}.png").stat().st_size > 5000
 
