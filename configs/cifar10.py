@@ -1,4 +1,17 @@
-"""CIFAR-10 with ResNet-20."""
+"""CIFAR-10 with ResNet-20 (He et al. 2016).
+
+    python -m jaxmask.main --config=configs/cifar10.py
+    python -m jaxmask.main --config=configs/cifar10.py:supermask
+
+- `dense` trains all weights: 200 epochs of batch 128, SGD with momentum 0.9 and weight decay 1e-4
+  from rate 0.1 along a cosine, random crops and flips. Published for this network (other
+  schedule): 91.25 %. Its run directory is what `cifar100.py:resnet20` can start from.
+- `supermask` learns a mask over random weights and a new head, with rates chosen on validation.
+
+Not measured: the data was not at hand. `dense` is 200 epochs of 351 steps, `supermask` five
+trainings of 150 epochs of 703 steps; a step of batch 64 took about a quarter of a second on two
+CPU cores, so either wants a GPU.
+"""
 
 from ml_collections import ConfigDict
 
