@@ -32,9 +32,10 @@ def allocate(tree: PyTree, density: Any, scope: str = "global") -> np.ndarray | 
       tree: arrays or anything else with shapes.
       density: share of weights kept, in (0, 1]. A number, `Fraction` or `Decimal` is read in
         decimal, `Fraction(str(density))`, on the host. A traced density (under `jit`, `vmap`) is
-        taken into [0, 1] and counted on the device: exact where the decimal it stands for gives
-        an integer, elsewhere too low by at most one weight in 2^23 of those kept; with `"erk"`
-        they add up to the `"global"` count, each right to float32's precision.
+        taken into [0, 1] and counted on the device, as well as float32 can tell: exact where the
+        decimal it stands for gives a whole number of up to 2^22 weights, elsewhere too low by at
+        most one and one more for every 2^22 kept; with `"erk"` they add up to the `"global"`
+        count, each right to float32's precision.
       scope: one of the three.
 
     Returns:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxmask.errors import InputError
 from jaxmask.mask.allocate import allocate
 from jaxmask.mask.check import check_density, require_floating
-from jaxmask.mask.initialise import magnitude, normal
+from jaxmask.mask.initialise import magnitude, split_key
 from jaxmask.mask.select import keep_count
 from jaxmask.mask.transform import MaskTransform
 from jaxmask.tree import PyTree, align, paths
@@ -77,7 +77,10 @@ def random_share(key: jax.Array, weights: PyTree, share: Any, scope: str = "laye
       >>> int(mask.random_share(jax.random.key(0), {"w": jnp.ones(10)}, 0.3)["w"].sum())
       3
     """
-    return _top_share(normal()(key, weights), share, scope)
+    require_floating(weights, "random_share")
+    keys = split_key(key, weights)
+    scores = jax.tree.map(lambda key, w: jax.random.uniform(key, w.shape), keys, weights)
+    return _top_share(scores, share, scope)
 
 
 def largest_share(weights: PyTree, share: Any, scope: str = "layer") -> PyTree:

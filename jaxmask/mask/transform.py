@@ -174,7 +174,7 @@ def _transform(init: Init, hard: Callable[[PyTree], PyTree], rescale: Rescale) -
 
     def mask(scores: PyTree) -> PyTree:
         require_floating(scores, "scores")
-        return jax.tree.map(straight_through, scores, hard(lax.stop_gradient(scores)))
+        return jax.tree.map(straight_through, scores, hard(scores))
 
     def apply(scores: PyTree, weights: PyTree) -> PyTree:
         require_floating(weights, "weights")

@@ -91,8 +91,8 @@ def test_a_traced_density_counts_to_float32s_precision(size, permille):
     density = Fraction(permille, 1000)
     exact = size - math.floor((1 - density) * size)
     counted = int(TRACED_KEPT(np.float32(permille / 1000), np.uint32(size)))
-    assert exact - 1 - exact / 2**23 <= counted <= exact
-    if density * size == exact:
+    assert exact - 1 - exact / 2**22 <= counted <= exact
+    if density * size == exact <= 2**22:
         assert counted == exact
     if size < 2**13:
         assert counted == exact

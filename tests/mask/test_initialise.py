@@ -12,7 +12,6 @@ from jaxmask.mask.initialise import split_key
 KEY = jax.random.key(3)
 WEIGHTS = {
     "conv": {"kernel": jnp.arange(-36, 36, dtype=jnp.float32).reshape(3, 3, 2, 4)},
-    "dense": {"bias": jnp.ones(8)},
     "scale": jnp.float32(-2.0),
     "empty": jnp.ones((0, 3)),
     "hole": None,
@@ -23,7 +22,7 @@ INITS = {
     "magnitude": mask.magnitude(),
     "kaiming_uniform": mask.kaiming_uniform(),
     "shuffled": mask.shuffled(mask.magnitude()),
-    "shuffled normal": mask.shuffled(mask.normal()),
+    "shuffled uniform": mask.shuffled(mask.kaiming_uniform()),
 }
 
 
@@ -47,7 +46,7 @@ def test_scores_are_float32_or_wider(name, x64):
 
 
 def test_values():
-    assert (mask.constant(2.0)(None, WEIGHTS)["dense"]["bias"] == 2).all()
+    assert (mask.constant(2.0)(None, WEIGHTS)["conv"]["kernel"] == 2).all()
     magnitude = mask.magnitude()(None, WEIGHTS)
     np.testing.assert_array_equal(magnitude["conv"]["kernel"], np.abs(WEIGHTS["conv"]["kernel"]))
     big = {"w": jnp.zeros((300, 300))}
@@ -78,7 +77,7 @@ def test_kaiming_uniform_bound(shape, out_axis, fan_in):
 
 def test_a_leaf_draws_by_its_path_and_not_its_position():
     weights = {"b": jnp.ones(100), "c": jnp.ones(100)}
-    for init in (mask.normal(), mask.kaiming_uniform(), mask.shuffled(mask.normal())):
+    for init in (mask.kaiming_uniform(), mask.shuffled(mask.kaiming_uniform())):
         scores = init(KEY, weights)
         assert not jnp.array_equal(scores["b"], scores["c"])
         more = init(KEY, {"a": jnp.ones(100), **weights})
@@ -100,7 +99,7 @@ def test_shuffled_permutes_within_each_leaf():
 
 def test_vmap_over_keys_equals_a_loop():
     keys = jax.random.split(KEY, 3)
-    init = mask.shuffled(mask.normal())
+    init = mask.shuffled(mask.kaiming_uniform())
     weights = {"w": jnp.ones((4, 3))}
     stacked = jax.vmap(init, (0, None))(keys, weights)
     for index, key in enumerate(keys):
@@ -109,8 +108,8 @@ def test_vmap_over_keys_equals_a_loop():
 
 def test_old_style_keys_work():
     weights = {"w": jnp.ones(5)}
-    old = mask.normal()(jax.random.PRNGKey(3), weights)
-    np.testing.assert_array_equal(old["w"], mask.normal()(KEY, weights)["w"])
+    old = mask.kaiming_uniform()(jax.random.PRNGKey(3), weights)
+    np.testing.assert_array_equal(old["w"], mask.kaiming_uniform()(KEY, weights)["w"])
 
 
 def test_split_key_gives_distinct_keys():

@@ -43,12 +43,21 @@ def equinox():
     return net, lambda net, x: jax.vmap(net)(x), ".*/weight", "layers/1/.*"
 
 
+THRESHOLD = mask.threshold(init=mask.normal())
+
+
 @pytest.mark.parametrize(
-    "tx",
-    [mask.threshold(init=mask.normal()), mask.top_k(0.6), mask.sign()],
-    ids=["threshold", "top_k", "sign"],
+    ("library", "tx"),
+    [
+        pytest.param(linen, THRESHOLD, id="linen threshold"),
+        pytest.param(linen, mask.top_k(0.6), id="linen top_k"),
+        pytest.param(linen, mask.sign(), id="linen sign"),
+        pytest.param(nnx_net, THRESHOLD, id="nnx threshold"),
+        pytest.param(nnx_net, mask.top_k(0.6, "global"), id="nnx top_k"),
+        pytest.param(equinox, THRESHOLD, id="equinox threshold"),
+        pytest.param(equinox, mask.sign(), id="equinox sign"),
+    ],
 )
-@pytest.mark.parametrize("library", [linen, nnx_net, equinox])
 def test_a_mask_is_learned(library, tx):
     params, apply, masked, trained = library()
     parts = tree.partition(params, tree.label(params, [(trained, "train"), (masked, "mask")]))

@@ -65,7 +65,7 @@ def test_random_ties_keep_the_exact_count_of_the_highest(numbers, count, seed):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 100), st.sampled_from(["float32", "all equal"]))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 def test_the_share_is_exact_in_decimal(seed, percent, kind):
     rng = np.random.default_rng(seed)
     scores = {"a": rng.normal(size=(30, 7)), "b": rng.normal(size=90)}
@@ -122,6 +122,14 @@ def test_random_ties_are_fair_and_follow_the_key():
     np.testing.assert_array_equal(*default)
 
 
+def test_many_ties_are_cut_to_the_unit():
+    scores = {"a": jnp.zeros(200_000), "b": jnp.full((10, 7), -0.0), "c": jnp.ones(5)}
+    chosen = mask.keep_count(scores, 77_777)
+    assert flat(chosen).sum() == 77_777
+    assert chosen["c"].all()
+    assert 0.3 < np.mean(chosen["a"]) < 0.5
+
+
 def test_a_count_of_all_or_none():
     scores = {"a": jnp.array([jnp.nan, jnp.inf]), "b": jnp.zeros((0,))}
     assert flat(mask.keep_count(scores, 0)).tolist() == [False, False]
@@ -174,15 +182,11 @@ def test_jit_equals_eager_and_vmap_a_loop(scope):
     scores["b"] = jnp.asarray(rng.normal(size=(4, 9)), jnp.float32)
     keep = functools.partial(mask.keep_top, density=0.35, scope=scope, key=KEY)
     batched = jax.vmap(keep)(scores)
-    for index in range(4):
+    for index in (0, 3):
         row = jax.tree.map(lambda s: s[index], scores)  # noqa: B023
         expected = flat(keep(row))
         np.testing.assert_array_equal(flat(jax.jit(keep)(row)), expected)
         np.testing.assert_array_equal(flat(jax.tree.map(lambda s: s[index], batched)), expected)  # noqa: B023
-    densities = jnp.array([0.1, 0.35, 1.0])
-    row = jax.tree.map(lambda s: s[0], scores)
-    many = jax.vmap(lambda d: mask.keep_top(row, d, scope, key=KEY))(densities)
-    np.testing.assert_array_equal(flat(jax.tree.map(lambda m: m[1], many)), flat(keep(row)))
 
 
 def test_no_gradient_flows_and_none_is_needed():

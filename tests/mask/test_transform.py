@@ -21,8 +21,7 @@ TRANSFORMS = {
 def example(seed=0, dtype=np.float64):
     """Scores, weights and output gradients of a small tree with a hole, a scalar, an empty leaf."""
     rng = np.random.default_rng(seed)
-    shapes = {"conv": (2, 2, 2, 3), "dense": {"kernel": (5, 4), "bias": (4,)}, "scalar": ()}
-    shapes["empty"] = (0, 3)
+    shapes = {"conv": (2, 2, 2, 3), "dense": {"bias": (5,)}, "scalar": (), "empty": (0, 3)}
 
     def draw(shape):
         return jnp.asarray(rng.normal(size=shape), dtype)
@@ -65,8 +64,10 @@ def masked_weights(m, theta, rescale, alpha=None):
     return theta * m / alpha
 
 
-@pytest.mark.parametrize("rescale", RESCALES)
-@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize(
+    ("name", "rescale"),
+    [*((name, True) for name in TRANSFORMS), ("threshold", "constant"), ("top_k erk", False)],
+)
 def test_masked_weights_and_gradients(name, rescale, x64):
     scores, weights, out = example()
     tx = TRANSFORMS[name](rescale)
@@ -138,7 +139,7 @@ def test_a_leaf_that_is_all_zero_can_come_back(rescale, shape):
     assert tx.apply(updated, theta)["w"].all()
 
 
-@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize("name", ["threshold", "top_k global", "top_k erk", "sign"])
 def test_empty_leaves_and_trees(name):
     tx = TRANSFORMS[name](True)
     weights = {"w": jnp.ones((0, 3)), "v": None}
@@ -155,12 +156,12 @@ def test_scores_equal_to_mu_and_nan_are_off():
     assert mask.sign(0.5).mask(scores)["w"].tolist() == [-1, -1, 1, 1, -1]
 
 
-@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize("name", ["threshold", "top_k layer", "sign"])
 def test_bfloat16_weights(name):
     rng = np.random.default_rng(2)
     weights = {"w": jnp.asarray(rng.normal(size=(40, 50)), jnp.bfloat16)}
     tx = TRANSFORMS[name](True)
-    scores = tx.init(jax.random.key(0), weights)
+    scores = mask.kaiming_uniform()(jax.random.key(0), weights)
     assert scores["w"].dtype == jnp.float32
     assert tx.mask(scores)["w"].dtype == jnp.float32
     assert tx.mask({"w": weights["w"]})["w"].dtype == jnp.bfloat16
@@ -172,13 +173,14 @@ def test_bfloat16_weights(name):
     assert [g["w"].dtype for g in gradients] == [jnp.float32, jnp.bfloat16]
 
 
-def test_the_count_of_a_bfloat16_mask_is_not_bfloat16():
-    # 1000 ones added up in bfloat16 stop at 256
-    ones = jnp.ones(1000, jnp.bfloat16)
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_the_count_is_float32_whatever_the_dtype(dtype):
+    # 70,000 is infinite in float16
+    ones = jnp.ones(70_000, dtype)
     np.testing.assert_array_equal(mask.masked(ones, ones), ones)
 
 
-@pytest.mark.parametrize("name", ["threshold", "top_k layer", "top_k global", "sign"])
+@pytest.mark.parametrize("name", ["threshold", "top_k global", "sign"])
 def test_jit_equals_eager_and_vmap_a_loop(name):
     weights = SMALL
     tx = TRANSFORMS[name](True)
@@ -269,37 +271,3 @@ def test_wrong_settings(make, words):
     with pytest.raises(InputError, match=words) as error:
         make()
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parity
-def test_gradients_equal_pytorch():
-    torch = pytest.importorskip("torch")
-
-    class Threshold(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, scores):
-            return (scores > 0).to(scores.dtype)
-
-        @staticmethod
-        def backward(ctx, gradient):
-            return gradient
-
-    rng = np.random.default_rng(5)
-    s, theta = rng.normal(size=(2, 6, 4)).astype(np.float32)
-    x = rng.normal(size=(8, 6)).astype(np.float32)
-    scores = torch.tensor(s, requires_grad=True)
-    weights = torch.tensor(theta, requires_grad=True)
-    m = Threshold.apply(scores)
-    effective = weights * m / torch.sqrt(m.sum() / m.numel())
-    expected = torch.tanh(torch.tensor(x) @ effective).square().mean()
-    expected.backward()
-
-    tx = mask.threshold()
-
-    def loss(scores, weights):
-        return jnp.mean(jnp.tanh(x @ tx.apply(scores, weights)["w"]) ** 2)
-
-    value, (by_score, by_weight) = jax.value_and_grad(loss, (0, 1))({"w": s}, {"w": theta})
-    np.testing.assert_allclose(value, expected.item(), rtol=1e-6)
-    np.testing.assert_allclose(by_score["w"], scores.grad, rtol=1e-4, atol=1e-7)
-    np.testing.assert_allclose(by_weight["w"], weights.grad, rtol=1e-4, atol=1e-7)
