@@ -1,4 +1,4 @@
-"""The one error that means: the input is at fault, and this line says how to mend it."""
+"""What ends a run early: an input that is at fault, or a signal."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,6 +9,14 @@ class InputError(ValueError):
 
     The command line prints the message without a traceback and exits with status 2.
     """
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
+    """SIGTERM or Ctrl-C came. Training saves a checkpoint before it raises this."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"signal {number}")
+        self.number = number
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -8,7 +8,6 @@ a colon the mode to run it in (`mnist:supermask`). Every field of the config can
 
 import ast
 import contextlib
-import errno
 import importlib.util
 import os
 import signal
@@ -21,12 +20,10 @@ from typing import Any
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxmask.errors import InputError, nearest
+from jaxmask.errors import InputError, Interrupted, nearest
 
 PACKAGED = Path(__file__).parent / "configs"  # in the wheel
 CONFIGS = PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
-
-UNUSABLE_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,36 +32,29 @@ def main(arguments: Sequence[str]) -> int:
     0: finished (or was finished before). 1: storage failed. 2: the input is at fault, and one
     line says how. 130, 143: Ctrl-C or SIGTERM; the same command goes on from there.
     """
-    # Only what an error message needs is imported before the arguments are known to be good.
+    again, folder = "nothing was begun", Path()
     try:
+        _obey_sigterm()
         config, folder = parse(arguments)
-        _use_compilation_cache(config.compilation_cache)
+        again = f"the same command goes on in {folder}"
+        _use_compilation_cache(config.get("compilation_cache", ""))
+        logging.set_verbosity(logging.WARNING)
         from jaxmask import recipe
-        from jaxmask.train.signals import Interrupted
+
+        _show(recipe.run(config, folder), folder)
     except InputError as error:
         return _tell(str(error), 2)
-    logging.set_verbosity(logging.WARNING)
-    _obey_sigterm()
-    try:
-        result = recipe.run(config, folder)
-    except InputError as error:
-        return _tell(str(error), 2)
-    except Interrupted as interrupted:
-        return _tell(
-            f"stopped by {interrupted}; the same command goes on in {folder}",
-            interrupted.status,
-        )
-    except KeyboardInterrupt:
-        return _tell(f"stopped by SIGINT; the same command goes on in {folder}", 130)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        number = stop.number if isinstance(stop, Interrupted) else signal.SIGINT
+        return _tell(f"stopped by {signal.Signals(number).name}; {again}", 128 + number)
     except OSError as error:
-        if error.errno not in UNUSABLE_STORAGE:
+        if error.errno is None:
             raise
         return _tell(
-            f"cannot write {error.filename or folder}: {os.strerror(error.errno)}; "
-            "make room or give another --workdir, then give the same command again",
+            f"cannot read or write {error.filename or folder}: {os.strerror(error.errno)}; "
+            "mend that or give another --workdir, then give the same command again",
             1,
         )
-    _show(result, folder)
     return 0
 
 
@@ -127,7 +117,8 @@ def _load(path: Path, mode: str) -> ConfigDict:
         config = module.get_config(mode) if mode else module.get_config()
         return config.lock()
     except Exception as error:
-        raise InputError(f"config {path}: {str(error).splitlines()[0]}") from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"config {path}: {reason}") from None
 
 
 def _value(field: str, text: str, default: Any) -> Any:
@@ -140,7 +131,7 @@ def _value(field: str, text: str, default: Any) -> Any:
         float: (float, "a number"),
         tuple: (_tuple, "a tuple"),
     }
-    read, what = readers[type(default)]
+    read, what = readers.get(type(default), (ast.literal_eval, "a Python literal"))
     try:
         return read(text)
     except (ValueError, SyntaxError):
@@ -174,8 +165,6 @@ def _obey_sigterm() -> None:
     """Makes SIGTERM end the run as Ctrl-C does, also where no training loop listens to it."""
 
     def stop(number: int, _: FrameType | None) -> None:
-        from jaxmask.train.signals import Interrupted
-
         raise Interrupted(number)
 
     with contextlib.suppress(ValueError):  # only the main thread may

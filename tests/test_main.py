@@ -132,7 +132,22 @@ def test_an_error_in_a_config_file_names_the_file(capsys, tmp_path):
         ("mask.train.batch_size=100000", "more than the"),
         ("mask.train.select=test", "train.select"),
         ("mask.train.label_smoothing=1.0", "label_smoothing"),
-        ("linear_probe.choices=(-1.0, 0.1, 0.1, 0.1)", "negative"),
+        ("linear_probe.choices=(-1.0, 0.1, 0.2, 0.3)", "of at least 0"),
+        ("linear_probe.choices=('a', 0.1, 0.2, 0.3)", "'a' where a finite number"),
+        ("linear_probe.iterations=0", "linear_probe.iterations"),
+        ("full.choices=(0.1, 0.1, 0.2, 0.3)", "a value twice"),
+        ("methods=(1,)", "unknown method 1"),
+        ("data.mean=('a',)", "give both"),
+        ("data.validation=1.5", "data.validation"),
+        ("mask.transform=top_k()", "density"),
+        ("mask.transform=threshold(init=3)", "mask.transform"),
+        ("mask.transform=threshold(init=shuffled())", "shuffled"),
+        ("mask.train.mask_optimiser=lbfgs", "lbfgs"),
+        ("mask.train.mask_optimiser=sgd(momentum='a')", "sgd"),
+        ("mask.train.patience=-1", "mask.train.patience"),
+        ("pretrain.train.schedule=cosin", "did you mean 'cosine'"),
+        ("pretrain.train.batch_size=4096", "more than the"),
+        ("seed=-1", "seed is -1"),
     ],
 )
 def test_a_config_that_cannot_be_run_is_refused_before_anything_is_made(
@@ -185,6 +200,7 @@ def test_a_full_disk_is_one_line_and_status_one(capsys, tmp_path, monkeypatch):
     error = capsys.readouterr().err
     assert "No space left on device" in error
     assert "the same command again" in error
+    assert error.count("\n") == 1
     assert not (tmp_path / "run" / "config.json").exists()
 
 
@@ -197,3 +213,19 @@ def test_every_config_of_the_package_can_be_read():
 def test_resolving_names_the_nearest_config():
     with pytest.raises(InputError, match="did you mean 'cifar100'"):
         command_line.resolve("cifar1000")
+
+
+def test_a_working_directory_that_is_a_file_is_one_line(capsys, tmp_path):
+    path = tmp_path / "file"
+    path.write_text("")
+    assert main(["--config=digits", f"--workdir={path}"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert main(["--config=digits", f"--workdir={path / 'below'}"]) == 1
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{}", "{"])
+def test_a_result_that_is_none_is_refused(capsys, tmp_path, content):
+    config, _ = parse(["--config=digits"])
+    (tmp_path / "config.json").write_text(config.to_json())
+    (tmp_path / "result.json").write_text(content)
+    assert "delete the run directory" in refused(capsys, "--config=digits", f"--workdir={tmp_path}")

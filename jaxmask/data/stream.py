@@ -47,7 +47,7 @@ def _chunks(split, order, lengths, threads):
         return
     # np.take releases the interpreter lock, also while it waits for the pages of a mapped file.
     images, labels = np.asarray(split.images), np.asarray(split.labels)
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(lengths))
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(threads, *lengths))
     steps = iter(
         grain.MapDataset.source(order)
         .map(lambda row: (np.take(images, row, axis=0), np.take(labels, row)))

@@ -15,14 +15,13 @@ def extract(
     The last batch is filled up with copies of its last image, so that one shape is compiled.
 
     Args:
-      function: [B, H, W, C] uint8 -> [B, F]; it is jitted here.
+      function: [B, H, W, C] uint8 -> [B, F], jitted.
       images: on the host, may be memory-mapped.
     """
-    compiled = jax.jit(function)
     found = []
     for start in range(0, len(images), batch_size):
         batch = np.asarray(images[start : start + batch_size])
         filling = [(0, batch_size - len(batch))] + [(0, 0)] * (batch.ndim - 1)
-        features = compiled(jnp.asarray(np.pad(batch, filling, mode="edge")))
+        features = function(jnp.asarray(np.pad(batch, filling, mode="edge")))
         found.append(np.asarray(features)[: len(batch)])
     return np.concatenate(found)

@@ -7,16 +7,29 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxmask.errors import InputError, nearest
-from jaxmask.recipe import adapt, dense
+from jaxmask.recipe import adapt, defaults, dense, setup
 
 RECIPES: dict[str, Callable[[ConfigDict, Path], dict[str, Any]]] = {
     "adapt": adapt.run,
     "dense": dense.run,
 }
+FIELDS = {"adapt": defaults.adapt("", 1), "dense": defaults.dense("", 1)}
 
 
 def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
-    """Runs the config's recipe in the run directory `folder`; gives what `result.json` holds."""
-    if config.recipe not in RECIPES:
-        raise InputError(f"unknown recipe {config.recipe!r}{nearest(config.recipe, RECIPES)}")
-    return RECIPES[config.recipe](config, folder)
+    """Runs the config's recipe in the run directory `folder`; gives what `result.json` holds.
+
+    Raises:
+      InputError: the config lacks fields of its recipe, or cannot be run.
+    """
+    name = config.get("recipe", "")
+    if name not in RECIPES:
+        raise InputError(f"unknown recipe {name!r}{nearest(str(name), RECIPES)}")
+    missing = sorted(set(FIELDS[name].keys()) - set(config.keys()))
+    if missing:
+        raise InputError(
+            f"the config lacks fields of the recipe {name!r}: {', '.join(missing)}; "
+            f"begin it with jaxmask.recipe.defaults.{name}"
+        )
+    setup.check_seed(config.seed)
+    return RECIPES[name](config, folder)

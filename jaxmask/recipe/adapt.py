@@ -18,8 +18,13 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
     Each method has a complete run directory of its own beneath `folder`, as has the pretraining.
     Everything that can be checked is checked before anything is trained.
 
+    Random starting weights are drawn once, for all methods, and kept in `start.safetensors`.
+
     Returns:
       What `result.json` holds: the comparison, with one entry of `methods` for each.
+
+    Raises:
+      InputError: the config cannot be run, or a method's loss was never finite.
     """
     check_methods(config)
     seed = config.seed
@@ -28,8 +33,14 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
     dataset = setup.load_data(config.data, seed)
     if len(dataset.validation.labels) == 0:
         raise InputError("adapt chooses on validation data: set data.validation above 0")
-    base_dataset = setup.load_data(config.pretrain.data, seed) if pretrain else dataset
-    normalisation = setup.normalisation_of(config.data, base_dataset, about)
+    if pretrain:
+        pretrain_config = _pretraining(config)
+        base = setup.load_data(pretrain_config.data, seed)
+        normalisation = setup.normalisation_of(pretrain_config.data, base, {})
+        pretrain_config.data.mean, pretrain_config.data.std = normalisation
+        run_pretraining = dense.prepare(pretrain_config, base)
+    else:
+        normalisation = setup.normalisation_of(config.data, dataset, about)
     task = setup.make_task(config.data, config.network, dataset, normalisation)
     setup.check_fits(task, start)
     methods = {name: METHODS[name](task, config, seed) for name in config.methods}
@@ -38,8 +49,13 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
         return finished
     pretraining = None
     if pretrain:
-        pretraining = dense.run(_pretraining(config, normalisation), folder / "pretrain")
+        pretraining = run_pretraining(folder / "pretrain")
         start, _ = setup.load_start(str(folder / "pretrain"))
+    elif start.weights is None:
+        weights = setup.random_weights(task, seed)
+        start = setup.Start(weights, "random", head=True)
+        about = setup.about_network(config.network, task)
+        run_directory.save_weights(folder / "start.safetensors", weights, about)
     results = {name: method(start, folder / name) for name, method in methods.items()}
     report.figures.comparison(folder, list(results))
     table = report.tables.comparison(folder, list(results))
@@ -47,7 +63,8 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
     best = max(results, key=lambda name: results[name]["validation_accuracy"])
     summary = {
         name: {key: result[key] for key in ("accuracy", "validation_accuracy", "density",
-               "mask_bits", "storage_bytes", "trained_numbers", "seconds")}
+               "mask_bits", "storage_bytes", "trained_numbers", "seconds",
+               "seconds_of_choices")}
         for name, result in results.items()
     }  # fmt: skip
     return run_directory.finish(
@@ -76,8 +93,12 @@ def check_methods(config: ConfigDict) -> None:
     if not config.methods:
         raise InputError(f"config.methods is empty; known are {', '.join(METHODS)}")
     for name in config.methods:
-        if name not in METHODS:
-            raise InputError(f"unknown method {name!r}{nearest(name, METHODS)}")
+        if name not in METHODS or not isinstance(name, str):
+            raise InputError(f"unknown method {name!r}{nearest(str(name), METHODS)}")
+        choices = config[name].choices
+        setup.check_numbers(f"{name}.choices", choices, 0)
+        if len(set(choices)) < len(choices):
+            raise InputError(f"{name}.choices has a value twice: {tuple(choices)}")
     if len(set(config.methods)) < len(config.methods):
         raise InputError(f"config.methods names a method twice: {tuple(config.methods)}")
     budgets = {name: len(config[name].choices) for name in config.methods}
@@ -88,13 +109,19 @@ def check_methods(config: ConfigDict) -> None:
         )
 
 
-def _pretraining(config: ConfigDict, normalisation: setup.Normalisation) -> ConfigDict:
-    """The config of the dense run that the `pretrain` section describes."""
-    pretraining = defaults.dense(config.pretrain.data.name, 1)
+def _pretraining(config: ConfigDict) -> ConfigDict:
+    """The config of the dense run that the `pretrain` section describes.
+
+    Where its data lies, and how it is normalised, is as for the task's data unless it says so.
+    """
+    section, data = config.pretrain, config.data
+    pretraining = defaults.dense(section.data.name, 1)
     pretraining.seed = config.seed
     pretraining.network = config.network
-    pretraining.data = config.pretrain.data.copy_and_resolve_references()
-    pretraining.data.mean, pretraining.data.std = normalisation
-    pretraining.train = config.pretrain.train
+    pretraining.data = section.data.copy_and_resolve_references()
+    for field in ("directory", "cache", "mean", "std"):
+        pretraining.data[field] = section.data[field] or data[field]
+    pretraining.data.memory_gib = data.memory_gib
+    pretraining.train = section.train
     pretraining.compilation_cache = config.compilation_cache
     return pretraining

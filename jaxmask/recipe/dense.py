@@ -1,15 +1,17 @@
 """Train a network's weights: all, or those that the rules say."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from jaxmask import tree
+from jaxmask import report, tree
+from jaxmask.data import Dataset
 from jaxmask.errors import InputError
 from jaxmask.recipe import run_directory, setup
-from jaxmask.recipe.trainer import make_trainer
+from jaxmask.recipe.trainer import Prepared, make_trainer
 from jaxmask.train.records import Records
 
 
@@ -18,58 +20,79 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
 
     Returns:
       What `result.json` holds. The weights lie in `weights.safetensors`, by their names here.
+
+    Raises:
+      InputError: the config cannot be run, or the loss was never finite.
+    """
+    return prepare(config)(folder)
+
+
+def prepare(config: ConfigDict, dataset: Dataset | None = None) -> Callable[[Path], dict[str, Any]]:
+    """`run` without its folder: everything that can be checked is checked, nothing is made.
+
+    Args:
+      dataset: what the config's data section describes, if it is loaded already.
     """
     seed = config.seed
     start, about = setup.load_start(config.start)
-    dataset = setup.load_data(config.data, seed)
+    dataset = dataset or setup.load_data(config.data, seed)
     normalisation = setup.normalisation_of(config.data, dataset, about)
     task = setup.make_task(config.data, config.network, dataset, normalisation)
-    trainer = make_trainer(task, config.train, None, seed)
+    trainer = make_trainer(task, config.train, None, seed, "train")
     setup.check_fits(task, start)
     labels = tree.label(setup.shapes(task)["params"], config.rules, default="freeze")
     kinds = set(jax.tree.leaves(labels))
     if "mask" in kinds or "train" not in kinds:
         raise InputError("the recipe 'dense' trains weights: its rules say 'train' or 'freeze'")
-    finished = run_directory.begin(folder, config)
-    if finished is not None:
-        return finished
-    variables = setup.starting_variables(task, start, setup.named_key(seed, "weights"))
-    parts = tree.partition(variables["params"], labels)
-    learned = {"mask": parts["mask"], "train": parts["train"]}
-    frozen = {"mask": parts["mask"], "freeze": parts["freeze"]}
-    fit = trainer.fit(learned, frozen, variables["batch_stats"], {}, "dense", folder, folder.name)
-    if fit.diverged:
-        raise InputError(
-            f"{folder.name}: the loss is not finite after {fit.steps} steps; "
-            "lower train.learning_rate or set train.clip"
+
+    def run_in(folder: Path) -> dict[str, Any]:
+        finished = run_directory.begin(folder, config)
+        if finished is not None:
+            return finished
+        variables = setup.starting_variables(task, start, setup.named_key(seed, "start"))
+        parts = tree.partition(variables["params"], labels)
+        prepared = Prepared(
+            {"mask": parts["mask"], "train": parts["train"]},
+            {"mask": parts["mask"], "freeze": parts["freeze"]},
+            variables["batch_stats"],
         )
-    test = trainer.test(fit.learned, frozen, fit.batch_stats, dataset.test)
-    with Records(folder, fit.steps) as records:
-        records.write(fit.steps, fit.epoch, "test", **test)
-    parameters = tree.combine(fit.learned["train"], frozen["freeze"])
-    about_it = setup.about_network(config.network, task)
-    size = run_directory.save_weights(
-        folder / "weights.safetensors",
-        {"params": parameters, "batch_stats": fit.batch_stats},
-        about_it,
-    )
-    return run_directory.finish(
-        folder,
-        {
-            "recipe": "dense",
-            "method": "dense",
-            "dataset": dataset.name,
-            "seed": seed,
-            "accuracy": test["accuracy"],
-            "validation_accuracy": fit.validation.get("accuracy"),
-            "density": 1.0,
-            "density_by_leaf": {},
-            "mask_bits": 0,
-            "storage_bytes": size,
-            "trained_numbers": tree.size(learned),
-            "epoch": fit.epoch,
-            "stopped_early": fit.stopped_early,
-            "steps": fit.steps,
-            "seconds": fit.seconds,
-        },
-    )
+        fit = trainer.fit(prepared, {}, "dense", folder, folder.name)
+        if fit.epoch == 0:
+            raise InputError(
+                f"{folder.name}: the loss is not finite after {fit.steps} steps; "
+                "lower train.learning_rate or set train.clip, and give another --workdir"
+            )
+        test = trainer.test(fit, prepared.frozen)
+        with Records(folder, fit.steps) as records:
+            records.write(fit.steps, fit.epoch, "test", **test)
+        weights = {
+            "params": tree.combine(fit.learned["train"], parts["freeze"]),
+            "batch_stats": fit.batch_stats,
+        }
+        size = run_directory.save_weights(
+            folder / "weights.safetensors", weights, setup.about_network(config.network, task)
+        )
+        report.figures.method(folder, "dense", {})
+        return run_directory.finish(
+            folder,
+            {
+                "recipe": "dense",
+                "method": "dense",
+                "dataset": dataset.name,
+                "seed": seed,
+                "accuracy": test["accuracy"],
+                "validation_accuracy": fit.validation.get("accuracy"),
+                "density": 1.0,
+                "density_by_leaf": {},
+                "mask_bits": 0,
+                "storage_bytes": size,
+                "trained_numbers": tree.size(fit.learned),
+                "epoch": fit.epoch,
+                "stopped_early": fit.stopped_early,
+                "diverged": fit.diverged,
+                "steps": fit.steps,
+                "seconds": fit.seconds,
+            },
+        )
+
+    return run_in

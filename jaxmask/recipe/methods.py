@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
+from flax import traverse_util
 from ml_collections import ConfigDict
 
-from jaxmask import mask, model, tree
+from jaxmask import mask, model, report, tree
 from jaxmask.errors import InputError
 from jaxmask.recipe import run_directory, setup
 from jaxmask.recipe.probe import linear_probe
-from jaxmask.recipe.trainer import RATES, Trainer, make_trainer, masking
+from jaxmask.recipe.trainer import RATES, Prepared, Trainer, make_trainer, masking
 from jaxmask.recipe.tuning import Choice, best_choice
 from jaxmask.train import loop
 from jaxmask.train.named import call
@@ -29,19 +30,12 @@ TRANSFORMS: dict[str, Callable] = {
 }
 
 Method = Callable[[setup.Start, Path], dict[str, Any]]
-
-
-class Prepared(NamedTuple):
-    """A method's trees before its first step."""
-
-    learned: dict[str, Any]
-    frozen: dict[str, Any]
-    batch_stats: Any
+Prepare = Callable[[setup.Start, str], Prepared]
 
 
 def full(task: setup.Task, config: ConfigDict, seed: int) -> Method:
-    """Fine-tune every weight, the new head among them."""
-    trainer = make_trainer(task, config.full.train, None, seed)
+    """Fine-tune every weight, the head among them."""
+    trainer = make_trainer(task, config.full.train, None, seed, "full.train")
 
     def prepare(start: setup.Start, name: str) -> Prepared:
         key = setup.named_key(seed, f"{name}/weights")
@@ -59,9 +53,7 @@ def full(task: setup.Task, config: ConfigDict, seed: int) -> Method:
 def learn_mask(task: setup.Task, config: ConfigDict, seed: int) -> Method:
     """Learn one bit for each frozen weight; the head is trained or masked."""
     section = config.mask
-    transform = call(section.transform, TRANSFORMS, "mask transform")
-    if not isinstance(transform, mask.MaskTransform):
-        raise InputError(f"mask.transform {section.transform!r} initialises scores, no more")
+    transform = mask_transform(section.transform)
     if section.trainable_by not in ("random", "magnitude"):
         raise InputError(
             f"mask.trainable_by is {section.trainable_by!r}; it is 'random' or 'magnitude'"
@@ -70,12 +62,10 @@ def learn_mask(task: setup.Task, config: ConfigDict, seed: int) -> Method:
         raise InputError(
             f"mask.trainable_share is {section.trainable_share}; it must be above 0, at most 1"
         )
-    rules = mask_rules(section, config.network.name)
-    shapes = setup.shapes(task)
-    labels = tree.label(shapes["params"], rules)
+    labels = tree.label(setup.shapes(task)["params"], mask_rules(section, config.network.name))
     if not any(label == "mask" for label in jax.tree.leaves(labels)):
         raise InputError("mask.rules mask nothing; label a path with 'mask'")
-    trainer = make_trainer(task, section.train, transform, seed)
+    trainer = make_trainer(task, section.train, transform, seed, "mask.train")
 
     def prepare(start: setup.Start, name: str) -> Prepared:
         key = setup.named_key(seed, f"{name}/weights")
@@ -105,6 +95,20 @@ METHODS: dict[str, Callable[[setup.Task, ConfigDict, int], Method]] = {
 }
 
 
+def mask_transform(text: str) -> mask.MaskTransform:
+    """The transform that a config names, tried on a small tree before it is used."""
+    transform = call(text, TRANSFORMS, "mask transform")
+    if not isinstance(transform, mask.MaskTransform):
+        raise InputError(f"mask.transform {text!r} initialises scores, no more")
+    small = {"kernel": jax.ShapeDtypeStruct((2, 2), "float32")}
+    try:
+        scores = jax.eval_shape(transform.init, jax.random.key(0), small)
+        jax.eval_shape(transform.apply, scores, small)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"mask.transform {text!r}: {str(error).splitlines()[0]}") from None
+    return transform
+
+
 def mask_rules(section: ConfigDict, network: str) -> list[tuple[str, str]]:
     """Path rules of a mask section: its head's, then its own or else the network's."""
     if section.head not in ("train", "mask"):
@@ -113,7 +117,7 @@ def mask_rules(section: ConfigDict, network: str) -> list[tuple[str, str]]:
     body = section.rules or [
         rule for rule in model.rules(network) if not rule[0].startswith("head/")
     ]
-    return [head, *(tuple(rule) for rule in body)]
+    return [head, *body]
 
 
 def _trained(
@@ -121,99 +125,112 @@ def _trained(
     task: setup.Task,
     config: ConfigDict,
     trainer: Trainer,
-    prepare: Callable[[setup.Start, str], Prepared],
+    prepare: Prepare,
     transform: mask.MaskTransform | None,
 ) -> Method:
     """A method that trains: tries its choices, trains the best anew, reads the test split once."""
     section = config[method]
     if section.tune not in RATES:
         raise InputError(f"{method}.tune is {section.tune!r}; it is {' or '.join(RATES)}")
+    own = config.copy_and_resolve_references()
+    own.methods = (method,)
 
     def train(
         start: setup.Start, value: float, name: str, folder: Path
-    ) -> tuple[Prepared, loop.Fit]:
+    ) -> tuple[dict[str, Any], loop.Fit, Prepared]:
         prepared = prepare(start, name)
         title = f"{method} {folder.name}" if folder.name != method else method
-        return prepared, trainer.fit(*prepared, {section.tune: value}, name, folder, title)
+        fit = trainer.fit(prepared, {section.tune: value}, name, folder, title)
+        beside = {"params": _beside(prepared, fit, start), "batch_stats": fit.batch_stats}
+        about = setup.about_network(config.network, task)
+        size = run_directory.save_weights(folder / "weights.safetensors", beside, about)
+        result = {
+            "recipe": "adapt",
+            "method": method,
+            "dataset": task.dataset.name,
+            "seed": config.seed,
+            "accuracy": None,
+            "validation_accuracy": fit.validation.get("accuracy"),
+            "validation_loss": fit.validation.get("loss"),
+            "density": 1.0,
+            "density_by_leaf": {},
+            "mask_bits": 0,
+            "storage_bytes": size,
+            "trained_numbers": tree.size(fit.learned),
+            section.tune: value,
+            "epoch": fit.epoch,
+            "stopped_early": fit.stopped_early,
+            "diverged": fit.diverged,
+            "steps": fit.steps,
+            "seconds": fit.seconds,
+        }
+        if transform is not None:
+            masks = masking(transform, prepared.frozen).mask(fit.learned["mask"])
+            about_mask = {"network": config.network.name, "transform": section.transform}
+            result |= _save_mask(folder / "masks" / "task.mask", masks, about_mask)
+            result["storage_bytes"] += (folder / "masks" / "task.mask").stat().st_size
+        report.figures.method(folder, method, result["density_by_leaf"])
+        return result, fit, prepared
+
+    def attempt(start: setup.Start, value: float, folder: Path) -> Choice:
+        mine = own.copy_and_resolve_references()
+        mine[method].choices = (value,)
+        result = run_directory.begin(folder, mine)
+        if result is None:
+            result, _, _ = train(start, value, f"{method}/choice", folder)
+            result = run_directory.finish(folder, result)
+        if result["diverged"]:
+            return Choice(value, None, None, result["seconds"])
+        measured = result["validation_accuracy"], result["validation_loss"]
+        return Choice(value, *measured, result["seconds"])
 
     def run(start: setup.Start, folder: Path) -> dict[str, Any]:
-        own = config.copy_and_resolve_references()
-        own.methods = (method,)
         finished = run_directory.begin(folder, own)
         if finished is not None:
             return finished
-
-        def attempt(value: float) -> Choice:
-            at = folder / "choices" / f"{section.tune}_{value:g}"
-            mine = own.copy_and_resolve_references()
-            mine[method].choices = (value,)
-            done = run_directory.begin(at, mine)
-            if done is None:
-                _, fit = train(start, value, f"{method}/choice", at)
-                done = run_directory.finish(at, {**_about(config, method, task), **_course(fit)})
-            return Choice(value, done["validation_accuracy"], done["validation_loss"])
-
-        value, choices = best_choice(method, section.choices, attempt)
-        prepared, fit = train(start, value, f"{method}/final", folder)
-        if fit.epoch == 0 or fit.diverged:
+        names = {value: f"choices/{section.tune}_{value!r}" for value in section.choices}
+        value, choices = best_choice(
+            method, section.choices, lambda value: attempt(start, value, folder / names[value])
+        )
+        result, fit, prepared = train(start, value, f"{method}/final", folder)
+        if fit.epoch == 0:
             raise InputError(
                 f"{method}: the loss is not finite after {fit.steps} steps with {section.tune} "
                 f"{value:g}; give {method}.choices smaller values"
             )
-        test = trainer.test(fit.learned, prepared.frozen, fit.batch_stats, task.dataset.test)
+        test = trainer.test(fit, prepared.frozen)
         with Records(folder, fit.steps) as records:
             records.write(fit.steps, fit.epoch, "test", **test)
-        beside = {"params": fit.learned["train"], "batch_stats": fit.batch_stats}
-        about = setup.about_network(config.network, task)
-        size = run_directory.save_weights(folder / "weights.safetensors", beside, about)
-        density: dict[str, Any] = {"density": 1.0, "density_by_leaf": {}, "mask_bits": 0}
-        if transform is not None:
-            masks = masking(transform, prepared.frozen).mask(fit.learned["mask"])
-            path = folder / "masks" / "task.mask"
-            path.parent.mkdir(exist_ok=True)
-            mask.file.save(path, masks, metadata={"network": config.network.name})
-            size += path.stat().st_size
-            density = {
-                "density": float(mask.measure.density(masks)),
-                "density_by_leaf": mask.measure.density_by_leaf(masks),
-                "mask_bits": tree.size(masks),
-                "empty_leaves": mask.measure.empty_leaves(masks),
-            }
-        return run_directory.finish(
-            folder,
-            {
-                **_about(config, method, task),
-                **_course(fit),
-                "accuracy": test["accuracy"],
-                **density,
-                "storage_bytes": size,
-                "trained_numbers": tree.size(fit.learned),
-                "chosen": {section.tune: value},
-                "choices": [choice._asdict() for choice in choices],
-            },
-        )
+        result["accuracy"] = test["accuracy"]
+        result["choices"] = [choice._asdict() for choice in choices]
+        result["seconds_of_choices"] = sum(choice.seconds for choice in choices)
+        result["runs"] = list(names.values()) if choices else []
+        return run_directory.finish(folder, result)
 
     return run
 
 
-def _about(config: ConfigDict, method: str, task: setup.Task) -> dict[str, Any]:
-    return {
-        "recipe": "adapt",
-        "method": method,
-        "dataset": task.dataset.name,
-        "seed": config.seed,
-    }
+def _beside(prepared: Prepared, fit: loop.Fit, start: setup.Start) -> dict[str, Any]:
+    """The parameters that the task needs beside the base network: trained ones, and its head."""
+    flat = traverse_util.flatten_dict(fit.learned["train"], sep="/")
+    if not start.head:
+        for part in ("mask", "freeze"):
+            frozen = traverse_util.flatten_dict(prepared.frozen[part], sep="/")
+            flat |= {
+                name: leaf
+                for name, leaf in frozen.items()
+                if name.startswith("head/") and leaf is not None
+            }
+    return traverse_util.unflatten_dict(flat, sep="/")
 
 
-def _course(fit: loop.Fit) -> dict[str, Any]:
-    """What of `result.json` training says; without the test split, which choices never see."""
+def _save_mask(path: Path, masks: Any, about: dict[str, str]) -> dict[str, Any]:
+    """Writes the mask file; gives what `result.json` says of it."""
+    path.parent.mkdir(exist_ok=True)
+    mask.file.save(path, masks, metadata=about)
     return {
-        "accuracy": None,
-        "validation_accuracy": fit.validation.get("accuracy"),
-        "validation_loss": fit.validation.get("loss"),
-        "epoch": fit.epoch,
-        "stopped_early": fit.stopped_early,
-        "diverged": fit.diverged,
-        "steps": fit.steps,
-        "seconds": fit.seconds,
+        "density": float(mask.measure.density(masks)),
+        "density_by_leaf": mask.measure.density_by_leaf(masks),
+        "mask_bits": tree.size(masks),
+        "empty_leaves": mask.measure.empty_leaves(masks),
     }

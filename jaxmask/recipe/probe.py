@@ -7,12 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from jaxmask import evaluate
 from jaxmask.data import Split
-from jaxmask.errors import InputError
 from jaxmask.loss import cross_entropy
 from jaxmask.recipe import run_directory, setup
 from jaxmask.recipe.tuning import Choice, best_choice
@@ -24,13 +22,12 @@ def linear_probe(
 ) -> Callable[[setup.Start, Path], dict[str, Any]]:
     """Logistic regression on the network's features, its regularisation chosen on validation."""
     section = config.linear_probe
-    if not all(value >= 0 for value in section.choices):
-        raise InputError("linear_probe.choices must not be negative: they are regularisations")
+    setup.check_numbers("linear_probe.iterations", [section.iterations], 1)
     classes = len(task.dataset.classes)
+    own = config.copy_and_resolve_references()
+    own.methods = ("linear_probe",)
 
     def run(start: setup.Start, folder: Path) -> dict[str, Any]:
-        own = config.copy_and_resolve_references()
-        own.methods = ("linear_probe",)
         finished = run_directory.begin(folder, own)
         if finished is not None:
             return finished
@@ -40,41 +37,46 @@ def linear_probe(
 
         @jax.jit
         def features(variables: Any, images: jax.Array) -> Any:
-            prepared = task.augment(None, images)
-            return task.module.apply(variables, prepared, features=True)
+            return task.module.apply(variables, task.augment(None, images), features=True)
 
         def extracted(split: Split) -> tuple[jax.Array, jax.Array]:
-            found = evaluate.extract(lambda batch: features(variables, batch), split.images)
-            return jnp.asarray(found, jnp.float32), jnp.asarray(np.asarray(split.labels))
+            found = evaluate.extract(lambda images: features(variables, images), split.images)
+            return jnp.asarray(found, jnp.float32), jnp.asarray(split.labels)
 
         train, validation = extracted(task.dataset.train), extracted(task.dataset.validation)
+        for_features = time.monotonic() - began
+
+        def fit(value: float) -> evaluate.LinearProbe:
+            return evaluate.linear_probe(
+                *train, value, classes=classes, iterations=section.iterations
+            )
 
         with Records(folder) as records:
-            probes = {}
 
             def attempt(value: float) -> Choice:
-                probe = evaluate.linear_probe(
-                    *train, value, classes=classes, iterations=section.iterations
-                )
-                probes[value] = probe
+                began = time.monotonic()
+                probe = fit(value)
                 measured = _measure(probe, *validation)
-                steps = int(probe.iterations)
-                records.write(steps, 0, "validation", regularisation=value, **measured)
-                return Choice(value, measured["accuracy"], measured["loss"])
+                records.write(
+                    int(probe.iterations), 0, "validation", regularisation=value, **measured
+                )
+                seconds = time.monotonic() - began
+                return Choice(value, measured["accuracy"], measured["loss"], seconds)
 
             value, choices = best_choice("linear_probe", section.choices, attempt)
-            if value not in probes:
-                choices = [attempt(value)]
-            probe = probes[value]
+            began = time.monotonic()
+            probe = fit(value)
+            steps = int(probe.iterations)
+            seconds = for_features + time.monotonic() - began
+            chosen = _measure(probe, *validation)
             test = _measure(probe, *extracted(task.dataset.test))
-            records.write(int(probe.iterations), 0, "test", **test)
+            records.write(steps, 0, "test", **test)
         head = {"head": {"kernel": probe.kernel, "bias": probe.bias}}
         size = run_directory.save_weights(
             folder / "weights.safetensors",
             {"params": head},
             setup.about_network(config.network, task),
         )
-        chosen = next(choice for choice in choices if choice.value == value)
         return run_directory.finish(
             folder,
             {
@@ -83,17 +85,19 @@ def linear_probe(
                 "dataset": task.dataset.name,
                 "seed": seed,
                 "accuracy": test["accuracy"],
-                "validation_accuracy": chosen.validation_accuracy,
-                "validation_loss": chosen.validation_loss,
+                "validation_accuracy": chosen["accuracy"],
+                "validation_loss": chosen["loss"],
                 "density": 1.0,
                 "density_by_leaf": {},
                 "mask_bits": 0,
                 "storage_bytes": size,
                 "trained_numbers": probe.kernel.size + probe.bias.size,
-                "chosen": {"regularisation": value},
+                "regularisation": value,
+                "converged": steps < section.iterations,
                 "choices": [choice._asdict() for choice in choices],
-                "steps": int(probe.iterations),
-                "seconds": time.monotonic() - began,
+                "steps": steps,
+                "seconds": seconds,
+                "seconds_of_choices": sum(choice.seconds for choice in choices),
             },
         )
 

@@ -1,7 +1,6 @@
 """A run's directory: its config, its result, its weights; whole files or none."""
 
 import json
-import os
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
 from jaxmask.errors import InputError
-from jaxmask.train.records import replace_text
+from jaxmask.train.records import replace_file, replace_text
 
 LIBRARIES = ("jaxmask", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -41,13 +40,20 @@ def begin(folder: Path, config: ConfigDict) -> dict[str, Any] | None:
             )
     else:
         replace_text(path, json.dumps(wanted, indent=2) + "\n")
-    result = folder / "result.json"
-    return _read_json(result) if result.exists() else None
+    path = folder / "result.json"
+    if not path.exists():
+        return None
+    result = _read_json(path)
+    if "accuracy" not in result:
+        raise InputError(f"{path} is no result of this project; delete the run directory")
+    return result
 
 
 def finish(folder: Path, result: Mapping[str, Any]) -> dict[str, Any]:
     """Writes result.json, last and whole; with it the run counts as finished."""
     complete = {**result, "versions": {name: metadata.version(name) for name in LIBRARIES}}
+    # JSON has no NaN and no infinity: they become null
+    complete = json.loads(json.dumps(complete), parse_constant=lambda _: None)
     replace_text(folder / "result.json", json.dumps(complete, indent=2) + "\n")
     return complete
 
@@ -71,16 +77,7 @@ def save_weights(path: Path, variables: Mapping[str, Any], about: Mapping[str, A
     content = to_safetensors(
         dict(sorted(flat.items())), {key: json.dumps(value) for key, value in about.items()}
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    replace_file(path, content)
     return len(content)
 
 
@@ -103,18 +100,19 @@ def load_weights(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         with safe_open(str(file), framework="numpy") as weights:
             about = {key: json.loads(value) for key, value in (weights.metadata() or {}).items()}
             flat = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError, OSError, TypeError) as error:
+        return traverse_util.unflatten_dict(flat, sep="/"), about
+    except (SafetensorError, ValueError, OSError, TypeError, LookupError) as error:
         raise InputError(f"{file} is no safetensors file of this project ({error})") from None
-    return traverse_util.unflatten_dict(flat, sep="/"), about
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError):
-        raise InputError(
-            f"{path} is not valid JSON; delete the run directory to start again"
-        ) from None
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is not valid JSON; delete the run directory to start again")
+    return found
 
 
 def _differences(found: Any, wanted: Any, at: str = "") -> list[str]:

@@ -1,5 +1,7 @@
 """From a config to what an experiment works on: data, network, starting weights, seeds."""
 
+import functools
+import math
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -22,13 +24,17 @@ Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 class Start(NamedTuple):
-    """Starting weights: nested dict of "params" and "batch_stats"; None for random ones.
+    """Starting weights.
 
-    `source` says where they came from, for error messages.
+    Attributes:
+      weights: nested dict of "params" and "batch_stats"; None initialises everything.
+      source: where they came from, for error messages.
+      head: their head is for this task, and not replaced by a new one.
     """
 
     weights: dict[str, Any] | None
     source: str
+    head: bool = False
 
 
 class Task(NamedTuple):
@@ -41,8 +47,9 @@ class Task(NamedTuple):
       augment: (key or None, uint8 images) -> float images.
       image_shape: (height, width, channels) that the network sees.
       normalisation: (mean, std) of the channels.
-      mesh: the devices; feeds are made for it by `feeds`.
-      streams: the dataset is over the memory budget.
+      mesh: the devices.
+      feed: ("train", "validation" or "test") -> the split as the compiled scans take it; a split
+        reaches the device once, however many methods use it.
     """
 
     dataset: data.Dataset
@@ -52,19 +59,13 @@ class Task(NamedTuple):
     image_shape: tuple[int, int, int]
     normalisation: Normalisation
     mesh: Mesh
-    streams: bool
-
-    def feed(self, split: data.Split) -> feed.Feed:
-        """The split as the compiled scans take it."""
-        if self.streams:
-            return feed.streamed(split, data.stream, self.mesh)
-        return feed.resident(split.images, split.labels, self.mesh)
+    feed: Callable[[str], feed.Feed]
 
 
 def load_data(config: ConfigDict, seed: int) -> data.Dataset:
     """The dataset that a config's data section describes."""
     validation = config.validation
-    if validation < 0:
+    if not (0 <= validation < 1 or (1 <= validation < 2**31 and validation == int(validation))):
         raise InputError(f"data.validation {validation} must be 0, a share or a number of examples")
     return data.load(
         config.name,
@@ -95,6 +96,7 @@ def make_task(
     mean, std = normalisation
     channels = dataset.train.images.shape[-1]
     for what, values in (("mean", mean), ("std", std)):
+        check_numbers(f"data.{what}", values)
         if len(values) not in (1, channels):
             raise InputError(
                 f"data.{what} has {len(values)} numbers; the images have {channels} channels"
@@ -109,6 +111,16 @@ def make_task(
     )
     side = (config.size, config.size) if config.size else dataset.train.images.shape[1:3]
     size = sum(split.images.nbytes for split in (dataset.train, dataset.validation, dataset.test))
+    mesh = feed.make_mesh()
+    memory = config.memory_gib * 2**30
+
+    @functools.cache
+    def cached_feed(name: str) -> feed.Feed:
+        split = getattr(dataset, name)
+        if size > memory:
+            return feed.streamed(split, data.stream, mesh, int(min(memory / 8, 2**28)))
+        return feed.resident(split.images, split.labels, mesh)
+
     return Task(
         dataset=dataset,
         module=module,
@@ -116,8 +128,8 @@ def make_task(
         augment=augment,
         image_shape=(*side, channels),
         normalisation=normalisation,
-        mesh=feed.make_mesh(),
-        streams=size > config.memory_gib * 2**30,
+        mesh=mesh,
+        feed=cached_feed,
     )
 
 
@@ -145,7 +157,7 @@ def normalisation_of(
         if not (config.mean and config.std):
             raise InputError("give both data.mean and data.std, or neither")
         return tuple(config.mean), tuple(config.std)
-    if "mean" in about:
+    if "mean" in about and "std" in about:
         return tuple(about["mean"]), tuple(about["std"])
     return data.statistics(dataset.train.images)
 
@@ -162,7 +174,7 @@ def starting_variables(task: Task, start: Start, key: jax.Array) -> dict[str, An
     check_fits(task, start)
     have = traverse_util.flatten_dict(start.weights, sep="/")
     flat = {
-        name: leaf if _is_head(name) else jnp.asarray(have[name], leaf.dtype)
+        name: leaf if _is_head(name) and not start.head else jnp.asarray(have[name], leaf.dtype)
         for name, leaf in traverse_util.flatten_dict(fresh, sep="/").items()
     }
     return {"batch_stats": {}, **traverse_util.unflatten_dict(flat, sep="/")}
@@ -170,9 +182,12 @@ def starting_variables(task: Task, start: Start, key: jax.Array) -> dict[str, An
 
 def shapes(task: Task) -> dict[str, Any]:
     """The network's variables as shapes and dtypes; nothing is computed."""
-    return jax.eval_shape(
-        lambda: model.initialise(task.module, jax.random.key(0), task.image_shape)
-    )
+    try:
+        return jax.eval_shape(
+            lambda: model.initialise(task.module, jax.random.key(0), task.image_shape)
+        )
+    except (NotImplementedError, OverflowError, MemoryError) as error:
+        raise InputError(f"the network cannot be built: {_first_line(error)}") from None
 
 
 def check_fits(task: Task, start: Start) -> None:
@@ -197,6 +212,10 @@ def check_fits(task: Task, start: Start) -> None:
             )
 
 
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def _is_head(name: str) -> bool:
     return name.startswith("params/head/")
 
@@ -211,6 +230,11 @@ def load_start(start: str) -> tuple[Start, dict[str, Any]]:
     return Start(weights, start), about
 
 
+def random_weights(task: Task, seed: int) -> dict[str, Any]:
+    """A random network for the task, head and all: the same one for every method."""
+    return model.initialise(task.module, named_key(seed, "start"), task.image_shape)
+
+
 def about_network(network: ConfigDict, task: Task) -> dict[str, Any]:
     """What a weight file says about itself."""
     mean, std = task.normalisation
@@ -222,6 +246,21 @@ def about_network(network: ConfigDict, task: Task) -> dict[str, Any]:
         "mean": [float(value) for value in mean],
         "std": [float(value) for value in std],
     }
+
+
+def check_numbers(name: str, values: Any, least: float = float("-inf")) -> None:
+    """Raises InputError, naming the field, unless all values are finite numbers of at least so."""
+    for value in values:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value < least:
+            limit = f" of at least {least:g}" if math.isfinite(least) else ""
+            raise InputError(f"{name} has {value!r} where a finite number{limit} belongs")
+
+
+def check_seed(seed: int) -> None:
+    """Raises InputError for a seed that no random key has."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed is {seed}; it must be at least 0 and below 2^32")
 
 
 def compute_dtype(name: str) -> Any:

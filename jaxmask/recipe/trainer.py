@@ -1,5 +1,6 @@
 """A config's training section as one function that trains, compiled once for all rates."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,23 +13,35 @@ from jaxmask import tree
 from jaxmask.errors import InputError
 from jaxmask.loss import cross_entropy
 from jaxmask.mask import MaskTransform, selective
-from jaxmask.recipe.setup import Task, named_key, number
+from jaxmask.recipe.setup import Task, check_numbers, named_key, number
 from jaxmask.train import cost, epoch, feed, loop, optimiser
 from jaxmask.train.state import Problem, State, initial
 
 RATES = {"learning_rate": "train", "mask_learning_rate": "mask"}
 
 
+class Prepared(NamedTuple):
+    """A method's trees before its first step.
+
+    Attributes:
+      learned: "mask" (scores) and "train" (weights).
+      frozen: "mask" (the weights that the scores mask), "freeze" (all others), and "selected"
+        (which scores are trainable) where not all are.
+      batch_stats: the network's running statistics.
+    """
+
+    learned: dict[str, Any]
+    frozen: dict[str, Any]
+    batch_stats: Any
+
+
 class Trainer(NamedTuple):
     """One method on one task.
 
-    `learned` is a dict of "mask" (scores) and "train" (weights); `frozen` of "mask" (the weights
-    that the scores mask), "freeze", and "selected" where only some of the scores are trainable.
-
     Attributes:
-      fit: (learned, frozen, batch_stats, rates, name, folder, title) -> loop.Fit. `rates` has the
-        peak rates that differ from the config's, by field; `name` is where randomness comes from.
-      test: (learned, frozen, batch_stats, split) -> {"loss", "accuracy"} over a whole split.
+      fit: (prepared, rates, name, folder, title) -> loop.Fit. `rates` has the peak rates that
+        differ from the config's, by field; `name` is where randomness comes from.
+      test: (fit, frozen) -> {"loss", "accuracy"} over the whole test split.
     """
 
     fit: Callable[..., loop.Fit]
@@ -41,18 +54,22 @@ def masking(transform: MaskTransform, frozen: Any) -> MaskTransform:
 
 
 def make_trainer(
-    task: Task, config: ConfigDict, transform: MaskTransform | None, seed: int
+    task: Task, config: ConfigDict, transform: MaskTransform | None, seed: int, section: str
 ) -> Trainer:
     """Builds what a training section describes; nothing is compiled before the first fit.
 
     Args:
       config: the section, see `defaults.train`.
+      section: its name, for error messages.
       transform: how scores mask weights; None where nothing is masked.
 
     Raises:
       InputError: a field has a value that cannot be used.
     """
-    check_training(config)
+    check_training(config, section)
+    held_out = len(task.dataset.validation.labels)
+    if config.patience and not held_out:
+        raise InputError(f"{section}.patience needs validation data: set data.validation above 0")
     examples = len(task.dataset.train.labels)
     feed.check_batch(config.batch_size, examples, task.mesh)
     steps_per_epoch = examples // config.batch_size
@@ -80,51 +97,38 @@ def make_trainer(
         augment=task.augment,
         loss=lambda logits, labels: cross_entropy(logits, labels, config.label_smoothing),
     )
-    evaluation_batch = -(-config.evaluation_batch // task.mesh.size) * task.mesh.size
-    made: dict[str, Any] = {}
 
-    def feeds() -> tuple[feed.Feed, feed.Feed | None]:
-        if "train" not in made:
-            made["train"] = task.feed(task.dataset.train)
-            held_out = task.dataset.validation
-            made["validation"] = task.feed(held_out) if len(held_out.labels) else None
-        return made["train"], made["validation"]
+    def evaluation_batch(size: int) -> int:
+        least = min(config.evaluation_batch, max(size, 1))
+        return -(-least // task.mesh.size) * task.mesh.size
 
+    @functools.cache
     def compiled() -> epoch.Programs:
-        if "programs" not in made:
-            train, _ = feeds()
-            made["programs"] = epoch.programs(problem, together, train.fetch, task.mesh)
-        return made["programs"]
+        return epoch.programs(problem, together, task.feed("train").fetch, task.mesh)
+
+    scan_steps: list[int] = [config.scan_steps] if config.scan_steps else []
 
     def settings(state: State, frozen: Any, name: str) -> loop.Settings:
-        train, _ = feeds()
-        if "scan_steps" not in made:
-            order = np.zeros((1, config.batch_size), np.int32)
-            xs = next(iter(train.chunks(order, [1])))
+        if not scan_steps:
+            train = task.feed("train")
+            xs = next(iter(train.chunks(np.zeros((1, config.batch_size), np.int32), [1])))
             x = jax.tree.map(lambda leaf: leaf[0], xs)
-            made["scan_steps"] = config.scan_steps or cost.scan_steps(
-                compiled().step, state, frozen, train.resident, x
-            )
+            scan_steps.append(cost.scan_steps(compiled().step, state, frozen, train.resident, x))
         return loop.Settings(
             epochs=config.epochs,
             batch_size=config.batch_size,
-            evaluation_batch=evaluation_batch,
+            evaluation_batch=evaluation_batch(held_out),
             patience=config.patience,
             select=config.select,
             checkpoint_seconds=config.checkpoint_seconds,
-            scan_steps=made["scan_steps"],
+            scan_steps=scan_steps[0],
             seed=number(seed, f"{name}/order"),
         )
 
     def fit(
-        learned: Any,
-        frozen: Any,
-        batch_stats: Any,
-        rates: dict[str, float],
-        name: str,
-        folder: Path,
-        title: str,
+        prepared: Prepared, rates: dict[str, float], name: str, folder: Path, title: str
     ) -> loop.Fit:
+        learned, frozen, batch_stats = prepared
         state = initial(learned, batch_stats, together, named_key(seed, f"{name}/train"))
         peaks = {field: rates.get(field, config[field]) for field in RATES}
         state = state._replace(
@@ -134,22 +138,23 @@ def make_trainer(
             }
         )
         state, frozen = feed.replicate((state, frozen), task.mesh)
-        train, validation = feeds()
+        validation = task.feed("validation") if held_out else None
         return loop.fit(
-            compiled(), state, frozen, train, validation,
+            compiled(), state, frozen, task.feed("train"), validation,
             settings(state, frozen, name), folder, title,
         )  # fmt: skip
 
-    def test(learned: Any, frozen: Any, batch_stats: Any, split: Any) -> dict[str, float]:
-        learned, batch_stats, frozen = feed.replicate((learned, batch_stats, frozen), task.mesh)
-        whole = task.feed(split)
-        sums = loop.evaluate(compiled(), learned, batch_stats, frozen, whole, evaluation_batch)
-        return sums.means()
+    def test(fitted: loop.Fit, frozen: Any) -> dict[str, float]:
+        trees = (fitted.learned, fitted.batch_stats, frozen)
+        learned, batch_stats, frozen = feed.replicate(trees, task.mesh)
+        whole = task.feed("test")
+        batch = evaluation_batch(whole.examples)
+        return loop.evaluate(compiled(), learned, batch_stats, frozen, whole, batch).means()
 
     return Trainer(fit, test)
 
 
-def check_training(config: ConfigDict) -> None:
+def check_training(config: ConfigDict, section: str) -> None:
     """Raises InputError, naming the field, where a number cannot be used."""
     at_least = {
         "epochs": 1, "batch_size": 1, "evaluation_batch": 1, "patience": 0, "clip": 0.0,
@@ -157,9 +162,10 @@ def check_training(config: ConfigDict) -> None:
         "mask_learning_rate": 0.0, "label_smoothing": 0.0,
     }  # fmt: skip
     for field, least in at_least.items():
-        if not config[field] >= least:
-            raise InputError(f"train.{field} is {config[field]}; it must be at least {least}")
+        check_numbers(f"{section}.{field}", [config[field]], least)
     if config.label_smoothing >= 1:
-        raise InputError(f"train.label_smoothing is {config.label_smoothing}; it must be below 1")
+        raise InputError(
+            f"{section}.label_smoothing is {config.label_smoothing}; it must be below 1"
+        )
     if config.select not in ("accuracy", "loss"):
-        raise InputError(f"train.select is {config.select!r}; it is 'accuracy' or 'loss'")
+        raise InputError(f"{section}.select is {config.select!r}; it is 'accuracy' or 'loss'")

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from jaxmask.errors import InputError
+
 
 class Choice(NamedTuple):
     """A setting that was tried; accuracy and loss on validation data, None where it diverged."""
@@ -10,6 +12,7 @@ class Choice(NamedTuple):
     value: float
     validation_accuracy: float | None
     validation_loss: float | None
+    seconds: float
 
 
 def best_choice(
@@ -18,11 +21,18 @@ def best_choice(
     """Tries every value; the best has the highest accuracy, then the lowest loss.
 
     A single value is taken untried: there is nothing to choose.
+
+    Raises:
+      InputError: every value diverged.
     """
     if len(values) == 1:
         return values[0], []
     choices = [attempt(value) for value in values]
-    return max(choices, key=_rank).value, choices
+    best = max(choices, key=_rank)
+    if best.validation_accuracy is None:
+        tried = ", ".join(f"{value:g}" for value in values)
+        raise InputError(f"{method}: the loss was not finite with any of the choices {tried}")
+    return best.value, choices
 
 
 def _rank(choice: Choice) -> tuple[float, float]:

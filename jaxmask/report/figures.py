@@ -1,31 +1,32 @@
 """Pictures of finished runs, drawn from what their directories hold."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxmask.report import tables
-from jaxmask.train.records import read_records
+from jaxmask.train.records import read_records, replace_file
 
 
 def comparison(folder: Path, methods: Sequence[str]) -> None:
-    """Draws `figures/*.png` of an `adapt` run and of each of its methods.
-
-    `accuracy_against_bytes` of all methods, `loss` curves of all that train, and for each method
-    its own loss curves and, where a mask was learned, the density of each layer.
-    """
-    results = {method: tables.read_result(folder / method) for method in methods}
-    records = {method: read_records(folder / method) for method in methods}
+    """Draws `figures/*.png` of an `adapt` run: accuracy against bytes, loss, density by layer."""
+    results = {name: tables.read_result(folder / name) for name in methods}
     accuracy_against_bytes(folder / "figures" / "accuracy_against_bytes.png", results)
-    loss_curves(folder / "figures" / "loss.png", records)
-    for method, result in results.items():
-        own = folder / method / "figures"
-        loss_curves(own / "loss.png", {method: records[method]})
+    loss_curves(
+        folder / "figures" / "loss.png", {name: read_records(folder / name) for name in methods}
+    )
+    for name, result in results.items():
         if result["density_by_leaf"]:
-            density_by_layer(own / "density_by_layer.png", result["density_by_leaf"])
-            density_by_layer(
-                folder / "figures" / f"density_{method}.png", result["density_by_leaf"]
-            )
+            path = folder / "figures" / f"density_{name}.png"
+            density_by_layer(path, result["density_by_leaf"])
+
+
+def method(folder: Path, name: str, density_by_leaf: dict[str, float]) -> None:
+    """Draws `figures/*.png` of one training run: its loss, and the density of masked layers."""
+    loss_curves(folder / "figures" / "loss.png", {name: read_records(folder)})
+    if density_by_leaf:
+        density_by_layer(folder / "figures" / "density_by_layer.png", density_by_leaf)
 
 
 def accuracy_against_bytes(path: Path, results: dict[str, dict[str, Any]]) -> None:
@@ -92,4 +93,6 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
 
 def _save(figure: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, metadata={"Software": None})
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120, metadata={"Software": None})
+    replace_file(path, content.getvalue())

@@ -1,22 +1,21 @@
 """Checkpoints of a training run: the state at the last save, and the best weights so far."""
 
 import errno
-import json
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxmask.errors import InputError
+from jaxmask.train.judge import Progress
 from jaxmask.train.state import State, Tree
-
 
 ROOM = 1.1  # of the arrays' bytes, needed on the disk
 LEAST_ROOM = 2**20
@@ -34,7 +33,7 @@ class Checkpoint(NamedTuple):
 
     state: State
     best: Best | None
-    progress: dict[str, Any]
+    progress: Progress
 
 
 class Checkpoints:
@@ -64,7 +63,7 @@ class Checkpoints:
             return
         items = {
             "last": ocp.args.StandardSave(host._asdict()),
-            "progress": ocp.args.JsonSave(checkpoint.progress),
+            "progress": ocp.args.JsonSave(checkpoint.progress._asdict()),
         }
         if checkpoint.best is not None:
             items["best"] = ocp.args.StandardSave(checkpoint.best._asdict())
@@ -87,23 +86,24 @@ class Checkpoints:
         state = host_copy(like)
         best = Best(state.learned, state.batch_stats)
         try:
-            progress = self._manager.restore(
+            told = self._manager.restore(
                 step, args=ocp.args.Composite(progress=ocp.args.JsonRestore())
             )["progress"]
+            progress = Progress(**told)
             items = {"last": ocp.args.StandardRestore(state._asdict())}
-            if progress["has_best"]:
+            if progress.chosen:
                 items["best"] = ocp.args.StandardRestore(best._asdict())
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
             _check_shapes(state._asdict(), restored["last"])  # orbax gives what it finds
-        except (ValueError, KeyError, OSError, json.JSONDecodeError) as error:
-            reason = str(error).splitlines()[0][:200]
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
             raise InputError(
                 f"the checkpoint {self._folder / str(step)} cannot be read ({reason}); "
                 "delete the run directory to start again"
             ) from None
         return Checkpoint(
             state=State(**restored["last"]),
-            best=Best(**restored["best"]) if progress["has_best"] else None,
+            best=Best(**restored["best"]) if progress.chosen else None,
             progress=progress,
         )
 

@@ -20,12 +20,14 @@ class Feed(NamedTuple):
       resident: arrays that stay on the device; an argument of every scan, never a copy.
       fetch: (resident, x) -> (images uint8 [B, H, W, C], labels [B]), within the scan.
       chunks: (order [steps, B], lengths) -> what to scan over, once for each length.
+      longest: (batch size) -> how many batches may lie on the device at a time.
     """
 
     examples: int
     resident: Any
     fetch: Callable[[Any, Any], tuple[jax.Array, jax.Array]]
     chunks: Callable[[np.ndarray, Sequence[int]], Iterator[Any]]
+    longest: Callable[[int], int]
 
 
 def make_mesh() -> Mesh:
@@ -63,11 +65,15 @@ def resident(images: np.ndarray, labels: np.ndarray, mesh: Mesh) -> Feed:
         for piece in np.split(order, np.cumsum(lengths)[:-1]):
             yield jax.device_put(piece, across)
 
-    return Feed(len(labels), arrays, fetch, chunks)
+    return Feed(len(labels), arrays, fetch, chunks, lambda _: len(labels))
 
 
-def streamed(split: Any, stream: Stream, mesh: Mesh) -> Feed:
-    """A split that stays on the host; a scan is given the batches themselves."""
+def streamed(split: Any, stream: Stream, mesh: Mesh, chunk_bytes: int = 2**28) -> Feed:
+    """A split that stays on the host; a scan is given the batches themselves.
+
+    Args:
+      chunk_bytes: about as many of images are sent to the device at a time.
+    """
     across = NamedSharding(mesh, PartitionSpec(None, "data"))
 
     def fetch(_: Any, batch: Any) -> tuple[jax.Array, jax.Array]:
@@ -77,7 +83,10 @@ def streamed(split: Any, stream: Stream, mesh: Mesh) -> Feed:
         for batch in stream(split, order, lengths):
             yield jax.device_put(batch, across)
 
-    return Feed(len(split.labels), (), fetch, chunks)
+    def longest(batch_size: int) -> int:
+        return max(chunk_bytes // (batch_size * split.images[:1].nbytes), 1)
+
+    return Feed(len(split.labels), (), fetch, chunks, longest)
 
 
 def shuffled_order(seed: int, epoch: int, examples: int, batch_size: int) -> np.ndarray:

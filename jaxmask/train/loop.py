@@ -9,13 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmask import tree
+from jaxmask.errors import Interrupted
 from jaxmask.train.checkpoint import Best, Checkpoint, Checkpoints, host_copy
 from jaxmask.train.epoch import Programs
 from jaxmask.train.feed import Feed, complete_order, cut, shuffled_order
+from jaxmask.train.judge import DIVERGED, PATIENCE, Progress, judge
 from jaxmask.train.progress import Bar
 from jaxmask.train.records import Records
-from jaxmask.train.signals import Interrupted, deferred
-from jaxmask.train.state import State, Sums, Tree
+from jaxmask.train.signals import deferred
+from jaxmask.train.state import State, Sums, Tree, read
 
 HISTOGRAMS = 20  # of the scores, over a whole run
 EVALUATED = 16  # batches in one scan of an evaluation
@@ -101,12 +103,8 @@ def _fit(
     title: str,
 ) -> Fit:
     steps_per_epoch = train.examples // settings.batch_size
+    best, progress = Best(*host_copy((state.learned, state.batch_stats))), Progress()
     start = checkpoints.restore(state)
-    best = Best(*host_copy((state.learned, state.batch_stats)))
-    progress: dict[str, Any] = {
-        "has_best": False, "chosen": None, "epoch": 0, "stale": 0,
-        "lowest_loss": None, "ended": None, "seconds": 0.0,
-    }  # fmt: skip
     if start is not None:
         # Copies with the shardings of `state`, because the programs were compiled for those.
         state = jax.tree.map(
@@ -115,14 +113,16 @@ def _fit(
         )  # fmt: skip
         best, progress = start.best or best, start.progress
     began = saved = time.monotonic()
-    before = progress["seconds"]
-    first = int(state.step)
-    sizes = {path: leaf.size for path, leaf in tree.named_leaves(state.learned["mask"]).items()}
+    before, first = progress.seconds, int(state.step)
+    scores = tree.size(state.learned["mask"])
     density = None
+    longest = min(settings.scan_steps, train.longest(settings.batch_size))
 
     def save() -> None:
-        progress["seconds"] = before + time.monotonic() - began
-        checkpoints.save(Checkpoint(state, best if progress["has_best"] else None, dict(progress)))
+        nonlocal saved, progress
+        progress = progress._replace(seconds=before + time.monotonic() - began)
+        checkpoints.save(Checkpoint(state, best if progress.chosen else None, progress))
+        saved = time.monotonic()
 
     with (
         Records(folder, first) as records,
@@ -130,57 +130,60 @@ def _fit(
         deferred() as signals,
     ):
         for epoch in range(first // steps_per_epoch, settings.epochs):
-            if progress["ended"]:
+            if progress.ended:
                 break
+            end = (epoch + 1) * steps_per_epoch
             done = int(state.step) - epoch * steps_per_epoch
             if done == 0:
                 state = state._replace(sums=jax.tree.map(jnp.zeros_like, state.sums))
             order = shuffled_order(settings.seed, epoch, train.examples, settings.batch_size)
-            lengths = cut(steps_per_epoch - done, settings.scan_steps)
-            for xs in train.chunks(order[done:], lengths):
+            for xs in train.chunks(order[done:], cut(steps_per_epoch - done, longest)):
                 state = run.train(state, frozen, train.resident, xs)
-                step = int(state.step)
-                seen = (step - first) * settings.batch_size
-                bar.update(step, seen, **state.sums.means(), density=density)
-                last_scan = step == (epoch + 1) * steps_per_epoch
-                if signals:
+                step, means = read(state)
+                bar.update(step, (step - first) * settings.batch_size, **means, density=density)
+                # After an epoch's last scan its validation comes first: without it, the epoch
+                # could never be chosen.
+                due = time.monotonic() - saved >= settings.checkpoint_seconds
+                if step < end and (signals or due):
                     save()
-                    raise Interrupted(signals[0])
-                if not last_scan and time.monotonic() - saved >= settings.checkpoint_seconds:
-                    save()
-                    saved = time.monotonic()
-            means = state.sums.means()
-            if sizes:
-                density = _kept(run, state, frozen) / sum(sizes.values())
-            records.write(step, epoch + 1, "train", **means, density=density)
-            result = {}
+                    _obey(signals)
+            if scores:
+                density = _kept(run, state, frozen) / scores
+            records.write(end, epoch + 1, "train", **means, density=density)
+            result: dict[str, float] = {}
             if validation is not None:
-                result = evaluate(
-                    run, state.learned, state.batch_stats, frozen, validation,
-                    settings.evaluation_batch,
-                ).means()  # fmt: skip
-                records.write(step, epoch + 1, "validation", **result)
-            if epoch % max(settings.epochs // HISTOGRAMS, 1) == 0 or epoch + 1 == settings.epochs:
-                records.histograms(step, tree.named_leaves(state.learned["mask"]))
-            if _judge(progress, means, result, epoch + 1, settings):
+                batch = settings.evaluation_batch
+                sums = evaluate(run, state.learned, state.batch_stats, frozen, validation, batch)
+                result = sums.means()
+                records.write(end, epoch + 1, "validation", **result)
+            last = epoch + 1 == settings.epochs
+            if last or epoch % max(settings.epochs // HISTOGRAMS, 1) == 0:
+                records.histograms(end, tree.named_leaves(state.learned["mask"]))
+            chosen = progress.chosen
+            progress = judge(progress, means, result, epoch + 1, settings.patience, settings.select)
+            if progress.chosen is not chosen:
                 best = Best(*host_copy((state.learned, state.batch_stats)))
-            final = progress["ended"] or epoch + 1 == settings.epochs
-            if signals or final or time.monotonic() - saved >= settings.checkpoint_seconds:
+            due = time.monotonic() - saved >= settings.checkpoint_seconds
+            if last or progress.ended or signals or due:
                 save()
-                saved = time.monotonic()
-            if signals and not final:
-                raise Interrupted(signals[0])
-    chosen = progress["chosen"] or {"epoch": 0}
+            _obey(signals)
+        _obey(signals)
+    picked = progress.chosen or {"epoch": 0}
     return Fit(
         learned=best.learned,
         batch_stats=best.batch_stats,
-        validation={key: chosen[key] for key in ("loss", "accuracy") if key in chosen},
-        epoch=chosen["epoch"],
+        validation={key: picked[key] for key in ("loss", "accuracy") if key in picked},
+        epoch=picked["epoch"],
         steps=int(state.step),
         seconds=before + time.monotonic() - began,
-        stopped_early=progress["ended"] == "patience",
-        diverged=progress["ended"] == "diverged",
+        stopped_early=progress.ended == PATIENCE,
+        diverged=progress.ended == DIVERGED,
     )
+
+
+def _obey(signals: list[int]) -> None:
+    if signals:
+        raise Interrupted(signals[0])
 
 
 def evaluate(
@@ -197,48 +200,14 @@ def evaluate(
     as a whole, and signals are heard in between.
     """
     order, valid = complete_order(feed.examples, batch_size)
-    lengths = cut(len(order), EVALUATED)
-    total = None
+    if not len(order):
+        return Sums.zero()
+    lengths = cut(len(order), min(EVALUATED, feed.longest(batch_size)))
+    total: Any = None
     for xs, mask in zip(feed.chunks(order, lengths), np.split(valid, np.cumsum(lengths)[:-1])):
         sums = run.evaluate(learned, batch_stats, frozen, feed.resident, (xs, mask))
         total = sums if total is None else Sums(*(a + b for a, b in zip(total, sums)))
-    return total if total is not None else Sums.zero()
-
-
-def _judge(
-    progress: dict[str, Any],
-    training: dict[str, float],
-    validation: dict[str, float],
-    epoch: int,
-    settings: Settings,
-) -> bool:
-    """Notes in `progress` whether the run ends here; says whether this epoch is the best yet."""
-    if not np.isfinite(training["loss"]):
-        progress["ended"] = "diverged"
-        return False
-    record = {"epoch": epoch, **validation}
-    better = True
-    if validation:
-        if not np.isfinite(validation["loss"]):
-            validation = {"loss": float("inf"), "accuracy": validation["accuracy"]}
-        lowest = progress["lowest_loss"]
-        if lowest is None or validation["loss"] < lowest:
-            progress["lowest_loss"], progress["stale"] = validation["loss"], 0
-        else:
-            progress["stale"] += 1
-        if settings.patience and progress["stale"] >= settings.patience:
-            progress["ended"] = "patience"
-        better = progress["chosen"] is None or _rank(record, settings.select) > _rank(
-            progress["chosen"], settings.select
-        )
-    if better:
-        progress["chosen"], progress["has_best"] = record, True
-    return better
-
-
-def _rank(validation: dict[str, float], select: str) -> tuple[float, float]:
-    loss = -validation["loss"]
-    return (loss, 0.0) if select == "loss" else (validation["accuracy"], loss)
+    return total
 
 
 def _kept(run: Programs, state: State, frozen: Tree) -> int:

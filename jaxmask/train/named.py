@@ -46,7 +46,7 @@ def call(text: str, table: Mapping[str, Callable], what: str) -> Any:
     found = calls(text, table, what)
     if len(found) != 1:
         raise InputError(f"{what} {text!r} must name one function, it names {len(found)}")
-    return found[0]()
+    return _evaluated(found[0], what)
 
 
 def _call(node: ast.expr, text: str, table: Mapping[str, Callable], what: str) -> Call:
@@ -77,5 +77,12 @@ def _call(node: ast.expr, text: str, table: Mapping[str, Callable], what: str) -
 def _value(node: ast.expr, text: str, table: Mapping[str, Callable], what: str) -> Any:
     try:
         return ast.literal_eval(node)
-    except ValueError:
-        return _call(node, text, table, what)()
+    except (ValueError, TypeError):
+        return _evaluated(_call(node, text, table, what), what)
+
+
+def _evaluated(each: Call, what: str) -> Any:
+    try:
+        return each()
+    except TypeError as error:
+        raise InputError(f"{what} {each.name!r}: {error}") from None

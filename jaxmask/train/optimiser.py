@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -46,10 +47,7 @@ def schedule(text: str, steps: int, steps_per_epoch: int) -> Schedule:
         "cosine": cosine,
         "steps": stairs,
     }
-    try:
-        return call(text, table, "schedule")
-    except TypeError as error:
-        raise InputError(f"schedule {text!r}: {error}") from None
+    return call(text, table, "schedule")
 
 
 def optimiser(text: str, course: Schedule, clip: float = 0.0) -> optax.GradientTransformation:
@@ -90,11 +88,16 @@ def optimiser(text: str, course: Schedule, clip: float = 0.0) -> optax.GradientT
             parts.append(optax.scale_by_learning_rate(rate))
         return optax.chain(*parts)
 
+    made = optax.inject_hyperparams(build)(peak=1.0)
     try:
-        build(1.0)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"optimiser {text!r}: {error}") from None
-    return optax.inject_hyperparams(build)(peak=1.0)
+        # tried on a small tree now, for its mistakes to be told before anything is compiled
+        weights = {"kernel": jax.ShapeDtypeStruct((2, 2), "float32")}
+        state = jax.eval_shape(made.init, weights)
+        jax.eval_shape(made.update, weights, state, weights)
+    except (TypeError, ValueError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"optimiser {text!r}: {reason}") from None
+    return made
 
 
 def set_peak(state: Any, peak: float) -> Any:

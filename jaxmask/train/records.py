@@ -47,7 +47,8 @@ class Records:
         for path, values in leaves.items():
             values = np.asarray(values, np.float32).ravel()
             if values.size and np.isfinite(values).all():
-                self._tensorboard().add_histogram(f"scores/{path}", values, step)
+                # a number of bins: tensorboardX's own edges end at 1e20
+                self._tensorboard().add_histogram(f"scores/{path}", values, step, bins=64)
 
     def _tensorboard(self) -> Any:
         if self._writer is None:
@@ -86,11 +87,16 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
 
 
 def replace_text(path: Path, text: str) -> None:
+    """`replace_file` for text."""
+    replace_file(path, text.encode())
+
+
+def replace_file(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all: beside it, flushed to the disk, then renamed."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with beside.open("w") as file:
-            file.write(text)
+        with beside.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
@@ -103,7 +109,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     if path.exists():
         for line in path.read_text(errors="replace").splitlines():
             try:
-                found.append(json.loads(line))
+                record = json.loads(line)
             except json.JSONDecodeError:
                 break  # cut short by a kill: nothing after it counts
+            if not isinstance(record, dict) or not {"step", "epoch", "split"} <= record.keys():
+                break
+            found.append(record)
     return found

@@ -5,13 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-
-class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
-    """Training stopped at a signal, after saving a checkpoint. `status` is the exit status."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.status = 128 + number
+from jaxmask.errors import Interrupted
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 Tree = Any
@@ -44,7 +43,7 @@ class Sums(NamedTuple):
 
     def means(self) -> dict[str, float]:
         """`loss` and `accuracy` as numbers on the host."""
-        loss, correct, examples = (np.asarray(each).item() for each in self)
+        loss, correct, examples = (each.item() for each in jax.device_get(self))
         count = max(examples, 1)
         return {"loss": loss / count, "accuracy": correct / count}
 
@@ -85,3 +84,9 @@ def initial(
         optimiser=optimiser.init(copy[0]),
         sums=Sums.zero(),
     )
+
+
+def read(state: State) -> tuple[int, dict[str, float]]:
+    """The steps done and the means of the running epoch, in one transfer from the device."""
+    step, sums = jax.device_get((state.step, state.sums))
+    return int(step), sums.means()

@@ -4,7 +4,8 @@ from jaxmask.report import figures, tables
 
 RESULT = {
     "method": "mask", "accuracy": 0.98214, "validation_accuracy": 0.99, "density": 0.9358,
-    "trained_numbers": 92069, "storage_bytes": 14558, "seconds": 3.26, "density_by_leaf": {"a": 0.5},
+    "trained_numbers": 92069, "storage_bytes": 14558, "seconds": 3.26,
+    "density_by_leaf": {"a": 0.5},
 }  # fmt: skip
 
 
@@ -44,5 +45,8 @@ def test_pictures_are_drawn_the_same_twice(tmp_path):
     first = [(tmp_path / "figures" / f"{name}.png").read_bytes() for name in names]
     figures.comparison(tmp_path, ["mask", "probe"])
     assert first == [(tmp_path / "figures" / f"{name}.png").read_bytes() for name in names]
+    figures.method(tmp_path / "mask", "mask", RESULT["density_by_leaf"])
+    figures.method(tmp_path / "probe", "probe", {})
     assert (tmp_path / "mask" / "figures" / "density_by_layer.png").exists()
+    assert (tmp_path / "mask" / "figures" / "loss.png").exists()
     assert not (tmp_path / "probe" / "figures").exists()

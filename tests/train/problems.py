@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxmask import mask, tree
 from jaxmask.loss import cross_entropy
-from jaxmask.train import checkpoint, epoch, feed, loop, optimiser
+from jaxmask.train import epoch, feed, loop, optimiser
 from jaxmask.train.state import Problem, initial
 
 

@@ -35,7 +35,7 @@ def test_cuts_add_up_and_need_two_programs_at_most(steps, about):
     assert sum(lengths) == steps
     assert max(lengths) <= 2 * about
     assert max(lengths) - min(lengths) <= 1
-    assert min(lengths) >= min(steps, about) // 2
+    assert min(lengths) >= min(steps, about) // 3
 
 
 def test_a_cut_with_one_length_is_preferred():

@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import chex
@@ -10,10 +9,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxmask.errors import InputError
-from jaxmask.train import loop
+from jaxmask.errors import InputError, Interrupted
+from jaxmask.train import checkpoint
 from jaxmask.train.records import read_records
-from jaxmask.train.signals import Interrupted
 
 sys.path.insert(0, str(Path(__file__).parent))
 import problems
@@ -102,16 +100,36 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
     assert fit.steps == 9
 
 
-def test_a_signal_saves_a_checkpoint_and_stops(tmp_path):
-    whole = problems.fit(tmp_path / "whole", epochs=200)
-    threading.Timer(2.0, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
-    with pytest.raises(Interrupted) as stopped:
-        problems.fit(tmp_path / "run", epochs=2_000_000)
-    assert stopped.value.status == 143
-    saved = [int(path.name) for path in (tmp_path / "run" / "checkpoints").glob("[0-9]*")]
-    assert saved
-    assert saved[0] > 0
-    assert whole.steps == 200 * 9
+@pytest.mark.parametrize(
+    ("scan_steps", "at"), [(4, at) for at in range(12)] + [(9, at) for at in range(6)]
+)
+def test_a_signal_stops_and_the_same_call_goes_on_as_if_nothing_had_been(
+    tmp_path, monkeypatch, at, scan_steps
+):
+    """The signal comes in any scan, of training or of validation."""
+    whole = problems.fit(tmp_path / "whole", scan_steps=scan_steps)
+    real, scans = problems.feed.resident, []
+
+    def signalling(*arguments):
+        made = real(*arguments)
+
+        def chunks(order, lengths):
+            for xs in made.chunks(order, lengths):
+                if len(scans) == at:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                scans.append(1)
+                yield xs
+
+        return made._replace(chunks=chunks)
+
+    monkeypatch.setattr(problems.feed, "resident", signalling)
+    with pytest.raises(Interrupted) as interrupted:
+        problems.fit(tmp_path / "run", scan_steps=scan_steps)
+    assert interrupted.value.number == signal.SIGTERM
+    again = problems.fit(tmp_path / "run", scan_steps=scan_steps)
+    chex.assert_trees_all_equal(learned(whole), learned(again))
+    assert again.epoch == whole.epoch
+    assert read_records(tmp_path / "run") == read_records(tmp_path / "whole")
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
@@ -147,23 +165,17 @@ def test_eight_devices_give_what_one_gives(tmp_path):
     np.testing.assert_allclose(eight["loss"], one.validation["loss"], rtol=1e-4)
 
 
-def test_ranking_by_loss_and_by_accuracy():
-    sharp, blunt = {"loss": 0.5, "accuracy": 0.9}, {"loss": 0.4, "accuracy": 0.8}
-    assert loop._rank(sharp, "accuracy") > loop._rank(blunt, "accuracy")
-    assert loop._rank(sharp, "loss") < loop._rank(blunt, "loss")
-
-
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
     whole = problems.fit(tmp_path / "whole", checkpoint_seconds=0)
-    usage, calls = problems.checkpoint.shutil.disk_usage, []
+    usage, calls = checkpoint.shutil.disk_usage, []
 
     def filling(folder):
         calls.append(folder)
         return usage(folder)._replace(free=10**9 if len(calls) < 4 else 10**5)
 
-    monkeypatch.setattr(problems.checkpoint.shutil, "disk_usage", filling)
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", filling)
     with pytest.raises(OSError, match="No space left"):
         problems.fit(tmp_path / "full", checkpoint_seconds=0)
-    monkeypatch.setattr(problems.checkpoint.shutil, "disk_usage", usage)
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", usage)
     resumed = problems.fit(tmp_path / "full", checkpoint_seconds=0)
     chex.assert_trees_all_equal(learned(whole), learned(resumed))

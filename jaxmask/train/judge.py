@@ -1,0 +1,66 @@
+"""Which epoch is kept, and when training ends early: both by the validation split."""
+
+import math
+from typing import Any, NamedTuple
+
+PATIENCE, DIVERGED = "patience", "diverged"
+
+
+class Progress(NamedTuple):
+    """What the training loop knows besides the state; it lies in every checkpoint.
+
+    Attributes:
+      chosen: the best epoch so far, {"epoch"} with its validation {"loss", "accuracy"}, if any.
+      lowest_loss: of the validation split so far.
+      stale: epochs since then.
+      ended: why training ended before its last epoch: "patience", "diverged" or None.
+      seconds: spent so far, over all interruptions.
+    """
+
+    chosen: dict[str, Any] | None = None
+    lowest_loss: float | None = None
+    stale: int = 0
+    ended: str | None = None
+    seconds: float = 0.0
+
+
+def judge(
+    progress: Progress,
+    training: dict[str, float],
+    validation: dict[str, float],
+    epoch: int,
+    patience: int,
+    select: str,
+) -> Progress:
+    """The progress after an epoch; a new `chosen` says that it is the best one yet.
+
+    A training loss that is not finite ends training. An epoch whose validation loss is not
+    finite is never the best. Without a validation split every epoch is better than the last.
+
+    Args:
+      training, validation: {"loss", "accuracy"}; validation may be empty.
+      patience: epochs without a lower validation loss after which training ends; 0 is never.
+      select: "accuracy" (among equals the lower loss) or "loss".
+    """
+    if not math.isfinite(training["loss"]):
+        return progress._replace(ended=DIVERGED)
+    if not validation:
+        return progress._replace(chosen={"epoch": epoch})
+    finite = math.isfinite(validation["loss"])
+    lowest = progress.lowest_loss
+    if finite and (lowest is None or validation["loss"] < lowest):
+        progress = progress._replace(lowest_loss=validation["loss"], stale=0)
+    else:
+        progress = progress._replace(stale=progress.stale + 1)
+    if patience and progress.stale >= patience:
+        progress = progress._replace(ended=PATIENCE)
+    before = progress.chosen
+    if finite and (before is None or rank(validation, select) > rank(before, select)):
+        progress = progress._replace(chosen={"epoch": epoch, **validation})
+    return progress
+
+
+def rank(validation: dict[str, float], select: str) -> tuple[float, float]:
+    """What is higher for a better epoch."""
+    loss = -validation["loss"]
+    return (loss, 0.0) if select == "loss" else (validation["accuracy"], loss)

@@ -1,0 +1,50 @@
+"""The benchmarks run, at a tiny size; what they measure is not looked at."""
+
+import os
+
+from benchmarks import accelerator, epoch, masked_step, measure, memory, start_up
+
+
+def test_epoch_runs_its_three_sides(capsys):
+    results = epoch.run(rounds=1, examples=256)
+    assert [result.aim for result in results] == ["1.10", ""]
+    assert "a bare lax.scan" in capsys.readouterr().out
+
+
+def test_masked_step_runs_both_sides(capsys):
+    (result,) = masked_step.run(1, {"lenet_300_100": ((8, 8, 1), 2, 1.1)}, batch=8)
+    assert result.what.startswith("a masked step of lenet_300_100")
+    assert "masked / dense" in capsys.readouterr().out
+
+
+def test_memory_adds_up():
+    found = memory.measure("lenet_300_100", 8, masked=True, batch=2)
+    assert found["all"] == sum(found[kind] for kind in memory.KINDS) - 2 * found["alias"] > 0
+
+
+def test_accelerator_measures_a_case():
+    case = accelerator.Case("lenet_300_100", 8, 64, {})
+    found = accelerator.measure(case, "bfloat16", rounds=1, steps=1, side=16)
+    # Forwards 2 operations a weight, backwards 4, but for the first layer's inputs.
+    weights = 64 * 300 + 300 * 100 + 100 * 10
+    assert 4 * weights < found["flops"] < 10 * weights
+
+
+def test_start_up_ends_after_the_first_scan(tmp_path):
+    cache = os.environ["JAXMASK_CACHE"] + "/xla"
+    found = start_up.start("digits", cache, str(tmp_path / "run"))
+    assert set(found) == set(start_up.PARTS)
+    assert found["compile"] > 0
+    assert found["data"] > 0
+
+
+def test_ratio_is_the_median_of_the_pairs():
+    assert measure.ratio([1.0, 4.0, 3.0], [1.0, 2.0, 1.0]) == "2.00"
+
+
+def test_interleaved_keeps_the_first_call_apart():
+    order = []
+    sides = {name: lambda name=name: order.append(name) for name in "ab"}
+    timings = measure.interleaved(sides, 2)
+    assert order == ["a", "b", "a", "b", "b", "a"]
+    assert len(timings["a"].seconds) == 2
