@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -102,8 +101,8 @@ def test_a_signal_saves_says_so_and_the_same_command_goes_on(tmp_path, whole, nu
     assert "the same command goes on" in errors.splitlines()[-1]
     assert 0 < checkpointed(tmp_path) < STEPS
     assert finish(tmp_path)[0] == 0
-    name = Path("mask") / "masks" / "task.mask"
-    assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
+    for name in ("masks/task.mask", "metrics.jsonl"):
+        assert (tmp_path / "mask" / name).read_bytes() == (whole / "mask" / name).read_bytes()
 
 
 def test_a_finished_run_is_not_run_again(whole):

@@ -77,37 +77,41 @@ def test_the_chosen_value_is_the_best_on_validation_data(adapted):
         assert result[field] == best["value"]
 
 
-def test_the_mask_file_and_the_weights_are_all_the_task_needs(adapted):
-    """The stored bits, over the frozen weights, give the accuracy that was reported."""
+def accuracy_of(base, folder, classes, network):
+    """Test accuracy of the base weights with what a mask's run directory stores beside them."""
     import jax.numpy as jnp
 
     from jaxmask import data, model, tree
     from jaxmask.recipe import run_directory, setup
 
-    result = read(adapted / "mask")
-    base, about = run_directory.load_weights(adapted / "pretrain")
-    beside, _ = run_directory.load_weights(adapted / "mask")
-    bits = mask.file.load(adapted / "mask" / "masks" / "task.mask")
-    dataset = data.load("digits", classes=(5, 6, 7, 8, 9), validation=0.2,
-                        seed=setup.number(0, "data"))  # fmt: skip
-    parameters = dict(base["params"])
-    del parameters["head"]
-    flat = {path: np.asarray(leaf) for path, leaf in tree.named_leaves(parameters).items()}
+    weights, about = run_directory.load_weights(base)
+    beside, _ = run_directory.load_weights(folder)
+    bits = mask.file.load(folder / "masks" / "task.mask")
+    flat = {path: np.asarray(leaf) for path, leaf in tree.named_leaves(weights["params"]).items()}
+    flat |= tree.named_leaves(beside.get("params", {}))
     for path, on in tree.named_leaves(bits).items():
         flat[path] = flat[path] * on / np.sqrt(on.mean())
-    network = model.create("conv2", classes=5, width=0.25)
     nested: dict = {}
     for path, leaf in flat.items():
         layer, name = path.split("/")
         nested.setdefault(layer, {})[name] = jnp.asarray(leaf, jnp.float32)
-    images = (dataset.test.images / 255.0 - about["mean"]) / about["std"]
-    logits = network.apply({"params": {**nested, **beside["params"]}}, images.astype(np.float32))
-    accuracy = (np.asarray(logits).argmax(-1) == dataset.test.labels).mean()
+    dataset = data.load("digits", classes=classes, validation=0.2, seed=setup.number(0, "data"))
+    images = ((dataset.test.images / 255.0 - about["mean"]) / about["std"]).astype(np.float32)
+    logits = model.create("conv2", classes=5, width=network).apply({"params": nested}, images)
+    return (np.asarray(logits).argmax(-1) == dataset.test.labels).mean(), bits
+
+
+def test_the_mask_file_and_the_weights_are_all_the_task_needs(adapted):
+    """The stored bits, over the frozen weights, give the accuracy that was reported."""
+    result = read(adapted / "mask")
+    accuracy, bits = accuracy_of(adapted / "pretrain", adapted / "mask", (5, 6, 7, 8, 9), 0.25)
     assert accuracy == pytest.approx(result["accuracy"])
     assert result["density"] == pytest.approx(float(mask.measure.density(bits)))
     files = [adapted / "mask" / "masks" / "task.mask", adapted / "mask" / "weights.safetensors"]
     assert result["storage_bytes"] == sum(file.stat().st_size for file in files)
-    assert result["mask_bits"] == tree.size(bits)
+    assert result["mask_bits"] == sum(
+        leaf.size for layer in bits.values() for leaf in layer.values()
+    )
 
 
 def test_masking_random_weights_with_a_masked_head_and_a_share_of_the_scores(tmp_path):
@@ -123,3 +127,41 @@ def test_masking_random_weights_with_a_masked_head_and_a_share_of_the_scores(tmp
     assert result["accuracy"] > 0.8
     assert 0.5 <= result["density"] < 1
     assert "head/kernel" in result["density_by_leaf"]
+    start = tmp_path / "start.safetensors"
+    accuracy, _ = accuracy_of(start, tmp_path / "mask", (5, 6, 7, 8, 9), 0.5)
+    assert accuracy == pytest.approx(result["accuracy"])
+
+
+def test_a_new_head_that_is_masked_is_stored_with_the_task(adapted, tmp_path):
+    base = adapted / "pretrain"
+    status = main(
+        ["--config=digits", f"--workdir={tmp_path}", "--config.network.width=0.25",
+         f"--config.start={base}", "--config.methods=('mask',)", "--config.mask.choices=(50.0,)",
+         "--config.mask.head=mask", "--config.mask.train.epochs=5"]
+    )  # fmt: skip
+    assert status == 0
+    accuracy, _ = accuracy_of(base, tmp_path / "mask", (5, 6, 7, 8, 9), 0.25)
+    assert accuracy == pytest.approx(read(tmp_path / "mask")["accuracy"])
+
+
+def test_a_choice_that_diverged_is_not_chosen(tmp_path):
+    status = main(
+        ["--config=digits", f"--workdir={tmp_path}", "--config.network.width=0.125",
+         "--config.start=random", "--config.methods=('full',)", "--config.full.train.epochs=3",
+         "--config.full.choices=(0.001, 1e30)"]
+    )  # fmt: skip
+    assert status == 0
+    result = read(tmp_path / "full")
+    assert result["learning_rate"] == 0.001
+    assert [choice["validation_accuracy"] is None for choice in result["choices"]] == [False, True]
+
+
+def test_choices_that_all_diverged_are_one_line(tmp_path, capsys):
+    arguments = [
+        "--config=digits", f"--workdir={tmp_path}", "--config.network.width=0.125",
+        "--config.start=random", "--config.methods=('full',)", "--config.full.train.epochs=3",
+        "--config.full.choices=(1e29, 1e30)",
+    ]  # fmt: skip
+    assert main(arguments) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "not finite with any of the choices 1e+29, 1e+30" in error
