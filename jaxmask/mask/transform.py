@@ -161,10 +161,11 @@ def masked(mask: jax.Array, weight: jax.Array, rescale: Rescale = True) -> jax.A
         total = jnp.sum(mask, dtype=jnp.promote_types(mask.dtype, jnp.float32))
         some = total > 0
         # Both branches are guarded: the root's gradient at 0 is infinite, and inf * 0 is NaN.
-        alpha = jnp.sqrt(jnp.where(some, total, 1) / jnp.where(some, max(mask.size, 1), 1))
+        # 1 / alpha, because a product over the whole leaf is cheaper than a quotient.
+        scale = jnp.sqrt(jnp.where(some, max(mask.size, 1), 1) / jnp.where(some, total, 1))
         if rescale == "constant":
-            alpha = lax.stop_gradient(alpha)
-        product = product / alpha
+            scale = lax.stop_gradient(scale)
+        product = product * scale
     return product.astype(weight.dtype)
 
 

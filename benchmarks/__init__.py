@@ -1,0 +1,1 @@
+"""What is measured, and against whom. See README.md for the commands."""

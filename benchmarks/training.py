@@ -1,0 +1,86 @@
+"""A network's training steps as the library compiles and runs them: dense, or with masks."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxmask import data, mask, model, tree
+from jaxmask.loss import cross_entropy
+from jaxmask.recipe.setup import apply_function
+from jaxmask.train import epoch, feed, optimiser
+from jaxmask.train.state import Problem, State, initial
+
+
+class Training(NamedTuple):
+    """Programs and what they are called with, as `recipe.trainer` would have them."""
+
+    programs: epoch.Programs
+    state: State
+    frozen: Any
+    feed: feed.Feed
+
+    def batches(self, steps: int, batch_size: int) -> jax.Array:
+        """What one scan of so many steps goes over."""
+        order = np.arange(steps * batch_size) % self.feed.examples
+        return next(self.feed.chunks(order.reshape(steps, -1).astype(np.int32), [steps]))
+
+
+def random_images(count: int, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 images of (height, width, channels), and labels of ten classes."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (count, *shape), np.uint8)
+    return images, random.integers(0, 10, count, np.int32)
+
+
+def training(
+    network: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    masked: bool,
+    optimizer: str = "sgd(momentum=0.9)",
+    dtype: str = "float32",
+    rate: float = 0.01,
+    steps: int = 10_000,
+    **options: Any,
+) -> Training:
+    """A network with ten classes; with the registry's rules and threshold masks if `masked`.
+
+    Args:
+      rate: the peak learning rate, of weights and of scores, along a cosine over `steps`.
+      options: of the network, such as `stem`.
+    """
+    module = model.create(network, classes=10, dtype=dtype, **options)
+    variables = model.initialise(module, jax.random.key(0), images.shape[1:])
+    rules = model.rules(network) if masked else ((".*", "train"),)
+    parts = tree.partition(variables["params"], tree.label(variables["params"], rules))
+    transform = mask.threshold()
+
+    def weights(learned: Any, frozen: Any) -> Any:
+        kernels = transform.apply(learned["mask"], frozen["mask"]) if masked else frozen["mask"]
+        return tree.combine(kernels, learned["train"], frozen["freeze"])
+
+    problem = Problem(
+        weights=weights,
+        masks=lambda learned, frozen: transform.mask(learned["mask"]) if masked else {},
+        network=apply_function(module),
+        augment=data.augmentation(mean=(0.5,), std=(0.25,), dtype=dtype),
+        loss=cross_entropy,
+    )
+    course = optimiser.schedule("cosine", steps, steps)
+    both = optimiser.grouped(
+        {name: optimiser.optimiser(optimizer, course) for name in ("mask", "train")}
+    )
+    scores = transform.init(jax.random.key(1), parts["mask"]) if masked else parts["mask"]
+    learned = {"mask": scores, "train": parts["train"]}
+    state = initial(learned, variables["batch_stats"], both, jax.random.key(2))
+    state = state._replace(
+        optimiser={name: optimiser.set_peak(each, rate) for name, each in state.optimiser.items()}
+    )
+    mesh = feed.make_mesh()
+    frozen = {"mask": parts["mask"], "freeze": parts["freeze"]}
+    state, frozen = feed.replicate((state, frozen), mesh)
+    resident = feed.resident(images, labels, mesh)
+    return Training(epoch.programs(problem, both, resident.fetch, mesh), state, frozen, resident)
