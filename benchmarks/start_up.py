@@ -26,7 +26,7 @@ EVENTS = {
 STEPS = 10
 
 
-def run(rounds: int = 3, configs: tuple[str, ...] = ("digits", "mnist:dense")) -> list[Result]:
+def run(rounds: int = 5, configs: tuple[str, ...] = ("digits", "mnist:dense")) -> list[Result]:
     """Every config with every cache, in turn."""
     rows, results = [], []
     for config in configs:

@@ -20,7 +20,7 @@ PATH is a run directory of the recipe `dense`, or a safetensors file in this pac
   of 150 epochs, about four hours each on two CPU cores.
 - `scratch`: random weights, ResNet-18 for 32 pixels. Not measured: it wants a GPU.
 - `smoke`: ResNet-20 of half the width learns ten classes, then takes on ten others, untuned, on
-  half of their labels: whether everything works, not how well. SMOKE
+  two fifths of their labels: whether everything works, not how well. SMOKE
 """
 
 from ml_collections import ConfigDict
@@ -80,11 +80,11 @@ def smoke(config: ConfigDict) -> None:
     config.network.name = "resnet20"
     config.network.width = 0.5
     config.data.classes = tuple(range(10, 20))
-    config.data.share = 0.5
+    config.data.share = 0.4
     config.data.validation = 0.2
     config.pretrain.data = config.data.copy_and_resolve_references()
     config.pretrain.data.classes = tuple(range(10))
-    config.pretrain.train.epochs = 12
+    config.pretrain.train.epochs = 10
     config.linear_probe.choices = (1e-2,)
     config.full.choices = (0.01,)
     config.full.train.epochs = 6

@@ -179,7 +179,7 @@ def _use_compilation_cache(folder: str) -> None:
 
     base = os.environ.get("JAXMASK_CACHE") or Path.home() / ".cache" / "jaxmask"
     jax.config.update("jax_compilation_cache_dir", folder or str(Path(base) / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 

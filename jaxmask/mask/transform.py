@@ -165,8 +165,22 @@ def masked(mask: jax.Array, weight: jax.Array, rescale: Rescale = True) -> jax.A
         scale = jnp.sqrt(jnp.where(some, max(mask.size, 1), 1) / jnp.where(some, total, 1))
         if rescale == "constant":
             scale = lax.stop_gradient(scale)
-        product = product * scale
+        product = _scaled(product, scale)
     return product.astype(weight.dtype)
+
+
+@jax.custom_jvp
+def _scaled(product: jax.Array, scale: jax.Array) -> jax.Array:
+    """`product * scale`, for a scalar `scale` above 0."""
+    return product * scale
+
+
+@_scaled.defjvp
+def _scaled_jvp(primals: Any, tangents: Any) -> Any:
+    # The scale's tangent by the result, which the network keeps anyway, and not by the product,
+    # which would be kept (on a CPU: written out) for this alone.
+    scaled = _scaled(*primals)
+    return scaled, tangents[0] * primals[1] + scaled * (tangents[1] / primals[1])
 
 
 def _transform(init: Init, hard: Callable[[PyTree], PyTree], rescale: Rescale) -> MaskTransform:
