@@ -20,7 +20,8 @@ PATH is a run directory of the recipe `dense`, or a safetensors file in this pac
   of 150 epochs, about four hours each on two CPU cores.
 - `scratch`: random weights, ResNet-18 for 32 pixels. Not measured: it wants a GPU.
 - `smoke`: ResNet-20 of half the width learns ten classes, then takes on ten others, untuned, on
-  two fifths of their labels: whether everything works, not how well. SMOKE
+  two fifths of their labels: whether everything works, not how well. Linear probe
+  33.1 %, full fine-tuning 28.0 %, mask 37.0 % (seed 0; 1,000 test images; 65 s on two CPU cores).
 """
 
 from ml_collections import ConfigDict

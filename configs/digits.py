@@ -2,7 +2,17 @@
 
     python -m jaxmask.main --config=configs/digits.py
 
-scikit-learn's digits, 8 x 8 pixels; a conv2 network of half the width. RESULT
+scikit-learn's digits, 8 x 8 pixels; a conv2 network of half the width; 60 epochs, the rate or
+regularisation of every method chosen from four on held-out training images. Five seeds
+(`--config.seed=0` to `4`, each with its own pretraining and splits), mean and standard deviation:
+
+| method | test accuracy | density | bytes to store |
+|---|---|---|---|
+| `linear_probe` | 89.64 % +- 1.77 | 1 | 2,916 |
+| `full` | 97.50 % +- 1.21 | 1 | 370,548 |
+| `mask` | 97.77 % +- 1.14 | 0.98 | 14,624 |
+
+51 s on two CPU cores with nothing compiled before, 34 s after that (JAX 0.10.2).
 """
 
 from ml_collections import ConfigDict

@@ -6,6 +6,7 @@ the folder is renamed into place after that. An entry that differs from its mani
 does not exist for a reader and is replaced by the next build.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -76,6 +77,11 @@ def build(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)  # gone already if all went well
     entry = read(folder, fingerprint)
+    for _ in range(20):
+        if entry is not None:
+            break
+        time.sleep(0.05)  # another process is just putting its own in place of this one
+        entry = read(folder, fingerprint)
     if entry is None:
         raise OSError(f"{folder}: the cache was damaged while it was being written")
     prefix = folder.name.rsplit("-", 1)[0]
@@ -128,8 +134,9 @@ def _install(temporary: Path, folder: Path, fingerprint: str) -> None:
         try:
             os.rename(temporary, folder)
             return
-        except OSError:
-            if not folder.exists():
+        except OSError as error:
+            # Not whether the folder exists: another process may have moved it away since.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
         if read(folder, fingerprint) is not None:
             return  # another process was first, with the same content
