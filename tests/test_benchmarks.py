@@ -2,7 +2,7 @@
 
 import os
 
-from benchmarks import accelerator, epoch, masked_step, measure, memory, start_up
+from benchmarks import accelerator, convolution, epoch, masked_step, measure, memory, start_up
 
 
 def test_epoch_runs_its_three_sides(capsys):
@@ -15,6 +15,12 @@ def test_masked_step_runs_both_sides(capsys):
     (result,) = masked_step.run(1, {"lenet_300_100": ((8, 8, 1), 2, 1.1)}, batch=8)
     assert result.what.startswith("a masked step of lenet_300_100")
     assert "masked / dense" in capsys.readouterr().out
+
+
+def test_convolution_runs_both_sides(capsys):
+    (result,) = convolution.run(rounds=1, channels=2, size=4, batch=2)
+    assert result.what.startswith("a step of four convolutions")
+    assert "as derived" in capsys.readouterr().out
 
 
 def test_memory_adds_up():
