@@ -9,8 +9,8 @@
 - `supermask` learns a mask over random weights and a new head, with rates chosen on validation.
 
 Not measured: the data was not at hand. `dense` is 200 epochs of 351 steps, `supermask` five
-trainings of 150 epochs of 703 steps; a step of batch 64 took about a quarter of a second on two
-CPU cores, so either wants a GPU.
+trainings of 150 epochs of 703 steps; a step of batch 64 took 0.16 to 0.28 s on two CPU
+cores (`python -m benchmarks.masked_step`), so either wants a GPU.
 """
 
 from ml_collections import ConfigDict

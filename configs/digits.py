@@ -12,7 +12,8 @@ regularisation of every method chosen from four on held-out training images. Fiv
 | `full` | 97.50 % +- 1.21 | 1 | 370,548 |
 | `mask` | 97.77 % +- 1.14 | 0.98 | 14,624 |
 
-51 s on two CPU cores with nothing compiled before, 34 s after that (JAX 0.10.2).
+With nothing compiled before, 33 and 51 s (two first runs) on two CPU cores, 30 to 40 s after
+that (JAX 0.10.2).
 """
 
 from ml_collections import ConfigDict

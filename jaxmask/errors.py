@@ -22,7 +22,8 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for i
 def nearest(name: str, known: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the known names most like `name`, else a list of all."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    # A long list helps nobody: then the nearest names are told however far they are.
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5 if len(known) < 20 else 0.0)
     if close:
         return "; did you mean " + " or ".join(repr(match) for match in close) + "?"
     return "; known are " + ", ".join(known) if known else ""
