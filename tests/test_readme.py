@@ -1,6 +1,7 @@
 """The README's Python runs as it stands there."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -40,9 +41,7 @@ def test_the_ten_lines_learn_and_save(tmp_path, monkeypatch, capsys):
 def test_the_commands_name_configs_and_fields_that_exist():
     from jaxmask.main import parse
 
-    commands = re.findall(r"python -m jaxmask\.main (.*)", README)
-    assert len(commands) >= 5
+    commands = re.findall(r"^python -m jaxmask\.main (.*)", README.replace("\\\n", ""), re.M)
+    assert len(commands) >= 7
     for command in commands:
-        import shlex
-
-        parse(shlex.split(command))
+        parse(shlex.split(command, comments=True))
