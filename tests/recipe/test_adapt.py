@@ -156,6 +156,33 @@ def test_a_choice_that_diverged_is_not_chosen(tmp_path):
     assert [choice["validation_accuracy"] is None for choice in result["choices"]] == [False, True]
 
 
+def test_a_choice_that_diverged_after_its_best_epoch_is_not_chosen(tmp_path, monkeypatch):
+    from jaxmask.recipe import methods
+
+    made = methods.make_trainer
+
+    def spoiled(*arguments):
+        trainer = made(*arguments)
+
+        def fit(prepared, rates, *rest):
+            found = trainer.fit(prepared, rates, *rest)
+            if rates == {"learning_rate": 0.03}:
+                perfect = {"loss": 0.0, "accuracy": 1.0}
+                found = found._replace(diverged=True, validation=perfect)
+            return found
+
+        return trainer._replace(fit=fit)
+
+    monkeypatch.setattr(methods, "make_trainer", spoiled)
+    status = main(
+        ["--config=digits", f"--workdir={tmp_path}", "--config.network.width=0.125",
+         "--config.start=random", "--config.methods=('full',)", "--config.full.train.epochs=3",
+         "--config.full.choices=(0.001, 0.03)"]
+    )  # fmt: skip
+    assert status == 0
+    assert read(tmp_path / "full")["learning_rate"] == 0.001
+
+
 def test_choices_that_all_diverged_are_one_line(tmp_path, capsys):
     arguments = [
         "--config=digits", f"--workdir={tmp_path}", "--config.network.width=0.125",
