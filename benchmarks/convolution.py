@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.measure import Result, command, interleaved, ratio, table
-from jaxmask.train.convolution import canonical
+from jaxmask.convolution import canonical
 
 STEPS = 4
 

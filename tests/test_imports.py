@@ -14,9 +14,11 @@ CORE = ("tree", "mask", "score", "prune")
 APART = ("model", "data", "loss")
 BELOW_RECIPES = {*CORE, *APART, "train", "evaluate"}
 
-# room or module -> the others that it may import; everybody may import `errors`
+EVERYBODY_MAY = {"errors", "convolution"}
+# room or module -> the others that it may import besides
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "convolution": set(),
     **{room: set(CORE[:index]) for index, room in enumerate(CORE)},
     **{room: set() for room in APART},
     "train": {"tree", "mask", "loss"},
@@ -73,7 +75,7 @@ def violations(file: str, source: str) -> list[str]:
         why = ""
         if library == "jaxmask":
             other = rest.split(".")[0]
-            allowed = {room, "errors", *MAY_IMPORT[room]}
+            allowed = {room, *EVERYBODY_MAY, *MAY_IMPORT[room]}
             # a name that is no room is an attribute of jaxmask itself
             if other not in allowed and (other in MAY_IMPORT or not other):
                 why = f"{room} may not import {other or 'the whole package'}"

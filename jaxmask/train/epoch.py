@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxmask.convolution import canonical
 from jaxmask.loss import cross_entropy
-from jaxmask.train.convolution import canonical
 from jaxmask.train.state import Problem, State, Sums, Tree
 
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import jax
 from jax.extend import core
-from jax.extend.core.primitives import conv_general_dilated_p, jit_p
+from jax.extend.core.primitives import conv_general_dilated_p, jit_p, scan_p
 
 
 def canonical(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, its convolutions' dimensions in the order that loops on a CPU need.
 
-    Values are those of `function` up to the order of summation. Convolutions within control flow
-    of the function's own (`scan`, `cond`) are left as they are.
+    Values are those of `function` up to the order of summation. Convolutions within scans of the
+    function's own are reordered too, those within its `cond` and `while_loop` are left as they are.
 
     Args:
       function: takes and gives pytrees of arrays; derivatives are already taken inside it.
@@ -44,6 +44,8 @@ def _evaluate(jaxpr: core.Jaxpr, constants: list[Any], arguments: list[Any]) -> 
         if equation.primitive is jit_p:
             inner = equation.params["jaxpr"]
             outputs = _evaluate(inner.jaxpr, inner.consts, inputs)
+        elif equation.primitive is scan_p and _convolves(equation.params["jaxpr"].jaxpr):
+            outputs = _scan(inputs, **equation.params)
         elif equation.primitive is conv_general_dilated_p:
             outputs = [_convolution(*inputs, **equation.params)]
         else:
@@ -52,6 +54,37 @@ def _evaluate(jaxpr: core.Jaxpr, constants: list[Any], arguments: list[Any]) -> 
             outputs = outputs if equation.primitive.multiple_results else [outputs]
         values.update(zip(equation.outvars, outputs, strict=True))
     return [read(variable) for variable in jaxpr.outvars]
+
+
+def _convolves(jaxpr: core.Jaxpr) -> bool:
+    return any(
+        equation.primitive is conv_general_dilated_p
+        or (equation.primitive in (jit_p, scan_p) and _convolves(equation.params["jaxpr"].jaxpr))
+        for equation in jaxpr.eqns
+    )
+
+
+def _scan(
+    inputs: list[Any],
+    jaxpr: Any,
+    num_consts: int,
+    num_carry: int,
+    length: int,
+    reverse: bool,
+    unroll: int,
+    **_: Any,
+) -> list[Any]:
+    """The same scan over a body that is evaluated anew."""
+    constants, rest = inputs[:num_consts], inputs[num_consts:]
+
+    def body(carry: list[Any], slices: list[Any]) -> tuple[list[Any], list[Any]]:
+        outputs = _evaluate(jaxpr.jaxpr, jaxpr.consts, [*constants, *carry, *slices])
+        return outputs[:num_carry], outputs[num_carry:]
+
+    carry, stacked = jax.lax.scan(
+        body, rest[:num_carry], rest[num_carry:], length, reverse=reverse, unroll=unroll
+    )
+    return [*carry, *stacked]
 
 
 def _convolution(images: jax.Array, kernel: jax.Array, **parameters: Any) -> jax.Array:

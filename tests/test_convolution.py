@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmask.train.convolution import canonical
+from jaxmask.convolution import canonical
 
 
 def network(stride, dilation, numbers):

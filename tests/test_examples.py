@@ -9,25 +9,27 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-import jaxmask.mask
-from jaxmask import mask, tree
+from jaxmask import mask, prune, score, tree
 
+ROOMS = (mask, score, prune)
 MODULES = ["jaxmask.tree"] + [
-    f"jaxmask.mask.{module.name}" for module in pkgutil.iter_modules(jaxmask.mask.__path__)
+    f"{room.__name__}.{module.name}"
+    for room in ROOMS
+    for module in pkgutil.iter_modules(room.__path__)
 ]
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name):
     importlib.import_module(name)
-    names = {"jax": jax, "jnp": jnp, "mask": mask, "tree": tree}
+    names = {"jax": jax, "jnp": jnp, "mask": mask, "prune": prune, "score": score, "tree": tree}
     # of sys.modules, for a function may have the name of its module
     results = doctest.testmod(sys.modules[name], extraglobs=names)
     assert results.failed == 0
 
 
 def test_every_public_function_has_an_example():
-    functions = [getattr(mask, name) for name in mask.__all__]
+    functions = [getattr(room, name) for room in ROOMS for name in room.__all__]
     for module in (tree, mask.measure, mask.file):
         functions += [
             value
@@ -37,5 +39,5 @@ def test_every_public_function_has_an_example():
             and getattr(value, "__module__", "") == module.__name__
         ]
     for function in functions:
-        if callable(function) and function not in (tree.is_floating, tree.align):
+        if callable(function) and function not in (tree.is_floating, tree.align, prune.Report):
             assert ">>>" in function.__doc__, function

@@ -1,0 +1,46 @@
+"""How density falls from shot to shot."""
+
+from typing import Any
+
+import numpy as np
+
+from jaxmask.errors import InputError, nearest
+from jaxmask.mask.check import check_density
+
+SCHEDULES = {
+    "exponential": lambda begin, end, part: begin * (end / begin) ** part,
+    "linear": lambda begin, end, part: begin - (begin - end) * part,
+}
+
+
+def densities(density: Any, shots: int, schedule: str = "exponential", begin: Any = 1.0) -> list:
+    """The share of weights that each of K shots leaves; the last one is `density` itself.
+
+    With `d_0 = begin`: exponential, `d_k = d_0 * (d_K / d_0)^(k/K)`, removes the same share of
+    what is left at every shot; linear, `d_k = d_0 - (d_0 - d_K) * k/K`, the same number.
+
+    Args:
+      density: d_K, in (0, 1].
+      shots: K, at least 1.
+      schedule: `"exponential"` or `"linear"`.
+      begin: d_0, in (0, 1].
+
+    Raises:
+      InputError: for a density outside (0, 1] or above `begin`, fewer than one shot, or an
+        unknown schedule.
+
+    Example:
+      >>> [round(share, 3) for share in prune.densities(0.25, 2)]
+      [0.5, 0.25]
+    """
+    end, start = check_density(density), check_density(begin, "begin")
+    if end > start:
+        raise InputError(f"density {density} is above the {begin} that is left; give a lower one")
+    whole = isinstance(shots, int | np.integer) and not isinstance(shots, bool)
+    if not whole or shots < 1:
+        raise InputError(f"shots is {shots!r}; give a whole number of at least 1")
+    if schedule not in SCHEDULES:
+        raise InputError(f"unknown schedule {schedule!r}{nearest(str(schedule), SCHEDULES)}")
+    course = SCHEDULES[schedule]
+    shares = [course(float(start), float(end), k / shots) for k in range(1, shots)]
+    return [*(min(max(share, float(end)), float(start)) for share in shares), density]

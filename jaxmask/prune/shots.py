@@ -1,0 +1,173 @@
+"""Pruning in one shot or many: score, keep the highest, and again, in one compiled program."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxmask.convolution import canonical
+from jaxmask.errors import InputError
+from jaxmask.mask import allocate, keep_count
+from jaxmask.mask.check import require_floating
+from jaxmask.prune.schedule import densities
+from jaxmask.tree import PyTree, align
+
+Scorer = Callable[..., PyTree]
+
+
+class Report(NamedTuple):
+    """What happened shot by shot, counted from 1; leaves in the order of `jax.tree.leaves`.
+
+    Attributes:
+      kept: int32 [shots, leaves], weights left in each leaf after each shot.
+      emptied: int32 [leaves], the first shot after which the leaf had nothing left; 0: none.
+      not_finite: int32 [leaves], the first shot at which a score of a weight that was still there
+        was NaN or infinite; 0: none.
+      all_zero: int32, the first shot at which every weight still there had the score 0, so that
+        chance alone chose; 0: none.
+    """
+
+    kept: jax.Array
+    emptied: jax.Array
+    not_finite: jax.Array
+    all_zero: jax.Array
+
+
+def one_shot(
+    scorer: Scorer,
+    density: Any,
+    scope: str = "global",
+    key: jax.Array | None = None,
+    report: bool = False,
+) -> Callable[..., Any]:
+    """Scores once and keeps the share `density` of the highest scores, exactly.
+
+    Args:
+      scorer: (w, *batch) -> scores, higher means keep; see `jaxmask.score`.
+      density: the share kept, in (0, 1], of the tree (or of each leaf), in exact decimal.
+      scope: `"global"`, `"layer"` or `"erk"`, as in `mask.keep_top`.
+      key: for ties; None is a fixed key.
+      report: also return a `Report`.
+
+    Returns:
+      A function (w, *batch, among=None) -> mask: a tree of bool of the shapes of `w`, or
+      (mask, Report); `among` as in `multi_shot`.
+
+    Raises:
+      InputError: as `multi_shot`.
+
+    Example:
+      >>> w = {"a": jnp.array([3.0, -1.0]), "b": jnp.array([0.5, -4.0])}
+      >>> jax.tree.map(lambda leaf: leaf.tolist(), prune.one_shot(score.magnitude(), 0.5)(w))
+      {'a': [True, False], 'b': [False, True]}
+    """
+    return multi_shot(scorer, density, 1, "exponential", scope, key, report=report)
+
+
+def multi_shot(
+    scorer: Scorer,
+    density: Any,
+    shots: int = 100,
+    schedule: str = "exponential",
+    scope: str = "global",
+    key: jax.Array | None = None,
+    monotone: bool = True,
+    report: bool = False,
+    begin: Any = 1.0,
+) -> Callable[..., Any]:
+    """Scores and prunes `shots` times, each time what is left: one compiled program.
+
+    At shot k, of K, the weights that earlier shots pruned are zero: `scores = scorer(w * m)`; of
+    them the share `d_k` is kept (`prune.densities`; `d_K = density`), exactly. Another density or
+    schedule, of as many shots, does not recompile it as long as the scorer is the same object.
+
+    Args:
+      scorer: (w, *batch) -> scores, higher means keep; see `jaxmask.score`.
+      density: the share kept at last, in (0, 1], in exact decimal.
+      shots: at least 1.
+      schedule: `"exponential"` or `"linear"`.
+      scope: `"global"`, `"layer"` or `"erk"`, as in `mask.keep_top`.
+      key: for ties; None is a fixed key.
+      monotone: what was pruned stays pruned, whatever its score; if False it comes back where its
+        score is high enough.
+      report: also return a `Report`.
+      begin: the share that is left before the first shot, where pruning goes on from a mask.
+
+    Returns:
+      A function (w, *batch, among=None) -> mask: a tree of bool of the shapes of `w`, or
+      (mask, Report). `among` is the mask to go on from, a tree of bool; None: all weights.
+
+    Raises:
+      InputError: fewer than one shot, an unknown schedule or scope, a density outside (0, 1] or
+        above `begin`; when called, for a tree without weights or of other than floating point.
+
+    Example:
+      >>> pruned = prune.multi_shot(score.magnitude(), 0.25, shots=10)({"w": jnp.arange(8.0)})
+      >>> pruned["w"].tolist()
+      [False, False, False, False, False, False, True, True]
+    """
+    shares = densities(density, shots, schedule, begin)
+
+    def prune(w: PyTree, *batch: Any, among: PyTree | None = None) -> Any:
+        require_floating(w, "the weights to prune")
+        if not any(np.size(leaf) for leaf in jax.tree.leaves(w)):
+            raise InputError("there is nothing to prune: the tree holds no weights")
+        counts = np.stack([allocate(w, share, scope) for share in shares])
+        if among is None:
+            among = jax.tree.map(lambda leaf: jnp.ones(jnp.shape(leaf), bool), w)
+        else:
+            leaves = [jnp.asarray(leaf, bool) for leaf in align(w, among, "among")]
+            among = jax.tree.unflatten(jax.tree.structure(w), leaves)
+        ties = jax.random.key(0) if key is None else key
+        mask, found = _shots(scorer, scope, monotone, w, batch, among, counts, ties)
+        return (mask, found) if report else mask
+
+    return prune
+
+
+# Numbers are arguments, so only another scorer, structure or number of shots compiles anew.
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _shots(
+    scorer: Scorer,
+    scope: str,
+    monotone: bool,
+    w: PyTree,
+    batch: Any,
+    mask: PyTree,
+    counts: jax.Array,
+    key: jax.Array,
+) -> tuple[PyTree, Report]:
+    def shot(mask: PyTree, w: PyTree, batch: Any, count: jax.Array, key: jax.Array) -> Any:
+        left = jax.tree.map(lambda m, leaf: jnp.where(m, leaf, 0), mask, w)
+        scores = scorer(left, *batch)
+        kept = keep_count(scores, count, scope, key=key, among=mask if monotone else None)
+        return kept, _observed(scores, mask, kept)
+
+    if jax.default_backend() == "cpu":
+        shot = canonical(shot)  # for it runs in a loop
+
+    def body(mask: PyTree, x: Any) -> Any:
+        count, number = x
+        return shot(mask, w, batch, count, jax.random.fold_in(key, number))
+
+    numbers = jnp.arange(len(counts))
+    mask, (kept, broken, zero) = lax.scan(body, mask, (counts, numbers))
+    return mask, Report(kept, _first(kept == 0), _first(broken), _first(zero))
+
+
+def _observed(scores: PyTree, before: PyTree, after: PyTree) -> tuple[jax.Array, ...]:
+    """Of one shot: counts per leaf, which leaves have scores that are not finite, all zero."""
+    pairs = list(zip(jax.tree.leaves(scores), jax.tree.leaves(before)))
+    kept = [jnp.sum(leaf, dtype=jnp.int32) for leaf in jax.tree.leaves(after)]
+    broken = [jnp.any(there & ~jnp.isfinite(s)) for s, there in pairs]
+    some = [jnp.any(there & (s != 0)) for s, there in pairs]
+    return jnp.stack(kept), jnp.stack(broken), ~jnp.any(jnp.stack(some))
+
+
+def _first(happened: jax.Array) -> jax.Array:
+    """The first shot, from 1, at which it happened; 0 where it never did. Along axis 0."""
+    return jnp.where(happened.any(axis=0), happened.argmax(axis=0) + 1, 0).astype(jnp.int32)

@@ -1,0 +1,33 @@
+"""Weights (and data) -> pruning scores: function transformations, used like `jax.grad`.
+
+A scorer is `(w, *batch) -> scores` of one structure; higher means keep. Scorers that need no data
+take a batch all the same, so that one stands in for another.
+"""
+
+from jaxmask.score import hessian
+from jaxmask.score.compose import as_weights, stack
+from jaxmask.score.fisher import fisher
+from jaxmask.score.gradient_norm import gradient_norm
+from jaxmask.score.grasp import grasp
+from jaxmask.score.magnitude import magnitude
+from jaxmask.score.movement import movement
+from jaxmask.score.optimal_brain_damage import optimal_brain_damage
+from jaxmask.score.random import random
+from jaxmask.score.snip import snip
+from jaxmask.score.synflow import absolute, synflow
+
+__all__ = [
+    "absolute",
+    "as_weights",
+    "fisher",
+    "gradient_norm",
+    "grasp",
+    "hessian",
+    "magnitude",
+    "movement",
+    "optimal_brain_damage",
+    "random",
+    "snip",
+    "stack",
+    "synflow",
+]

@@ -1,0 +1,46 @@
+"""SNIP: how much the loss feels each connection."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxmask.score.batches import average
+from jaxmask.tree import PyTree
+
+
+def snip(loss: Callable[..., jax.Array], batch_size: int | None = None) -> Callable[..., PyTree]:
+    """`s = |w * dL/dw| / sum |w * dL/dw|`, the connection sensitivity, summed over the tree.
+
+    `w * dL/dw` is the derivative of the loss by a factor c = 1 in front of each weight. Scores
+    that are zero everywhere stay zero.
+
+    Source: Lee, Ajanthan, Torr, SNIP: single-shot network pruning based on connection
+    sensitivity, 2019, https://arxiv.org/abs/1810.02340.
+
+    Args:
+      loss: (w, *batch) -> scalar, a mean over axis 0 of the batch.
+      batch_size: examples a gradient is taken of at a time; any gives the same scores.
+
+    Returns:
+      A scorer (w, *batch) -> scores of the shapes and dtypes of `w`.
+
+    Raises:
+      InputError: when called without data.
+
+    Example:
+      >>> loss = lambda w, x: jnp.mean(x @ w["w"])
+      >>> score.snip(loss)({"w": jnp.array([1.0, -3.0])}, jnp.ones((5, 2)))["w"].tolist()
+      [0.25, 0.75]
+    """
+    gradient = average(jax.grad(loss), batch_size, "snip")
+
+    @jax.jit
+    def scores(w: PyTree, *batch: Any) -> PyTree:
+        sensitivity = jax.tree.map(lambda w, g: jnp.abs(w * g), w, gradient(w, *batch))
+        total = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(sensitivity))
+        divisor = jnp.where(total == 0, 1.0, total)
+        return jax.tree.map(lambda leaf: leaf / divisor.astype(leaf.dtype), sensitivity)
+
+    return scores

@@ -1,0 +1,123 @@
+"""SynFlow: how much of the network's flow goes through each weight, without any data."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxmask.errors import InputError, nearest
+from jaxmask.tree import PyTree, is_floating, named_leaves
+
+STATISTICS = ("keep", "absolute", "neutral")
+
+
+def synflow(forward: Callable[[PyTree], jax.Array]) -> Callable[..., PyTree]:
+    """`s = |w| * dR/d|w|`, with `R = sum(forward(|w|))`, the synaptic flow.
+
+    In a network without biases whose activations are positively homogeneous (ReLU), R is the sum
+    over all paths of the products of their weights, and the scores are conserved: those of each
+    layer add up to R, those into a hidden unit to those out of it.
+
+    The products overflow float32 in deep networks (a ResNet-32 at initialisation). Scores are
+    computed in the dtype of `w`: give float64 weights, and a forward that computes in float64.
+
+    Source: Tanaka, Kunin, Yamins, Ganguli, Pruning neural networks without any data by
+    iteratively conserving synaptic flow, 2020, https://arxiv.org/abs/2006.05467.
+
+    Args:
+      forward: weights -> outputs, for one input of ones, in eval mode. It closes over what is not
+        scored, made absolute by `score.absolute`.
+
+    Returns:
+      A scorer (w, *batch) -> scores of the shapes and dtypes of `w`; the batch is not used.
+
+    Raises:
+      InputError: when called with weights that are not traced, if the flow overflows.
+
+    Example:
+      >>> forward = lambda w: jnp.ones(2) @ w["a"] @ w["b"]
+      >>> w = {"a": jnp.array([[1.0], [-2.0]]), "b": jnp.array([[-3.0]])}
+      >>> jax.tree.map(lambda leaf: leaf.ravel().tolist(), score.synflow(forward)(w))
+      {'a': [3.0, 6.0], 'b': [9.0]}
+    """
+
+    @jax.jit
+    def flow(w: PyTree) -> PyTree:
+        sizes = jax.tree.map(jnp.abs, w)
+        gradient = jax.grad(lambda sizes: jnp.sum(forward(sizes)))(sizes)
+        return jax.tree.map(jnp.multiply, sizes, gradient)
+
+    def scores(w: PyTree, *batch: Any) -> PyTree:
+        del batch
+        found = flow(w)
+        _check_overflow(found)
+        return found
+
+    return scores
+
+
+def absolute(variables: Mapping[str, Any], statistics: str = "keep") -> dict[str, Any]:
+    """A network's variables with every parameter absolute: what SynFlow's forward closes over.
+
+    Biases, and the scale and shift of batch norms, are parameters: they become `|p|`. Running
+    statistics are none, and the choice is what to do about them:
+
+    - `"keep"` leaves them as they are. At initialisation (mean 0, variance 1) a batch norm then
+      is the factor `|scale|` and the shift `|bias|`, and the flow is that of the other layers.
+      With the statistics of a trained network the mean is subtracted, the flow is no longer a sum
+      of positive paths, and a ReLU may cut it off.
+    - `"absolute"` takes `|mean|` too, as the published code does, which treats all arrays of
+      the network alike.
+    - `"neutral"` puts mean 0 and variance 1 in their place: the flow of the weights alone, for a
+      trained network too.
+
+    Args:
+      variables: `{"params": ..., "batch_stats": ...}`, as Flax's `init` returns them; whatever
+        else is in it stays as it is. In `"batch_stats"`, leaves named `mean` and `var`.
+      statistics: one of the three.
+
+    Raises:
+      InputError: an unknown choice, or for `"neutral"` a statistic that is neither.
+
+    Example:
+      >>> variables = {"params": {"bias": jnp.array([-1.0])}, "batch_stats": {}}
+      >>> score.absolute(variables)["params"]["bias"].tolist()
+      [1.0]
+    """
+    if statistics not in STATISTICS:
+        raise InputError(f"statistics {statistics!r}{nearest(str(statistics), STATISTICS)}")
+    changed = {"params": _absolute(variables["params"])}
+    found = variables.get("batch_stats", {})
+    if statistics == "absolute":
+        changed["batch_stats"] = _absolute(found)
+    elif statistics == "neutral":
+        neutral = [_neutral(path, leaf) for path, leaf in named_leaves(found).items()]
+        changed["batch_stats"] = jax.tree.unflatten(jax.tree.structure(found), neutral)
+    return {**variables, **changed}
+
+
+def _absolute(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: jnp.abs(leaf) if is_floating(leaf) else leaf, tree)
+
+
+def _neutral(path: str, leaf: jax.Array) -> jax.Array:
+    values = {"mean": 0.0, "var": 1.0}
+    name = path.split("/")[-1]
+    if name not in values:
+        raise InputError(
+            f"batch_stats: {path!r} is neither a mean nor a var, so no neutral value is known; "
+            "take statistics='keep'"
+        )
+    return jnp.full_like(leaf, values[name])
+
+
+def _check_overflow(scores: PyTree) -> None:
+    for path, leaf in named_leaves(scores).items():
+        if isinstance(leaf, jax.core.Tracer):
+            return
+        if not bool(jnp.isfinite(leaf).all()):
+            raise InputError(
+                f"synflow: the flow through {path!r} is not finite in {leaf.dtype}; "
+                "give weights, and a forward, in float64 (under jax.enable_x64)"
+            )
