@@ -3,6 +3,7 @@
 from jaxmask.mask import file, measure
 from jaxmask.mask.allocate import allocate
 from jaxmask.mask.initialise import constant, kaiming_uniform, magnitude, normal, shuffled
+from jaxmask.mask.pruned import pruned
 from jaxmask.mask.select import keep_count, keep_top
 from jaxmask.mask.share import largest_share, random_share, selective
 from jaxmask.mask.straight_through import straight_through
@@ -21,6 +22,7 @@ __all__ = [
     "masked",
     "measure",
     "normal",
+    "pruned",
     "random_share",
     "selective",
     "shuffled",

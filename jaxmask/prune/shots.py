@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxmask.convolution import canonical
 from jaxmask.errors import InputError
-from jaxmask.mask import allocate, keep_count
+from jaxmask.mask import allocate, keep_count, pruned
 from jaxmask.mask.check import require_floating
 from jaxmask.prune.schedule import densities
 from jaxmask.tree import PyTree, align
@@ -142,8 +142,7 @@ def _shots(
     key: jax.Array,
 ) -> tuple[PyTree, Report]:
     def shot(mask: PyTree, w: PyTree, batch: Any, count: jax.Array, key: jax.Array) -> Any:
-        left = jax.tree.map(lambda m, leaf: jnp.where(m, leaf, 0), mask, w)
-        scores = scorer(left, *batch)
+        scores = scorer(pruned(mask, w), *batch)
         kept = keep_count(scores, count, scope, key=key, among=mask if monotone else None)
         return kept, _observed(scores, mask, kept)
 

@@ -1,6 +1,7 @@
 """From a config to what an experiment works on: data, network, starting weights, seeds."""
 
 import functools
+import json
 import math
 import zlib
 from collections.abc import Callable
@@ -48,6 +49,7 @@ class Task(NamedTuple):
       image_shape: (height, width, channels) that the network sees.
       normalisation: (mean, std) of the channels.
       mesh: the devices.
+      identity: text of all that the network and its input pipeline are made of.
       feed: ("train", "validation" or "test") -> the split as the compiled scans take it; a split
         reaches the device once, however many methods use it.
     """
@@ -59,6 +61,7 @@ class Task(NamedTuple):
     image_shape: tuple[int, int, int]
     normalisation: Normalisation
     mesh: Mesh
+    identity: str
     feed: Callable[[str], feed.Feed]
 
 
@@ -129,6 +132,18 @@ def make_task(
         image_shape=(*side, channels),
         normalisation=normalisation,
         mesh=mesh,
+        identity=json.dumps(
+            [
+                network.to_dict(),
+                len(dataset.classes),
+                [*side, channels],
+                [list(mean), list(std)],
+                config.crop_padding,
+                config.flip,
+                config.size,
+                size > memory,
+            ]
+        ),
         feed=cached_feed,
     )
 

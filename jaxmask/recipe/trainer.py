@@ -1,6 +1,7 @@
 """A config's training section as one function that trains, compiled once for all rates."""
 
 import functools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +13,9 @@ from ml_collections import ConfigDict
 from jaxmask import tree
 from jaxmask.errors import InputError
 from jaxmask.loss import cross_entropy
-from jaxmask.mask import MaskTransform, selective
+from jaxmask.mask import MaskTransform, pruned, selective
 from jaxmask.recipe.setup import Task, check_numbers, named_key, number
-from jaxmask.train import cost, epoch, feed, loop, optimiser
+from jaxmask.train import cost, epoch, evaluation, feed, loop, movement, optimiser
 from jaxmask.train.state import Problem, State, initial
 
 RATES = {"learning_rate": "train", "mask_learning_rate": "mask"}
@@ -25,8 +26,9 @@ class Prepared(NamedTuple):
 
     Attributes:
       learned: "mask" (scores) and "train" (weights).
-      frozen: "mask" (the weights that the scores mask), "freeze" (all others), and "selected"
-        (which scores are trainable) where not all are.
+      frozen: "mask" (the weights that the scores mask), "freeze" (all others); "selected" (which
+        scores are trainable) where not all are; "kept" (bool, None for leaves that are whole)
+        where trained weights are pruned.
       batch_stats: the network's running statistics.
     """
 
@@ -41,11 +43,34 @@ class Trainer(NamedTuple):
     Attributes:
       fit: (prepared, rates, name, folder, title) -> loop.Fit. `rates` has the peak rates that
         differ from the config's, by field; `name` is where randomness comes from.
+      job: the same, and optionally `keep` and `state` (to go on from) -> Training, not begun.
       test: (fit, frozen) -> {"loss", "accuracy"} over the whole test split.
+      steps_per_epoch: of training.
     """
 
     fit: Callable[..., loop.Fit]
+    job: Callable[..., "Training"]
     test: Callable[..., dict[str, float]]
+    steps_per_epoch: int
+
+
+class Training(NamedTuple):
+    """A training run that has not begun: its programs, and what they are given."""
+
+    programs: epoch.Programs
+    job: loop.Job
+
+
+class _Compiled(NamedTuple):
+    """Programs, and the length of scan that suits them once it is known."""
+
+    programs: epoch.Programs
+    scan_steps: list[int]
+
+
+# Programs by what they depend on: the runs of a grid differ in numbers alone, and share them.
+_COMPILED: dict[str, _Compiled] = {}
+_COMPILED_AT_MOST = 8
 
 
 def masking(transform: MaskTransform, frozen: Any) -> MaskTransform:
@@ -54,7 +79,12 @@ def masking(transform: MaskTransform, frozen: Any) -> MaskTransform:
 
 
 def make_trainer(
-    task: Task, config: ConfigDict, transform: MaskTransform | None, seed: int, section: str
+    task: Task,
+    config: ConfigDict,
+    transform: MaskTransform | None,
+    seed: int,
+    section: str,
+    sum_movement: bool = False,
 ) -> Trainer:
     """Builds what a training section describes; nothing is compiled before the first fit.
 
@@ -62,6 +92,8 @@ def make_trainer(
       config: the section, see `defaults.train`.
       section: its name, for error messages.
       transform: how scores mask weights; None where nothing is masked.
+      sum_movement: the optimiser of weights also sums `-w * dL/dw` over all steps; see
+        `train.movement`.
 
     Raises:
       InputError: a field has a value that cannot be used.
@@ -77,7 +109,9 @@ def make_trainer(
     course = optimiser.schedule(config.schedule, steps, steps_per_epoch)
     groups = {
         "mask": optimiser.optimiser(config.mask_optimiser, course, config.clip),
-        "train": optimiser.optimiser(config.optimiser, course, config.clip),
+        "train": optimiser.optimiser(
+            config.optimiser, course, config.clip, (movement.summed(),) if sum_movement else ()
+        ),
     }
     together = optimiser.grouped(groups)
 
@@ -85,7 +119,10 @@ def make_trainer(
         masked = frozen["mask"]
         if transform is not None:
             masked = masking(transform, frozen).apply(learned["mask"], masked)
-        return tree.combine(masked, learned["train"], frozen["freeze"])
+        trained = learned["train"]
+        if "kept" in frozen:
+            trained = pruned(frozen["kept"], trained)
+        return tree.combine(masked, trained, frozen["freeze"])
 
     def masks(learned: Any, frozen: Any) -> Any:
         return masking(transform, frozen).mask(learned["mask"]) if transform is not None else {}
@@ -103,17 +140,26 @@ def make_trainer(
         return -(-least // task.mesh.size) * task.mesh.size
 
     @functools.cache
-    def compiled() -> epoch.Programs:
-        return epoch.programs(problem, together, task.feed("train").fetch, task.mesh)
+    def compiled() -> _Compiled:
+        def build() -> _Compiled:
+            programs = epoch.programs(problem, together, task.feed("train").fetch, task.mesh)
+            return _Compiled(programs, [config.scan_steps] if config.scan_steps else [])
 
-    scan_steps: list[int] = [config.scan_steps] if config.scan_steps else []
+        if transform is not None:
+            return build()
+        fields = ("optimiser", "mask_optimiser", "schedule", "clip", "label_smoothing",
+                  "batch_size", "scan_steps")  # fmt: skip
+        shared = {name: config[name] for name in fields}
+        identity = [task.identity, shared, steps, steps_per_epoch, sum_movement]
+        return _cached(json.dumps(identity), build)
 
     def settings(state: State, frozen: Any, name: str) -> loop.Settings:
+        programs, scan_steps = compiled()
         if not scan_steps:
             train = task.feed("train")
             xs = next(iter(train.chunks(np.zeros((1, config.batch_size), np.int32), [1])))
             x = jax.tree.map(lambda leaf: leaf[0], xs)
-            scan_steps.append(cost.scan_steps(compiled().step, state, frozen, train.resident, x))
+            scan_steps.append(cost.scan_steps(programs.step, state, frozen, train.resident, x))
         return loop.Settings(
             epochs=config.epochs,
             batch_size=config.batch_size,
@@ -125,33 +171,58 @@ def make_trainer(
             seed=number(seed, f"{name}/order"),
         )
 
-    def fit(
-        prepared: Prepared, rates: dict[str, float], name: str, folder: Path, title: str
-    ) -> loop.Fit:
+    def job(
+        prepared: Prepared,
+        rates: dict[str, float],
+        name: str,
+        folder: Path,
+        title: str,
+        keep: loop.Keep | None = None,
+        state: State | None = None,
+    ) -> Training:
         learned, frozen, batch_stats = prepared
-        state = initial(learned, batch_stats, together, named_key(seed, f"{name}/train"))
-        peaks = {field: rates.get(field, config[field]) for field in RATES}
-        state = state._replace(
-            optimiser={
-                group: optimiser.set_peak(state.optimiser[group], peaks[field])
-                for field, group in RATES.items()
-            }
-        )
+        if state is None:
+            state = initial(learned, batch_stats, together, named_key(seed, f"{name}/train"))
+            peaks = {field: rates.get(field, config[field]) for field in RATES}
+            state = state._replace(
+                optimiser={
+                    group: optimiser.set_peak(state.optimiser[group], peaks[field])
+                    for field, group in RATES.items()
+                }
+            )
         state, frozen = feed.replicate((state, frozen), task.mesh)
         validation = task.feed("validation") if held_out else None
-        return loop.fit(
-            compiled(), state, frozen, task.feed("train"), validation,
-            settings(state, frozen, name), folder, title,
+        return Training(
+            compiled().programs,
+            loop.Job(
+                state, frozen, task.feed("train"), validation, settings(state, frozen, name),
+                folder, title, keep,
+            ),
         )  # fmt: skip
+
+    def fit(*arguments: Any) -> loop.Fit:
+        training = job(*arguments)
+        return loop.fit(training.programs, *training.job)
 
     def test(fitted: loop.Fit, frozen: Any) -> dict[str, float]:
         trees = (fitted.learned, fitted.batch_stats, frozen)
         learned, batch_stats, frozen = feed.replicate(trees, task.mesh)
         whole = task.feed("test")
-        batch = evaluation_batch(whole.examples)
-        return loop.evaluate(compiled(), learned, batch_stats, frozen, whole, batch).means()
+        sums = evaluation.evaluate(
+            compiled().programs.evaluate, learned, batch_stats, frozen, [whole], whole.resident,
+            evaluation_batch(whole.examples),
+        )  # fmt: skip
+        return sums.means()
 
-    return Trainer(fit, test)
+    return Trainer(fit, job, test, steps_per_epoch)
+
+
+def _cached(identity: str, build: Callable[[], _Compiled]) -> _Compiled:
+    if identity not in _COMPILED:
+        if len(_COMPILED) >= _COMPILED_AT_MOST:
+            _COMPILED.pop(next(iter(_COMPILED)))
+        _COMPILED[identity] = build()
+    return _COMPILED[identity]
 
 
 def check_training(config: ConfigDict, section: str) -> None:

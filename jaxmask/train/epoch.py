@@ -23,12 +23,16 @@ class Programs(NamedTuple):
       evaluate: (learned, batch_stats, frozen, resident, (xs, valid [batches, B])) -> Sums, with
         the running statistics, each valid example once.
       masks: (learned, frozen) -> tree of int32, how many weights each leaf keeps.
+      train_together, evaluate_together: `train` and `evaluate` of several runs, all their
+        arguments stacked along a new first axis.
     """
 
     step: Callable[[State, Tree, Any, Any], State]
     train: Callable[[State, Tree, Any, Any], State]
     evaluate: Callable[[Tree, Tree, Tree, Any, Any], Sums]
     masks: Callable[[Tree, Tree], Tree]
+    train_together: Callable[[State, Tree, Any, Any], State]
+    evaluate_together: Callable[[Tree, Tree, Tree, Any, Any], Sums]
 
 
 def programs(
@@ -106,7 +110,14 @@ def programs(
         masks = problem.masks(learned, frozen)
         return jax.tree.map(lambda mask: (mask > 0).sum(dtype=jnp.int32), masks)
 
-    return Programs(step, jax.jit(train, donate_argnums=0), jax.jit(evaluate), jax.jit(kept))
+    return Programs(
+        step=step,
+        train=jax.jit(train, donate_argnums=0),
+        evaluate=jax.jit(evaluate),
+        masks=jax.jit(kept),
+        train_together=jax.jit(jax.vmap(train), donate_argnums=0),
+        evaluate_together=jax.jit(jax.vmap(evaluate)),
+    )
 
 
 def _correct(logits: jax.Array, labels: jax.Array) -> jax.Array:

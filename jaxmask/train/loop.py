@@ -1,26 +1,34 @@
-"""The training loop: epochs of compiled scans, validation, early stopping, checkpoints."""
+"""The training loop: epochs of compiled scans, validation, early stopping, checkpoints.
+
+Runs that share their programs and shapes can be trained together, stacked along a new axis under
+`vmap`: each has its own order of examples, records, early stopping and checkpoints.
+"""
 
 import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxmask import tree
 from jaxmask.errors import Interrupted
+from jaxmask.train import lanes
 from jaxmask.train.checkpoint import Best, Checkpoint, Checkpoints, host_copy
 from jaxmask.train.epoch import Programs
-from jaxmask.train.feed import Feed, complete_order, cut, shuffled_order
+from jaxmask.train.evaluation import evaluate
+from jaxmask.train.feed import Feed, cut, shuffled_order
 from jaxmask.train.judge import DIVERGED, PATIENCE, Progress, judge
 from jaxmask.train.progress import Bar
 from jaxmask.train.records import Records
 from jaxmask.train.signals import deferred
-from jaxmask.train.state import State, Sums, Tree, read
+from jaxmask.train.state import State, Tree
 
 HISTOGRAMS = 20  # of the scores, over a whole run
-EVALUATED = 16  # batches in one scan of an evaluation
 
 
 class Settings(NamedTuple):
@@ -48,6 +56,26 @@ class Settings(NamedTuple):
     seed: int
 
 
+class Keep(NamedTuple):
+    """A step of training, and what is done with the state there (after so many steps)."""
+
+    step: int
+    write: Callable[[State], None]
+
+
+class Job(NamedTuple):
+    """All that one training run is given; see `fit`."""
+
+    state: State
+    frozen: Tree
+    train: Feed
+    validation: Feed | None
+    settings: Settings
+    folder: Path
+    title: str = "train"
+    keep: Keep | None = None
+
+
 class Fit(NamedTuple):
     """What training gave: the chosen epoch's weights, and how they came about.
 
@@ -55,8 +83,10 @@ class Fit(NamedTuple):
       learned, batch_stats: of the chosen epoch, on the host.
       validation: {"loss", "accuracy"} at that epoch, empty without a validation split.
       epoch: the chosen one, counted from 1; 0 where training diverged within the first.
-      steps: all steps done; `seconds`: over all interruptions.
+      steps: all steps done; `seconds`: over all interruptions (and, of runs that are trained
+        together, of all of them).
       stopped_early: by `patience`; `diverged`: the loss was not finite at some epoch's end.
+      last: the state after the last step.
     """
 
     learned: dict[str, Tree]
@@ -67,6 +97,7 @@ class Fit(NamedTuple):
     seconds: float
     stopped_early: bool
     diverged: bool
+    last: State
 
 
 def fit(
@@ -78,6 +109,7 @@ def fit(
     settings: Settings,
     folder: Path,
     title: str = "train",
+    keep: Keep | None = None,
 ) -> Fit:
     """Trains `state.learned`, or goes on from the checkpoint that lies in `folder`.
 
@@ -87,127 +119,195 @@ def fit(
       Interrupted: SIGTERM or Ctrl-C came; a checkpoint was saved.
       InputError: a checkpoint in the folder does not fit.
     """
-    with Checkpoints(folder / "checkpoints") as checkpoints:
-        return _fit(run, state, frozen, train, validation, settings, checkpoints, folder, title)
+    job = Job(state, frozen, train, validation, settings, folder, title, keep)
+    return fit_together(run, [job])[0]
 
 
-def _fit(
-    run: Programs,
-    state: State,
-    frozen: Tree,
-    train: Feed,
-    validation: Feed | None,
-    settings: Settings,
-    checkpoints: Checkpoints,
-    folder: Path,
-    title: str,
-) -> Fit:
-    steps_per_epoch = train.examples // settings.batch_size
-    best, progress = Best(*host_copy((state.learned, state.batch_stats))), Progress()
-    start = checkpoints.restore(state)
-    if start is not None:
-        # Copies with the shardings of `state`, because the programs were compiled for those.
-        state = jax.tree.map(
-            lambda new, old: jax.device_put(jnp.array(new, old.dtype), old.sharding),
-            start.state, state,
-        )  # fmt: skip
-        best, progress = start.best or best, start.progress
+def fit_together(run: Programs, jobs: Sequence[Job]) -> list[Fit]:
+    """`fit` of each job: those that are equally far are trained as one program under `vmap`.
+
+    The jobs have feeds of equal sizes, states of equal shapes, and settings that differ in the
+    seed alone. A job that ends early waits for the others; what it is given is its own.
+    """
+    with ExitStack() as stack:
+        runs = [
+            _open(job, stack.enter_context(Checkpoints(job.folder / "checkpoints"))) for job in jobs
+        ]
+        for step in sorted({int(each.state.step) for each in runs}):
+            equal = [each for each in runs if each.step == step and not _ended(each)]
+            if equal:
+                _train(run, equal)
+        return [_fit(each) for each in runs]
+
+
+@dataclass
+class _Run:
+    """A job under way."""
+
+    job: Job
+    checkpoints: Checkpoints
+    state: State
+    step: int
+    best: Best
+    progress: Progress
+
+
+def _open(job: Job, checkpoints: Checkpoints) -> _Run:
+    """The job at its beginning, or where its checkpoint has it."""
+    state = job.state
+    found = checkpoints.restore(state)
+    if found is None:
+        best = Best(*host_copy((state.learned, state.batch_stats)))
+        return _Run(job, checkpoints, state, int(state.step), best, Progress())
+    # Copies with the shardings of `state`, because the programs were compiled for those.
+    state = jax.tree.map(
+        lambda new, old: jax.device_put(jnp.array(new, old.dtype), old.sharding),
+        found.state, state,
+    )  # fmt: skip
+    best = found.best or Best(*host_copy((job.state.learned, job.state.batch_stats)))
+    return _Run(job, checkpoints, state, int(state.step), best, found.progress)
+
+
+def _ended(run: _Run) -> bool:
+    settings = run.job.settings
+    last = settings.epochs * (run.job.train.examples // settings.batch_size)
+    return run.progress.ended is not None or run.step >= last
+
+
+def _fit(run: _Run) -> Fit:
+    picked = run.progress.chosen or {"epoch": 0}
+    return Fit(
+        learned=run.best.learned,
+        batch_stats=run.best.batch_stats,
+        validation={key: picked[key] for key in ("loss", "accuracy") if key in picked},
+        epoch=picked["epoch"],
+        steps=run.step,
+        seconds=run.progress.seconds,
+        stopped_early=run.progress.ended == PATIENCE,
+        diverged=run.progress.ended == DIVERGED,
+        last=run.state,
+    )
+
+
+def _train(run: Programs, runs: list[_Run]) -> None:
+    """Trains runs that are at the same step until each has ended."""
+    many = len(runs) > 1
+    jobs = [each.job for each in runs]
+    first, keep, settings = runs[0].step, jobs[0].keep, jobs[0].settings
+    steps_per_epoch = jobs[0].train.examples // settings.batch_size
+    longest = min(settings.scan_steps, jobs[0].train.longest(settings.batch_size))
+    advance = run.train_together if many else run.train
+    state = lanes.stacked([each.state for each in runs])
+    frozen = lanes.stacked([job.frozen for job in jobs])
+    resident = lanes.stacked([job.train.resident for job in jobs])
+    feeds = [job.validation for job in jobs if job.validation is not None]
+    held_out = lanes.stacked([feed.resident for feed in feeds]) if feeds else ()
+    scores = tree.size(jobs[0].state.learned["mask"])
+    density: list[float | None] = [None] * len(runs)
     began = saved = time.monotonic()
-    before, first = progress.seconds, int(state.step)
-    scores = tree.size(state.learned["mask"])
-    density = None
-    longest = min(settings.scan_steps, train.longest(settings.batch_size))
+    before = [each.progress.seconds for each in runs]
+
+    def take(index: int) -> State:
+        """One run's part of the state, with which it can go on alone."""
+        return jax.tree.map(lambda leaf: leaf[index], state) if many else state
 
     def save() -> None:
-        nonlocal saved, progress
-        progress = progress._replace(seconds=before + time.monotonic() - began)
-        checkpoints.save(Checkpoint(state, best if progress.chosen else None, progress))
+        nonlocal saved
+        for index, each in enumerate(runs):
+            if not stopped[index]:
+                _save(each, take(index), before[index] + time.monotonic() - began)
         saved = time.monotonic()
 
-    with (
-        Records(folder, first) as records,
-        Bar(title, settings.epochs * steps_per_epoch, first) as bar,
-        deferred() as signals,
-    ):
+    with ExitStack() as stack:
+        records = [stack.enter_context(Records(job.folder, first)) for job in jobs]
+        title = f"{jobs[0].title} and {len(jobs) - 1} more" if many else jobs[0].title
+        bar = stack.enter_context(Bar(title, settings.epochs * steps_per_epoch, first))
+        signals = stack.enter_context(deferred())
+        stopped = [False] * len(runs)
         for epoch in range(first // steps_per_epoch, settings.epochs):
-            if progress.ended:
-                break
             end = (epoch + 1) * steps_per_epoch
-            done = int(state.step) - epoch * steps_per_epoch
+            step, _ = lanes.read(state, len(runs))
+            done = step - epoch * steps_per_epoch
             if done == 0:
                 state = state._replace(sums=jax.tree.map(jnp.zeros_like, state.sums))
-            order = shuffled_order(settings.seed, epoch, train.examples, settings.batch_size)
-            for xs in train.chunks(order[done:], cut(steps_per_epoch - done, longest)):
-                state = run.train(state, frozen, train.resident, xs)
-                step, means = read(state)
-                bar.update(step, (step - first) * settings.batch_size, **means, density=density)
+            orders = [
+                shuffled_order(job.settings.seed, epoch, job.train.examples, settings.batch_size)[
+                    done:
+                ]
+                for job in jobs
+            ]
+            lengths = _lengths(step, end, longest, keep.step if keep else None)
+            for xs in lanes.chunks([job.train for job in jobs], orders, lengths):
+                state = advance(state, frozen, resident, xs)
+                step, means = lanes.read(state, len(runs))
+                seen = (step - first) * settings.batch_size * len(runs)
+                bar.update(step, seen, **lanes.average(means), density=density[0])
+                if keep is not None and step == keep.step:
+                    for index, job in enumerate(jobs):
+                        job.keep.write(take(index))  # type: ignore[union-attr]
                 # After an epoch's last scan its validation comes first: without it, the epoch
                 # could never be chosen.
                 due = time.monotonic() - saved >= settings.checkpoint_seconds
                 if step < end and (signals or due):
                     save()
                     _obey(signals)
-            if scores:
-                density = _kept(run, state, frozen) / scores
-            records.write(end, epoch + 1, "train", **means, density=density)
-            result: dict[str, float] = {}
-            if validation is not None:
-                batch = settings.evaluation_batch
-                sums = evaluate(run, state.learned, state.batch_stats, frozen, validation, batch)
-                result = sums.means()
-                records.write(end, epoch + 1, "validation", **result)
+            results: list[dict[str, float]] = [{} for _ in runs]
+            if feeds:
+                program = run.evaluate_together if many else run.evaluate
+                sums = evaluate(
+                    program, state.learned, state.batch_stats, frozen, feeds, held_out,
+                    settings.evaluation_batch,
+                )  # fmt: skip
+                results = lanes.means(sums, len(runs))
             last = epoch + 1 == settings.epochs
-            if last or epoch % max(settings.epochs // HISTOGRAMS, 1) == 0:
-                records.histograms(end, tree.named_leaves(state.learned["mask"]))
-            chosen = progress.chosen
-            progress = judge(progress, means, result, epoch + 1, settings.patience, settings.select)
-            if progress.chosen is not chosen:
-                best = Best(*host_copy((state.learned, state.batch_stats)))
-            due = time.monotonic() - saved >= settings.checkpoint_seconds
-            if last or progress.ended or signals or due:
+            for index, each in enumerate(runs):
+                if stopped[index]:
+                    continue
+                if scores:
+                    density[index] = _kept(run, take(index), jobs[index].frozen) / scores
+                records[index].write(
+                    end, epoch + 1, "train", **means[index], density=density[index]
+                )
+                if feeds:
+                    records[index].write(end, epoch + 1, "validation", **results[index])
+                if last or epoch % max(settings.epochs // HISTOGRAMS, 1) == 0:
+                    leaves = tree.named_leaves(take(index).learned["mask"])
+                    records[index].histograms(end, leaves)
+                chosen = each.progress.chosen
+                each.progress = judge(
+                    each.progress, means[index], results[index], epoch + 1,
+                    settings.patience, settings.select,
+                )  # fmt: skip
+                if each.progress.chosen is not chosen:
+                    now = take(index)
+                    each.best = Best(*host_copy((now.learned, now.batch_stats)))
+                if last or each.progress.ended:
+                    _save(each, take(index), before[index] + time.monotonic() - began)
+                    stopped[index] = True
+            if all(stopped):
+                break
+            if signals or time.monotonic() - saved >= settings.checkpoint_seconds:
                 save()
             _obey(signals)
         _obey(signals)
-    picked = progress.chosen or {"epoch": 0}
-    return Fit(
-        learned=best.learned,
-        batch_stats=best.batch_stats,
-        validation={key: picked[key] for key in ("loss", "accuracy") if key in picked},
-        epoch=picked["epoch"],
-        steps=int(state.step),
-        seconds=before + time.monotonic() - began,
-        stopped_early=progress.ended == PATIENCE,
-        diverged=progress.ended == DIVERGED,
-    )
+
+
+def _save(run: _Run, state: State, seconds: float) -> None:
+    run.state, run.step = state, int(state.step)
+    run.progress = run.progress._replace(seconds=seconds)
+    best = run.best if run.progress.chosen else None
+    run.checkpoints.save(Checkpoint(state, best, run.progress))
+
+
+def _lengths(step: int, end: int, longest: int, stop: int | None) -> list[int]:
+    """Lengths of the scans from `step` to `end`, with a cut at `stop` if that lies between."""
+    marks = [step, *([stop] if stop is not None and step < stop < end else []), end]
+    return [length for a, b in pairwise(marks) for length in cut(b - a, longest)]
 
 
 def _obey(signals: list[int]) -> None:
     if signals:
         raise Interrupted(signals[0])
-
-
-def evaluate(
-    run: Programs,
-    learned: Tree,
-    batch_stats: Tree,
-    frozen: Tree,
-    feed: Feed,
-    batch_size: int,
-) -> Sums:
-    """Loss and accuracy over a whole split, each example once.
-
-    At most `EVALUATED` batches are scanned at a time: a streamed split never lies on the device
-    as a whole, and signals are heard in between.
-    """
-    order, valid = complete_order(feed.examples, batch_size)
-    if not len(order):
-        return Sums.zero()
-    lengths = cut(len(order), min(EVALUATED, feed.longest(batch_size)))
-    total: Any = None
-    for xs, mask in zip(feed.chunks(order, lengths), np.split(valid, np.cumsum(lengths)[:-1])):
-        sums = run.evaluate(learned, batch_stats, frozen, feed.resident, (xs, mask))
-        total = sums if total is None else Sums(*(a + b for a, b in zip(total, sums)))
-    return total
 
 
 def _kept(run: Programs, state: State, frozen: Tree) -> int:

@@ -50,7 +50,12 @@ def schedule(text: str, steps: int, steps_per_epoch: int) -> Schedule:
     return call(text, table, "schedule")
 
 
-def optimiser(text: str, course: Schedule, clip: float = 0.0) -> optax.GradientTransformation:
+def optimiser(
+    text: str,
+    course: Schedule,
+    clip: float = 0.0,
+    first: tuple[optax.GradientTransformation, ...] = (),
+) -> optax.GradientTransformation:
     """The optax chain that `text` describes, its learning rate's peak a number in its state.
 
     The learning rate at a step is `peak * course(step)`. It goes to the function of the chain
@@ -61,6 +66,7 @@ def optimiser(text: str, course: Schedule, clip: float = 0.0) -> optax.GradientT
       text: for example "sgd(momentum=0.9)" or "scale_by_adam, add_decayed_weights(1e-4)".
       course: the schedule, as a factor.
       clip: the largest global norm of the gradient of this group; 0 does not clip.
+      first: transformations that see the gradient before all others.
 
     Raises:
       InputError: a name that optax does not have, or arguments that it does not take.
@@ -81,7 +87,7 @@ def optimiser(text: str, course: Schedule, clip: float = 0.0) -> optax.GradientT
         def rate(step: Any) -> Any:
             return peak * course(step)
 
-        parts = [optax.clip_by_global_norm(clip)] if clip else []
+        parts = [*first, *([optax.clip_by_global_norm(clip)] if clip else [])]
         for each in chain:
             parts.append(each(learning_rate=rate) if each in takers else each())
         if not takers:

@@ -84,9 +84,3 @@ def initial(
         optimiser=optimiser.init(copy[0]),
         sums=Sums.zero(),
     )
-
-
-def read(state: State) -> tuple[int, dict[str, float]]:
-    """The steps done and the means of the running epoch, in one transfer from the device."""
-    step, sums = jax.device_get((state.step, state.sums))
-    return int(step), sums.means()

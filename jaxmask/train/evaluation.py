@@ -1,0 +1,44 @@
+"""Loss and accuracy over a whole split."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxmask.train import lanes
+from jaxmask.train.feed import Feed, complete_order, cut
+from jaxmask.train.state import Sums, Tree
+
+BATCHES = 16  # in one scan
+
+
+def evaluate(
+    program: Callable,
+    learned: Tree,
+    batch_stats: Tree,
+    frozen: Tree,
+    feeds: Sequence[Feed],
+    resident: Tree,
+    batch_size: int,
+) -> Sums:
+    """Loss and accuracy over a whole split, each example once.
+
+    At most `BATCHES` batches are scanned at a time: a streamed split never lies on the device as a
+    whole, and signals are heard in between.
+
+    Args:
+      program: `Programs.evaluate`, or `evaluate_together` for trees and splits of several runs.
+      feeds: the split of each run; `resident`: theirs, stacked.
+    """
+    order, valid = complete_order(feeds[0].examples, batch_size)
+    if not len(order):
+        return Sums.zero()
+    lengths = cut(len(order), min(BATCHES, feeds[0].longest(batch_size)))
+    counted = np.split(valid, np.cumsum(lengths)[:-1])
+    total: Any = None
+    for xs, mask in zip(lanes.chunks(feeds, [order] * len(feeds), lengths), counted):
+        sums = program(
+            learned, batch_stats, frozen, resident, (xs, lanes.stacked([mask] * len(feeds)))
+        )
+        total = sums if total is None else Sums(*(a + b for a, b in zip(total, sums)))
+    return total

@@ -1,0 +1,42 @@
+"""Movement summed over training, as a part of an optimiser's chain."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Tree = Any
+
+
+class SummedMovement(NamedTuple):
+    """The state of `summed`: a tree of the weights' shapes."""
+
+    movement: Tree
+
+
+def summed() -> optax.GradientTransformation:
+    """Leaves updates as they are and keeps `sum_t -w_t * dL_t/dw_t`, over all steps t.
+
+    Put first in a chain, where updates are still the gradient. A weight's sum is high where the
+    steps moved it away from zero.
+
+    Source: Sanh, Wolf, Rush, Movement pruning: adaptive sparsity by fine-tuning, 2020,
+    https://arxiv.org/abs/2005.07683 (its factor, the learning rate of the scores, is 1 here).
+    """
+
+    def initialise(weights: Tree) -> SummedMovement:
+        return SummedMovement(jax.tree.map(jnp.zeros_like, weights))
+
+    def update(
+        gradients: Tree, state: SummedMovement, weights: Tree = None
+    ) -> tuple[Tree, SummedMovement]:
+        total = jax.tree.map(lambda t, w, g: t - w * g, state.movement, weights, gradients)
+        return gradients, SummedMovement(total)
+
+    return optax.GradientTransformation(initialise, update)
+
+
+def total(optimiser_state: Any) -> Tree:
+    """The sum that lies in the state of a chain with `summed` in it."""
+    return optax.tree.get(optimiser_state, "movement")
