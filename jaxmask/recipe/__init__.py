@@ -1,23 +1,29 @@
 """Whole experiments, one file each, by the name that a config gives them."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from jaxmask.errors import InputError, nearest
-from jaxmask.recipe import adapt, defaults, dense, setup
+from jaxmask.recipe import adapt, defaults, dense, experiment, lottery, prune, setup
 
-RECIPES: dict[str, Callable[[ConfigDict, Path], dict[str, Any]]] = {
-    "adapt": adapt.run,
-    "dense": dense.run,
+RECIPES = {
+    "adapt": adapt.prepare,
+    "dense": dense.prepare,
+    "lottery": lottery.prepare,
+    "prune": prune.prepare,
 }
-FIELDS = {"adapt": defaults.adapt("", 1), "dense": defaults.dense("", 1)}
+FIELDS = {
+    "adapt": defaults.adapt("", 1),
+    "dense": defaults.dense("", 1),
+    "lottery": defaults.lottery("", 1),
+    "prune": defaults.prune("", 1),
+}
 
 
-def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
-    """Runs the config's recipe in the run directory `folder`; gives what `result.json` holds.
+def prepare(config: ConfigDict) -> experiment.Begin:
+    """Checks the config before anything is made; what it returns runs it in a run directory.
 
     Raises:
       InputError: the config lacks fields of its recipe, or cannot be run.
@@ -32,4 +38,13 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
             f"begin it with jaxmask.recipe.defaults.{name}"
         )
     setup.check_seed(config.seed)
-    return RECIPES[name](config, folder)
+    return RECIPES[name](config)
+
+
+def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
+    """Runs the config's recipe in the run directory `folder`; gives what `result.json` holds.
+
+    Raises:
+      InputError: the config lacks fields of its recipe, or cannot be run.
+    """
+    return experiment.alone(prepare(config)(folder, None))

@@ -1,30 +1,27 @@
 """Take a trained network to a new task, and compare what that costs with each method."""
 
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
 from jaxmask import report
 from jaxmask.errors import InputError, nearest
 from jaxmask.recipe import defaults, dense, run_directory, setup
+from jaxmask.recipe.experiment import Begin, Experiment
 from jaxmask.recipe.methods import METHODS
 from jaxmask.train.records import replace_text
 
 
-def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
-    """Gets the starting weights, adapts them with every method, and compares the methods.
+def prepare(config: ConfigDict) -> Begin:
+    """Checks all that can be checked; the function that it returns runs in a run directory.
 
-    Each method has a complete run directory of its own beneath `folder`, as has the pretraining.
-    Everything that can be checked is checked before anything is trained.
-
-    Random starting weights are drawn once, for all methods, and kept in `start.safetensors`.
-
-    Returns:
-      What `result.json` holds: the comparison, with one entry of `methods` for each.
+    It gets the starting weights, adapts them with every method, and compares the methods: the
+    result has one entry of `methods` for each. Each method has a complete run directory of its own
+    beneath the run's, as has the pretraining. Random starting weights are drawn once, for all
+    methods, and kept in `start.safetensors`.
 
     Raises:
-      InputError: the config cannot be run, or a method's loss was never finite.
+      InputError: the config cannot be run (or, when it runs, a method's loss was never finite).
     """
     check_methods(config)
     seed = config.seed
@@ -44,48 +41,52 @@ def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
     task = setup.make_task(config.data, config.network, dataset, normalisation)
     setup.check_fits(task, start)
     methods = {name: METHODS[name](task, config, seed) for name in config.methods}
-    finished = run_directory.begin(folder, config)
-    if finished is not None:
-        return finished
-    pretraining = None
-    if pretrain:
-        pretraining = run_pretraining(folder / "pretrain")
-        start, _ = setup.load_start(str(folder / "pretrain"))
-    elif start.weights is None:
-        weights = setup.random_weights(task, seed)
-        start = setup.Start(weights, "random", head=True)
-        about = setup.about_network(config.network, task)
-        run_directory.save_weights(folder / "start.safetensors", weights, about)
-    results = {name: method(start, folder / name) for name, method in methods.items()}
-    report.figures.comparison(folder, list(results))
-    table = report.tables.comparison(folder, list(results))
-    replace_text(folder / "table.md", report.tables.markdown(table))
-    best = max(results, key=lambda name: results[name]["validation_accuracy"])
-    summary = {
-        name: {key: result[key] for key in ("accuracy", "validation_accuracy", "density",
-               "mask_bits", "storage_bytes", "trained_numbers", "seconds",
-               "seconds_of_choices")}
-        for name, result in results.items()
-    }  # fmt: skip
-    return run_directory.finish(
-        folder,
-        {
-            "recipe": "adapt",
-            "method": best,  # the best on validation data
-            "dataset": dataset.name,
-            "seed": seed,
-            **{
-                key: results[best][key]
-                for key in ("accuracy", "validation_accuracy", "density", "density_by_leaf",
-                            "mask_bits", "storage_bytes")
+
+    def run(folder: Path, shared: Path | None = None) -> Experiment:
+        finished = run_directory.begin(folder, config)
+        if finished is not None:
+            return finished
+        begun, pretraining = start, None
+        if pretrain:
+            pretraining = yield from run_pretraining(folder / "pretrain", None)
+            begun, _ = setup.load_start(str(folder / "pretrain"))
+        elif start.weights is None:
+            weights = setup.random_weights(task, seed)
+            begun = setup.Start(weights, "random", head=True)
+            network = setup.about_network(config.network, task)
+            run_directory.save_weights(folder / "start.safetensors", weights, network)
+        results = {name: method(begun, folder / name) for name, method in methods.items()}
+        report.figures.comparison(folder, list(results))
+        table = report.tables.comparison(folder, list(results))
+        replace_text(folder / "table.md", report.tables.markdown(table))
+        best = max(results, key=lambda name: results[name]["validation_accuracy"])
+        summary = {
+            name: {key: result[key] for key in ("accuracy", "validation_accuracy", "density",
+                   "mask_bits", "storage_bytes", "trained_numbers", "seconds",
+                   "seconds_of_choices")}
+            for name, result in results.items()
+        }  # fmt: skip
+        return run_directory.finish(
+            folder,
+            {
+                "recipe": "adapt",
+                "method": best,  # the best on validation data
+                "dataset": dataset.name,
+                "seed": seed,
+                **{
+                    key: results[best][key]
+                    for key in ("accuracy", "validation_accuracy", "density", "density_by_leaf",
+                                "mask_bits", "storage_bytes")
+                },
+                "steps": sum(result["steps"] for result in results.values()),
+                "seconds": sum(result["seconds"] for result in results.values()),
+                "methods": summary,
+                "pretraining_accuracy": pretraining and pretraining["accuracy"],
+                "runs": [*(["pretrain"] if pretrain else []), *results],
             },
-            "steps": sum(result["steps"] for result in results.values()),
-            "seconds": sum(result["seconds"] for result in results.values()),
-            "methods": summary,
-            "pretraining_accuracy": pretraining and pretraining["accuracy"],
-            "runs": [*(["pretrain"] if pretrain else []), *results],
-        },
-    )  # fmt: skip
+        )  # fmt: skip
+
+    return run
 
 
 def check_methods(config: ConfigDict) -> None:

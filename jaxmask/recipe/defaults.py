@@ -73,6 +73,38 @@ def dense(dataset: str, epochs: int, learning_rate: float = 0.1) -> ConfigDict:
     return config
 
 
+def prune(dataset: str, epochs: int, learning_rate: float = 0.1) -> ConfigDict:
+    """Score and prune an untrained network (or any other), then train what is left."""
+    config = experiment("prune")
+    config.data = data(dataset)
+    config.train = train(epochs, learning_rate)  # 0 epochs: only the mask is made
+    config.start = "random"  # or a run directory, or a safetensors file
+    config.rules = ((".*/kernel", "mask"),)  # "mask": pruned; "train" (all others); "freeze"
+    config.criterion = "snip"  # with its settings: "grasp(temperature=200, absolute=True)"
+    config.density = 0.1  # the share of the "mask" weights that is kept, in (0, 1]
+    config.scope = "global"  # or "layer", "erk"
+    config.shots = 1  # how often weights are scored, and pruned, until the density is reached
+    config.shot_schedule = "exponential"  # or "linear"
+    config.scoring = ConfigDict(
+        {
+            "examples_per_class": 10,  # training images, drawn once, for criteria that need data
+            "batch_size": 256,  # of them at a time; changes no score
+            "mode": "eval",  # or "train": batch norms use the batch's own statistics
+        }
+    )
+    return config
+
+
+def lottery(dataset: str, epochs: int, learning_rate: float = 0.1) -> ConfigDict:
+    """Train, prune, rewind, and again; the fields of `prune` and two more."""
+    config = prune(dataset, epochs, learning_rate)
+    config.recipe = "lottery"
+    config.criterion = "magnitude"
+    config.rounds = 10  # each removes the same share of what is left
+    config.rewind_step = 0  # the step of the first training whose weights are put back
+    return config
+
+
 def adapt(dataset: str, epochs: int) -> ConfigDict:
     """Compare methods that take a trained network to a new task.
 

@@ -1,8 +1,6 @@
 """Train a network's weights: all, or those that the rules say."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -11,27 +9,22 @@ from jaxmask import report, tree
 from jaxmask.data import Dataset
 from jaxmask.errors import InputError
 from jaxmask.recipe import run_directory, setup
+from jaxmask.recipe.experiment import Begin, Experiment
 from jaxmask.recipe.trainer import Prepared, make_trainer
 from jaxmask.train.records import Records
 
 
-def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
-    """Trains, keeps the epoch that is best on validation data, reads the test split once.
+def prepare(config: ConfigDict, dataset: Dataset | None = None) -> Begin:
+    """Checks all that can be checked; the function that it returns runs in a run directory.
 
-    Returns:
-      What `result.json` holds. The weights lie in `weights.safetensors`, by their names here.
-
-    Raises:
-      InputError: the config cannot be run, or the loss was never finite.
-    """
-    return prepare(config)(folder)
-
-
-def prepare(config: ConfigDict, dataset: Dataset | None = None) -> Callable[[Path], dict[str, Any]]:
-    """`run` without its folder: everything that can be checked is checked, nothing is made.
+    It trains, keeps the epoch that is best on validation data, and reads the test split once. The
+    weights lie in `weights.safetensors`, by their names here.
 
     Args:
       dataset: what the config's data section describes, if it is loaded already.
+
+    Raises:
+      InputError: the config cannot be run (or, when it runs, the loss was never finite).
     """
     seed = config.seed
     start, about = setup.load_start(config.start)
@@ -45,7 +38,7 @@ def prepare(config: ConfigDict, dataset: Dataset | None = None) -> Callable[[Pat
     if "mask" in kinds or "train" not in kinds:
         raise InputError("the recipe 'dense' trains weights: its rules say 'train' or 'freeze'")
 
-    def run_in(folder: Path) -> dict[str, Any]:
+    def run(folder: Path, shared: Path | None = None) -> Experiment:
         finished = run_directory.begin(folder, config)
         if finished is not None:
             return finished
@@ -56,7 +49,7 @@ def prepare(config: ConfigDict, dataset: Dataset | None = None) -> Callable[[Pat
             {"mask": parts["mask"], "freeze": parts["freeze"]},
             variables["batch_stats"],
         )
-        fit = trainer.fit(prepared, {}, "dense", folder, folder.name)
+        fit = yield trainer.job(prepared, {}, "dense", folder, folder.name)
         if fit.epoch == 0:
             raise InputError(
                 f"{folder.name}: the loss is not finite after {fit.steps} steps; "
@@ -95,4 +88,4 @@ def prepare(config: ConfigDict, dataset: Dataset | None = None) -> Callable[[Pat
             },
         )
 
-    return run_in
+    return run

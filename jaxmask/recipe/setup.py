@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from jaxmask import data, model
 from jaxmask.errors import InputError
 from jaxmask.recipe.run_directory import load_weights
+from jaxmask.recipe.shared import shared
 from jaxmask.train import feed
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
@@ -63,6 +64,28 @@ class Task(NamedTuple):
     mesh: Mesh
     identity: str
     feed: Callable[[str], feed.Feed]
+
+
+def task_of(config: ConfigDict) -> tuple[Task, Start]:
+    """A config's task and starting weights; the runs of a grid share what they have in common.
+
+    Raises:
+      InputError: data, network or weights that cannot be had, or do not fit each other.
+    """
+    start, about = load_start(config.start)
+    if start.weights is not None:
+        start = start._replace(head=True)
+    normalised = {key: about.get(key) for key in ("mean", "std")}
+    sections = [config.data.to_dict(), config.network.to_dict(), config.seed, normalised]
+
+    def build() -> Task:
+        dataset = load_data(config.data, config.seed)
+        normalisation = normalisation_of(config.data, dataset, about)
+        return make_task(config.data, config.network, dataset, normalisation)
+
+    task = shared(f"task {json.dumps(sections)}", build)
+    check_fits(task, start)
+    return task, start
 
 
 def load_data(config: ConfigDict, seed: int) -> data.Dataset:

@@ -15,6 +15,7 @@ from jaxmask.errors import InputError
 from jaxmask.loss import cross_entropy
 from jaxmask.mask import MaskTransform, pruned, selective
 from jaxmask.recipe.setup import Task, check_numbers, named_key, number
+from jaxmask.recipe.shared import shared
 from jaxmask.train import cost, epoch, evaluation, feed, loop, movement, optimiser
 from jaxmask.train.state import Problem, State, initial
 
@@ -44,12 +45,14 @@ class Trainer(NamedTuple):
       fit: (prepared, rates, name, folder, title) -> loop.Fit. `rates` has the peak rates that
         differ from the config's, by field; `name` is where randomness comes from.
       job: the same, and optionally `keep` and `state` (to go on from) -> Training, not begun.
+      state: (prepared, rates, name) -> the state before the first step.
       test: (fit, frozen) -> {"loss", "accuracy"} over the whole test split.
       steps_per_epoch: of training.
     """
 
     fit: Callable[..., loop.Fit]
     job: Callable[..., "Training"]
+    state: Callable[..., State]
     test: Callable[..., dict[str, float]]
     steps_per_epoch: int
 
@@ -66,11 +69,6 @@ class _Compiled(NamedTuple):
 
     programs: epoch.Programs
     scan_steps: list[int]
-
-
-# Programs by what they depend on: the runs of a grid differ in numbers alone, and share them.
-_COMPILED: dict[str, _Compiled] = {}
-_COMPILED_AT_MOST = 8
 
 
 def masking(transform: MaskTransform, frozen: Any) -> MaskTransform:
@@ -149,9 +147,9 @@ def make_trainer(
             return build()
         fields = ("optimiser", "mask_optimiser", "schedule", "clip", "label_smoothing",
                   "batch_size", "scan_steps")  # fmt: skip
-        shared = {name: config[name] for name in fields}
-        identity = [task.identity, shared, steps, steps_per_epoch, sum_movement]
-        return _cached(json.dumps(identity), build)
+        settings = {name: config[name] for name in fields}
+        identity = [task.identity, settings, steps, steps_per_epoch, sum_movement]
+        return shared(f"training {json.dumps(identity)}", build)
 
     def settings(state: State, frozen: Any, name: str) -> loop.Settings:
         programs, scan_steps = compiled()
@@ -171,6 +169,17 @@ def make_trainer(
             seed=number(seed, f"{name}/order"),
         )
 
+    def begin(prepared: Prepared, rates: dict[str, float], name: str) -> State:
+        key = named_key(seed, f"{name}/train")
+        state = initial(prepared.learned, prepared.batch_stats, together, key)
+        peaks = {field: rates.get(field, config[field]) for field in RATES}
+        return state._replace(
+            optimiser={
+                group: optimiser.set_peak(state.optimiser[group], peaks[field])
+                for field, group in RATES.items()
+            }
+        )
+
     def job(
         prepared: Prepared,
         rates: dict[str, float],
@@ -180,17 +189,8 @@ def make_trainer(
         keep: loop.Keep | None = None,
         state: State | None = None,
     ) -> Training:
-        learned, frozen, batch_stats = prepared
-        if state is None:
-            state = initial(learned, batch_stats, together, named_key(seed, f"{name}/train"))
-            peaks = {field: rates.get(field, config[field]) for field in RATES}
-            state = state._replace(
-                optimiser={
-                    group: optimiser.set_peak(state.optimiser[group], peaks[field])
-                    for field, group in RATES.items()
-                }
-            )
-        state, frozen = feed.replicate((state, frozen), task.mesh)
+        state = begin(prepared, rates, name) if state is None else state
+        state, frozen = feed.replicate((state, prepared.frozen), task.mesh)
         validation = task.feed("validation") if held_out else None
         return Training(
             compiled().programs,
@@ -214,15 +214,7 @@ def make_trainer(
         )  # fmt: skip
         return sums.means()
 
-    return Trainer(fit, job, test, steps_per_epoch)
-
-
-def _cached(identity: str, build: Callable[[], _Compiled]) -> _Compiled:
-    if identity not in _COMPILED:
-        if len(_COMPILED) >= _COMPILED_AT_MOST:
-            _COMPILED.pop(next(iter(_COMPILED)))
-        _COMPILED[identity] = build()
-    return _COMPILED[identity]
+    return Trainer(fit, job, begin, test, steps_per_epoch)
 
 
 def check_training(config: ConfigDict, section: str) -> None:

@@ -1,0 +1,159 @@
+"""Lottery tickets: train, prune, rewind, and again (Frankle and Carbin 2019).
+
+With the criterion `magnitude` this is iterative magnitude pruning; any other takes its place.
+"""
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from jaxmask import mask, prune, report, tree
+from jaxmask.errors import InputError
+from jaxmask.recipe import run_directory, setup, ticket
+from jaxmask.recipe.experiment import Begin, Experiment
+from jaxmask.recipe.pruning import make_pruner
+from jaxmask.recipe.trainer import Prepared, Trainer, Training, make_trainer
+from jaxmask.train import loop, movement
+from jaxmask.train.checkpoint import Checkpoint, Checkpoints
+from jaxmask.train.judge import Progress
+from jaxmask.train.state import State
+
+REWIND = Path("level_00") / "rewind"  # the state at config.rewind_step
+
+
+def prepare(config: ConfigDict) -> Begin:
+    """Checks all that can be checked; the function that it returns runs in a run directory.
+
+    Level 0 trains the whole network. Each of `config.rounds` rounds scores the trained weights,
+    removes the same share of what is left (`density^(i/rounds)` stays), puts back what is left to
+    its values at `config.rewind_step`, and trains again: level i. `config.shots == 1` is iterative,
+    single shot (ISS), more are iterative, many shots (IMS). Each level has a run directory of its
+    own, and its result; the last one is the result of the whole.
+
+    Raises:
+      InputError: the config cannot be run.
+    """
+    task, start = setup.task_of(config)
+    pruner = make_pruner(task, config)
+    sums = pruner.criterion.sums_training
+    trainer = make_trainer(task, config.train, None, config.seed, "train", sum_movement=sums)
+    setup.check_numbers("rounds", [config.rounds], 1)
+    setup.check_numbers("rewind_step", [config.rewind_step], 0)
+    last_step = config.train.epochs * trainer.steps_per_epoch
+    if config.rewind_step > last_step:
+        raise InputError(
+            f"rewind_step {config.rewind_step} is never reached: training has {last_step} steps"
+        )
+    if config.density == 1:
+        raise InputError("a lottery prunes: set density below 1, or take the recipe 'prune'")
+    shares = [1.0, *prune.densities(config.density, config.rounds)]
+
+    def run(folder: Path, shared: Path | None = None) -> Experiment:
+        finished = run_directory.begin(folder, config)
+        if finished is not None:
+            return finished
+        initial = ticket.initial_weights(task, start, config, folder, shared)
+        names = [f"level_{level:02d}" for level in range(config.rounds + 1)]
+        masks = ticket.all_kept(initial.variables, pruner.labels)
+        ready = ticket.prepared(initial.variables, pruner.labels, masks)
+        fit, result = yield from train_level(folder, 0, ready, initial)
+        results = [result]
+        for level in range(1, config.rounds + 1):
+            found = ticket.stored_mask(folder / names[level], masks)
+            masks = masks_after(ready, fit, masks, level) if found is None else found
+            ready = ticket.prepared(initial.variables, pruner.labels, masks)
+            fit, result = yield from train_level(folder, level, ready, initial)
+            results.append(result)
+        ticket.store_mask(folder, masks, ticket.about_mask(config))
+        ticket.save_trained(task, config, folder, ready, fit)
+        report.figures.method(folder, config.criterion, results[-1]["density_by_leaf"])
+        return run_directory.finish(
+            folder,
+            {
+                **results[-1],
+                "target_density": float(config.density),
+                "rounds": config.rounds,
+                "initial": initial.about,
+                "seconds": sum(result["seconds"] for result in results),
+                "steps": sum(result["steps"] for result in results),
+                "runs": names,
+            },
+        )
+
+    def masks_after(ready: Prepared, fit: loop.Fit, masks: Any, level: int) -> Any:
+        """The next level's mask, from what the level before has learned."""
+        if sums:
+            summed = movement.total(fit.last.optimiser["train"])
+            scores = tree.partition(summed, _labels_like(summed, pruner.labels))["mask"]
+            return pruner.keep(scores, shares[level], masks)
+        found, _ = pruner.prune(
+            ticket.trained(ready, fit), shares[level], shares[level - 1], masks,
+            f", round {level}",
+        )  # fmt: skip
+        return found
+
+    def train_level(
+        folder: Path, level: int, ready: Prepared, initial: ticket.Initial
+    ) -> Generator[Training, loop.Fit, tuple[loop.Fit, dict[str, Any]]]:
+        """One level: trains, or takes what its checkpoint has; what it learned, and its result."""
+        at, masks = folder / f"level_{level:02d}", ready.frozen["kept"]
+        own = config.copy_and_resolve_references()
+        own.density, own.rounds = shares[level], level
+        finished = run_directory.begin(at, own)
+        ticket.store_mask(at, masks, ticket.about_mask(own))
+        step, keep, state = config.rewind_step, None, None
+        if step and level == 0:
+            keep = loop.Keep(step, lambda state: _keep_state(folder / REWIND, state))
+        elif step:
+            state = _rewound(folder / REWIND, trainer, ready, step)
+        fit = yield from ticket.train(trainer, ready, at, f"{folder.name} {at.name}", keep, state)
+        if finished is None:
+            schedule = "ISS" if config.shots == 1 else "IMS"
+            told = {**ticket.described(task, own, masks, schedule, initial), "rounds": level}
+            finished = ticket.write(task, trainer, own, at, ready, fit, told)
+        return fit, finished
+
+    return run
+
+
+def _labels_like(summed: Any, labels: Any) -> Any:
+    return jax.tree.unflatten(
+        jax.tree.structure(summed), tree.align(summed, labels, "the labels", shapes=False)
+    )
+
+
+def _keep_state(folder: Path, state: State) -> None:
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.save(Checkpoint(state, None, Progress()))
+
+
+def _rewound(folder: Path, trainer: Trainer, ready: Prepared, step: int) -> State:
+    """The state at the step that level 0 kept, pruned: its weights and the optimiser's memory.
+
+    Raises:
+      InputError: level 0 ended before that step.
+    """
+    like = trainer.state(ready, {}, "ticket")
+    with Checkpoints(folder) as checkpoints:
+        found = checkpoints.restore(like)
+    if found is None:
+        raise InputError(
+            f"{folder}: nothing was kept at rewind_step {step}: training stopped earlier; "
+            "rewind to an earlier step, or raise train.patience"
+        )
+    kept = ready.frozen["kept"]
+    structure: Any = jax.tree.structure(like.learned["train"])
+
+    def is_weights(node: Any) -> bool:
+        return jax.tree.structure(node) == structure
+
+    def left(node: Any) -> Any:
+        return mask.pruned(kept, node) if is_weights(node) else node
+
+    restored = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), found.state, like)
+    learned = {**restored.learned, "train": mask.pruned(kept, restored.learned["train"])}
+    memory = jax.tree.map(left, restored.optimiser, is_leaf=is_weights)
+    return restored._replace(learned=learned, optimiser=memory)
