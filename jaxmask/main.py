@@ -26,8 +26,12 @@ PACKAGED = Path(__file__).parent / "configs"  # in the wheel
 CONFIGS = PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(
+    arguments: Sequence[str], execute: Callable[[ConfigDict, Path], None] | None = None
+) -> int:
     """Runs what the arguments describe; returns the exit status.
+
+    `execute` is given the config and the run directory; None runs the config's recipe.
 
     0: finished (or was finished before). 1: storage failed. 2: the input is at fault, and one
     line says how. 130, 143: Ctrl-C or SIGTERM; the same command goes on from there.
@@ -39,9 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         again = f"the same command goes on in {folder}"
         _use_compilation_cache(config.get("compilation_cache", ""))
         logging.set_verbosity(logging.WARNING)
-        from jaxmask import recipe
-
-        _show(recipe.run(config, folder), folder)
+        (execute or _run_recipe)(config, folder)
     except InputError as error:
         return _tell(str(error), 2)
     except (Interrupted, KeyboardInterrupt) as stop:
@@ -56,6 +58,12 @@ def main(arguments: Sequence[str]) -> int:
             1,
         )
     return 0
+
+
+def _run_recipe(config: ConfigDict, folder: Path) -> None:
+    from jaxmask import recipe
+
+    _show(recipe.run(config, folder), folder)
 
 
 def parse(arguments: Sequence[str]) -> tuple[ConfigDict, Path]:
@@ -80,11 +88,11 @@ def parse(arguments: Sequence[str]) -> tuple[ConfigDict, Path]:
     if "config" not in named:
         raise InputError("give --config=NAME or --config=FILE; known are " + ", ".join(names()))
     config = _load(*resolve(named["config"]))
-    fields = dict(_fields(config))
+    known = dict(fields(config))
     for field, text in overrides.items():
-        if field not in fields:
-            raise InputError(f"the config has no field {field!r}{nearest(field, fields)}")
-        config.update_from_flattened_dict({field: _value(field, text, fields[field])})
+        if field not in known:
+            raise InputError(f"the config has no field {field!r}{nearest(field, known)}")
+        config.update_from_flattened_dict({field: _value(field, text, known[field])})
     default = Path(named["config"].replace(":", "-").replace(".py", "")).name
     return config, Path(named.get("workdir") or f"runs/{default}")
 
@@ -151,11 +159,12 @@ def _tuple(text: str) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def _fields(config: ConfigDict, at: str = "") -> list[tuple[str, Any]]:
+def fields(config: ConfigDict, at: str = "") -> list[tuple[str, Any]]:
+    """(name, value) of every field of a config, with dots in the names of nested ones."""
     found = []
     for name, value in config.items():
         if isinstance(value, ConfigDict):
-            found += _fields(value, f"{at}{name}.")
+            found += fields(value, f"{at}{name}.")
         else:
             found.append((at + name, value))
     return found
@@ -202,8 +211,17 @@ def _show(result: dict[str, Any], folder: Path) -> None:
             table.add_row(*row)
         console.print(table)
     else:
-        console.print(f"test accuracy {result['accuracy']:.2%} on {result['dataset']}")
+        _show_ticket(result)
     print(f"results, masks and figures: {folder}")
+
+
+def _show_ticket(result: dict[str, Any]) -> None:
+    if result["accuracy"] is None:
+        print(f"density {result['density']:.4g}, not trained")
+    else:
+        print(f"test accuracy {result['accuracy']:.2%} on {result['dataset']}")
+    if result.get("empty_leaves"):
+        print(f"nothing is left of {', '.join(result['empty_leaves'])}")
 
 
 def _tell(message: str, status: int) -> int:

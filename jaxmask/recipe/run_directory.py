@@ -27,7 +27,19 @@ def begin(folder: Path, config: ConfigDict) -> dict[str, Any] | None:
     Raises:
       InputError: the directory belongs to another config.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    finished = result_of(folder, config)
+    if not (folder / "config.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_text(folder / "config.json", json.dumps(to_json(config), indent=2) + "\n")
+    return finished
+
+
+def result_of(folder: Path, config: ConfigDict) -> dict[str, Any] | None:
+    """The result of a finished run of this config, or None; makes nothing.
+
+    Raises:
+      InputError: the directory belongs to another config.
+    """
     wanted = to_json(config)
     path = folder / "config.json"
     if path.exists():
@@ -38,8 +50,6 @@ def begin(folder: Path, config: ConfigDict) -> dict[str, Any] | None:
                 f"{folder} holds a run of another config (it differs in {fields}); "
                 "give another --workdir or delete it"
             )
-    else:
-        replace_text(path, json.dumps(wanted, indent=2) + "\n")
     path = folder / "result.json"
     if not path.exists():
         return None

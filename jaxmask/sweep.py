@@ -1,0 +1,193 @@
+"""The command line for a grid of runs: one config in, a run directory for every point of its grid.
+
+    python -m jaxmask.sweep --config=configs/mnist_lenet.py --workdir=runs/mnist_lenet
+
+It takes the arguments of `jaxmask.main`. `config.grid` holds grids, each a tuple of axes, each a
+pair (field, values); fields that change together are joined by commas:
+
+    config.grid = (
+        (("criterion", ("snip", "synflow")), ("density", (0.1, 0.01)), ("seed", (0, 1, 2))),
+        (("recipe,shots", (("prune", 1), ("lottery", 1))), ("density", (0.1,))),
+    )
+
+Finished runs are skipped and unfinished ones resumed, so the same command goes on after any
+interruption. Several processes, also on several machines that share a file system with locks, may
+work on one grid: each run is done by one of them.
+"""
+
+import fcntl
+import itertools
+import re
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxmask import main
+from jaxmask.errors import InputError, nearest
+
+OWN_FIELDS = ("grid", "together")
+TOGETHER = 16  # runs under one vmap on an accelerator
+
+
+def expand(config: ConfigDict) -> dict[str, ConfigDict]:
+    """The config of every point of the grids, by the name of its run directory.
+
+    Raises:
+      InputError: there is no grid, or an axis is malformed, names a field that the config does
+        not have, or has a value of another type.
+    """
+    grids = config.get("grid", ())
+    if not grids:
+        raise InputError("the config has no grid; run it with python -m jaxmask.main")
+    fields = {name for name, _ in main.fields(config) if name.split(".")[0] not in OWN_FIELDS}
+    runs: dict[str, ConfigDict] = {}
+    for grid in grids:
+        axes = [_axis(axis, fields) for axis in grid]
+        for point in itertools.product(*axes):
+            values = dict(itertools.chain.from_iterable(point))
+            run = ConfigDict(config.copy_and_resolve_references())
+            for field in OWN_FIELDS:
+                if field in run:
+                    with run.unlocked():
+                        del run[field]
+            for field, value in values.items():
+                _set(run, field, value)
+            runs[_name(values)] = run.lock()
+    return runs
+
+
+def sweep(config: ConfigDict, folder: Path) -> None:
+    """Runs all points of the config's grid that are not finished, beneath `folder`.
+
+    Everything is checked before anything is trained. A run that fails does not stop the others.
+
+    Raises:
+      InputError: the grid or a run of it is at fault; or, at the end, that runs failed.
+    """
+    import jax
+
+    from jaxmask import recipe, report
+    from jaxmask.recipe import run_directory
+
+    runs = expand(config)
+    begun = {}
+    for name, run in runs.items():
+        try:
+            if run_directory.result_of(folder / name, run) is None:
+                begun[name] = recipe.prepare(run)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
+    at_once = config.get("together", 0) or (1 if jax.default_backend() == "cpu" else TOGETHER)
+    print(f"{len(runs)} runs, {len(runs) - len(begun)} of them finished before", flush=True)
+    failed: dict[str, str] = {}
+    left = list(begun)
+    while left:
+        with ExitStack() as stack:
+            batch: list[str] = []
+            for name in left:
+                if len(batch) < at_once and stack.enter_context(_locked(folder, name)):
+                    batch.append(name)
+            # another process may have finished some of them meanwhile
+            mine = [name for name in batch if not (folder / name / "result.json").exists()]
+            experiments = [begun[name](folder / name, folder / "initial") for name in mine]
+            for name, result in zip(mine, _run(experiments)):
+                if isinstance(result, InputError):
+                    failed[name] = str(result)
+                done = len(runs) - len(left) + mine.index(name) + 1
+                print(f"[{done}/{len(runs)}] {name}: {_told(result)}", flush=True)
+        for name in batch:
+            left.remove(name)
+            del begun[name]
+        if not batch:
+            time.sleep(1.0)  # the runs that are left are with other processes
+    if failed:
+        first = next(iter(failed))
+        raise InputError(
+            f"{len(failed)} of {len(runs)} runs failed, the first is {first}: {failed[first]}"
+        )
+    report.write([folder], folder / "report")
+
+
+def _run(experiments: list[Any]) -> list[Any]:
+    from jaxmask.recipe import experiment
+
+    if len(experiments) > 1:
+        return experiment.together(experiments)
+    try:
+        return [experiment.alone(each) for each in experiments]
+    except InputError as error:
+        return [error]
+
+
+def _told(result: Any) -> str:
+    if isinstance(result, InputError):
+        return f"failed: {result}"
+    accuracy = result["accuracy"]
+    reached = "not trained" if accuracy is None else f"{accuracy:.2%}"
+    return f"{reached}, {result['seconds']:.1f} s"
+
+
+@contextmanager
+def _locked(folder: Path, name: str) -> Iterator[bool]:
+    """Whether this process has the run to itself; the lock ends with the process, if not before."""
+    locks = folder / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with (locks / name).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def _axis(axis: Any, known: set[str]) -> list[list[tuple[str, Any]]]:
+    """The points of an axis, each a list of (field, value)."""
+    try:
+        names, values = axis
+        fields = names.split(",")
+        values = list(values)
+    except (TypeError, ValueError, AttributeError):
+        raise InputError(f"grid: {axis!r} is no axis; give (field, (value, ...))") from None
+    for field in fields:
+        if field not in known:
+            raise InputError(f"grid: the config has no field {field!r}{nearest(field, known)}")
+    if not values:
+        raise InputError(f"grid: the axis {names!r} has no values")
+    points = [(value,) if len(fields) == 1 else value for value in values]
+    for point in points:
+        if not isinstance(point, tuple | list) or len(point) != len(fields):
+            raise InputError(f"grid: {point!r} does not give a value to each of {names!r}")
+    return [list(zip(fields, point)) for point in points]
+
+
+def _set(config: ConfigDict, field: str, value: Any) -> None:
+    default = dict(main.fields(config))[field]
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not type(default):
+        kind = type(default).__name__
+        raise InputError(f"grid: {field} is {value!r}; it must be {kind}, like {default!r}")
+    config.update_from_flattened_dict({field: value})
+
+
+def _name(values: dict[str, Any]) -> str:
+    text = ",".join(f"{field.split('.')[-1]}={value}" for field, value in values.items())
+    plain = re.sub(r"[^\w.,=+-]+", "_", text)
+    # what was left out may have been all that told two runs apart
+    return plain if plain == text else f"{plain}-{zlib.crc32(text.encode()):08x}"
+
+
+def run() -> None:
+    """The entry point of the command."""
+    sys.exit(main.main(sys.argv[1:], sweep))
+
+
+if __name__ == "__main__":
+    run()
