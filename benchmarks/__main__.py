@@ -8,7 +8,15 @@ from pathlib import Path
 
 from benchmarks.measure import Result, machine, table
 
-NAMES = ("epoch", "masked_step", "convolution", "start_up", "memory", "accelerator")
+NAMES = (
+    "epoch",
+    "masked_step",
+    "convolution",
+    "selection",
+    "start_up",
+    "memory",
+    "accelerator",
+)
 
 
 def main() -> None:

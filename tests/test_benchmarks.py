@@ -2,7 +2,18 @@
 
 import os
 
-from benchmarks import accelerator, convolution, epoch, masked_step, measure, memory, start_up
+import numpy as np
+
+from benchmarks import (
+    accelerator,
+    convolution,
+    epoch,
+    masked_step,
+    measure,
+    memory,
+    selection,
+    start_up,
+)
 
 
 def test_epoch_runs_its_three_sides(capsys):
@@ -21,6 +32,19 @@ def test_convolution_runs_both_sides(capsys):
     (result,) = convolution.run(rounds=1, channels=2, size=4, batch=2)
     assert result.what.startswith("a step of four convolutions")
     assert "as derived" in capsys.readouterr().out
+
+
+def test_selection_runs_its_sides(capsys):
+    results = selection.run(rounds=1, size=2000, densities=(0.3,))
+    assert [r.aim for r in results if "sort" in r.what or "memory" in r.what] == ["0.05", "2", "2"]
+    assert "jaxmask / side" in capsys.readouterr().out
+    scores = selection.distinct(5000)
+    assert len(np.unique(scores)) == 5000
+
+
+def test_selection_takes_at_most_two_copies_of_the_scores():
+    assert selection.copies(1_000_000) < 2
+    assert selection.copies(1_000_000, np.dtype("float16")) <= 2.01
 
 
 def test_memory_adds_up():

@@ -1,5 +1,7 @@
 """Checks at the door: what may be masked, and with which settings."""
 
+import operator
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
@@ -42,6 +44,14 @@ def check_density(density: Any, name: str = "density") -> Fraction:
     if not 0 < exact <= 1:
         raise InputError(f"{name} {density!r}; give the share of weights kept, in (0, 1]")
     return exact
+
+
+def integers(values: Iterable[Any], name: str) -> tuple[int, ...]:
+    """Settings as Python integers; InputError for anything else, a traced number too."""
+    try:
+        return tuple(operator.index(value) for value in values)
+    except TypeError:
+        raise InputError(f"{name} {values!r}; give integers, not traced") from None
 
 
 def check_rescale(rescale: Any) -> None:

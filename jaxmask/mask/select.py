@@ -1,10 +1,10 @@
 """Exact selection: keep so many of the highest scores, ties and all, without a sort.
 
-Scores become unsigned integers of the same order. The k-th largest of them is found bit by bit:
-a bit is set if at least k integers are as large as what that gives. Each bit costs one pass that
-compares and counts, over each leaf where it lies: no sort, no concatenation, and sharded leaves
-stay where they are. Only if scores tie at the cut, a second search, over random integers of which
-no two are equal, chooses among those.
+Scores become unsigned integers of the same order. The k-th largest of them is found from the top
+bits down: a bit is set if at least k integers are as large as what that gives. Two bits cost one
+pass that compares and counts, over each leaf where it lies: no sort, no concatenation, and sharded
+leaves stay where they are. Only if scores tie at the cut, a second search, over random integers of
+which no two are equal, chooses among those. The integers of the scores are the one copy made.
 """
 
 import math
@@ -19,6 +19,7 @@ from jax import lax
 from jaxmask.errors import InputError
 from jaxmask.mask.allocate import allocate
 from jaxmask.mask.check import check_scope, require_floating
+from jaxmask.mask.order import ordered
 from jaxmask.tree import PyTree, align
 
 TIES = ("random", "index")
@@ -116,13 +117,13 @@ def _keep(
 ) -> list[jax.Array]:
     # One type for all leaves, so that all integers have one order.
     dtype = jnp.result_type(*leaves)
-    keys = [_ordered(jnp.asarray(leaf, dtype)) for leaf in leaves]
+    keys = [ordered(jnp.asarray(leaf, dtype)) for leaf in leaves]
     if allowed is None:
-        return _largest(keys, wanted, lambda: _tie_breakers(leaves, key))
+        return _largest(keys, wanted, key)
     allowed = [jnp.asarray(leaf, bool) for leaf in allowed]
     # 0 is below every score's key, NaN's too.
     keys = [jnp.where(ok, k, k.dtype.type(0)) for ok, k in zip(allowed, keys)]
-    chosen = _largest(keys, wanted, lambda: _tie_breakers(leaves, key))
+    chosen = _largest(keys, wanted, key)
     return [ok & bit for ok, bit in zip(allowed, chosen)]
 
 
@@ -145,79 +146,81 @@ def _wanted(count: Any, sizes: np.ndarray, scope: str) -> jax.Array:
     return counts.astype(jnp.int32)
 
 
-def _ordered(x: jax.Array) -> jax.Array:
-    """Unsigned integers in the order of the numbers; NaN is 1, below all numbers; 0 is free."""
-    if jnp.finfo(x.dtype).bits < 16:
-        x = x.astype(jnp.float32)
-    info = jnp.finfo(x.dtype)
-    unsigned = np.dtype(f"uint{info.bits}").type
-    sign = unsigned(1 << (info.bits - 1))
-    infinity = unsigned(np.array(np.inf, x.dtype).view(unsigned))
-    bits = lax.bitcast_convert_type(x, unsigned)
-    # On the bits, for the compiler may take x + 0 for x, or a subnormal for 0.
-    is_nan = (bits & ~sign) > infinity
-    bits = jnp.where(bits == sign, unsigned(0), bits)
-    return jnp.where(is_nan, unsigned(1), jnp.where(bits >= sign, ~bits, bits | sign))
+def _largest(keys: list[jax.Array], wanted: jax.Array, key: jax.Array | None) -> list[jax.Array]:
+    """Chooses exactly `wanted` of the largest keys of each group; equal ones at random with `key`.
 
+    Without a key, the earlier index is chosen.
+    """
 
-def _largest(
-    keys: list[jax.Array], wanted: jax.Array, tie_breakers: Callable[[], list[jax.Array]]
-) -> list[jax.Array]:
-    """Chooses exactly `wanted` of the largest keys of each group, equal ones by tie_breakers."""
-
-    def at_least(cuts: list[jax.Array]) -> list[jax.Array]:
+    def at_least(cuts: list[jax.Array], _: Any) -> list[jax.Array]:
         return [k >= cut for k, cut in zip(keys, cuts)]
 
-    cuts, surplus = _search(at_least, wanted, keys[0].dtype, len(keys))
+    sizes = np.array([k.size for k in keys], np.int32)
+    everything = sizes if wanted.shape == sizes.shape else sizes.sum(keepdims=True)
+    all_reach = jnp.asarray(everything, jnp.int32)
+    cuts, reached = _search(at_least, (), wanted, all_reach, keys[0].dtype, len(keys))
 
     def break_ties() -> list[jax.Array]:
-        above = [k > cut for k, cut in zip(keys, cuts)]
-        level = [k == cut for k, cut in zip(keys, cuts)]
-        missing = wanted - _count(above, wanted.shape[0])
-        ranks = tie_breakers()
+        # By index the words are 0.
+        words = jnp.zeros(2, jnp.uint32) if key is None else jax.random.bits(key, (2,), jnp.uint32)
 
-        def level_at_least(cuts: list[jax.Array]) -> list[jax.Array]:
-            return [tie & (rank >= cut) for tie, rank, cut in zip(level, ranks, cuts)]
+        def ranked_at_least(rank_cuts: list[jax.Array], words: jax.Array) -> list[jax.Array]:
+            ranks = _ranks([k.shape for k in keys], words, by_index=key is None)
+            return [
+                (k > cut) | ((k == cut) & (rank >= rank_cut))
+                for k, cut, rank, rank_cut in zip(keys, cuts, ranks, rank_cuts)
+            ]
 
         # Ranks are distinct, so this cut leaves no surplus.
-        rank_cuts, _ = _search(level_at_least, missing, ranks[0].dtype, len(keys))
-        return [a | b for a, b in zip(above, level_at_least(rank_cuts))]
+        dtype = np.dtype(np.uint32)
+        rank_cuts, _ = _search(ranked_at_least, words, wanted, reached, dtype, len(keys))
+        return ranked_at_least(rank_cuts, words)
 
-    return lax.cond(jnp.any(surplus > 0), break_ties, lambda: at_least(cuts))
+    return lax.cond(jnp.any(reached > wanted), break_ties, lambda: at_least(cuts, ()))
 
 
 def _search(
-    at_least: Callable[[list[jax.Array]], list[jax.Array]],
+    at_least: Callable[[list[jax.Array], Any], list[jax.Array]],
+    given: Any,
     wanted: jax.Array,
+    reached: jax.Array,
     dtype: np.dtype,
     leaves: int,
 ) -> tuple[list[jax.Array], jax.Array]:
-    """The largest cut of each group that `wanted` or more keys reach, found from the top bit.
+    """The largest cut of each group that `wanted` or more keys reach, found from the top bits.
 
     Stops as soon as exactly `wanted` reach the cut of every group, which happens in every group
-    without a tie. Returns a cut for each leaf, and for each group how many too many reach it.
+    without a tie. Returns a cut for each leaf, and how many of each group reach it.
+
+    Args:
+      at_least: which keys reach a cut for each leaf; it is handed `given` too.
+      given: what at_least makes arrays from, anew in each pass rather than to be kept in memory.
+      wanted: int32, shape (groups,).
+      reached: how many of each group reach 0, so all of them.
+      dtype: of the keys.
+      leaves: how many there are.
     """
     groups = wanted.shape[0]
 
-    def count(found: jax.Array) -> jax.Array:
-        return _count(at_least(_spread(found, leaves)), groups)
-
     def unfinished(state: tuple) -> jax.Array:
-        bit, _, reached = state
-        return (bit > 0) & jnp.any(reached != wanted)
+        shift, _, reached, _ = state
+        return (shift >= 0) & jnp.any(reached != wanted)
 
-    def set_bit(state: tuple) -> tuple:
-        bit, found, reached = state
-        candidate = found | bit
-        reaching = count(candidate)
-        enough = reaching >= wanted
-        found = jnp.where(enough, candidate, found)
-        return bit >> 1, found, jnp.where(enough, reaching, reached)
+    def set_two_bits(state: tuple) -> tuple:
+        shift, found, reached, given = state
+        # Else the compiler takes what depends on nothing else out of the loop, and stores it.
+        given = lax.optimization_barrier(given)
+        candidates = [found | (dtype.type(two) << shift.astype(dtype)) for two in (1, 2, 3)]
+        counts = _count([at_least(_spread(cut, leaves), given) for cut in candidates], groups)
+        for candidate, reaching in zip(candidates, counts):
+            enough = reaching >= wanted
+            found = jnp.where(enough, candidate, found)
+            reached = jnp.where(enough, reaching, reached)
+        return shift - 2, found, reached, given
 
-    lowest = jnp.zeros(groups, dtype)
-    top_bit = jnp.array(1 << (jnp.iinfo(dtype).bits - 1), dtype)
-    state = lax.while_loop(unfinished, set_bit, (top_bit, lowest, count(lowest)))
-    return _spread(state[1], leaves), state[2] - wanted
+    start = (jnp.int32(8 * dtype.itemsize - 2), jnp.zeros(groups, dtype), reached, given)
+    _, found, reached, _ = lax.while_loop(unfinished, set_two_bits, start)
+    return _spread(found, leaves), reached
 
 
 def _spread(groups: jax.Array, leaves: int) -> list[jax.Array]:
@@ -225,24 +228,40 @@ def _spread(groups: jax.Array, leaves: int) -> list[jax.Array]:
     return [groups[index % groups.shape[0]] for index in range(leaves)]
 
 
-def _count(bits: list[jax.Array], groups: int) -> jax.Array:
-    """int32 counts, shape (groups,)."""
-    counts = [jnp.sum(leaf, dtype=jnp.int32) for leaf in bits]
-    return jnp.stack(counts) if groups == len(bits) else jnp.stack([sum(counts)])
+def _count(sets: list[list[jax.Array]], groups: int) -> list[jax.Array]:
+    """How many are True in each set of leaves: int32, shape (groups,)."""
+    by_leaf = []
+    for bits in zip(*sets):
+        ones = [leaf.astype(jnp.int32) for leaf in bits]
+        # In one reduction, which reads the keys once and writes nothing. Apart, XLA for CPUs
+        # first writes the ones to memory, and takes ten times as long.
+        axes = tuple(range(bits[0].ndim))
+        by_leaf.append(lax.reduce(ones, [np.int32(0)] * len(ones), _add, axes))
+    counts = [jnp.stack(column) for column in zip(*by_leaf)]
+    if groups == len(by_leaf):
+        return counts
+    return [jnp.sum(count, dtype=jnp.int32, keepdims=True) for count in counts]
 
 
-def _tie_breakers(leaves: list[Any], key: jax.Array | None) -> list[jax.Array]:
-    """A distinct uint32 for every score of the tree, larger first: random, or by index."""
-    if key is not None:
-        first, second = jax.random.bits(key, (2,), jnp.uint32)
+def _add(a: list[jax.Array], b: list[jax.Array]) -> list[jax.Array]:
+    return [x + y for x, y in zip(a, b)]
+
+
+def _ranks(shapes: list[tuple[int, ...]], words: jax.Array, by_index: bool) -> list[jax.Array]:
+    """A distinct uint32 for every score of the tree, larger first: by index, or random."""
+    first, second = words
     start = 0
     result = []
-    for leaf in leaves:
-        shape = np.shape(leaf)
-        index = np.uint32(start) + lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
+    for shape in shapes:
+        # Axis by axis: a reshaped iota is whole on every device, however the leaf is sharded.
+        index = first + np.uint32(start)
+        for axis, length in enumerate(shape):
+            after = shape[axis + 1 :]
+            step = np.uint32(math.prod(after)) * lax.iota(jnp.uint32, length)
+            index = index[..., None] + step
         start += math.prod(shape)
-        # A bijection of the index, mixed with the key: random, and yet no two are equal.
-        result.append(~index if key is None else _mix(_mix(index + first) ^ second))
+        # A bijection of the index, mixed with the words: random, and yet no two are equal.
+        result.append(~index if by_index else _mix(_mix(index) ^ second))
     return result
 
 

@@ -17,7 +17,7 @@ from jaxmask.recipe.experiment import Begin, Experiment
 from jaxmask.recipe.pruning import make_pruner
 from jaxmask.recipe.trainer import Prepared, Trainer, Training, make_trainer
 from jaxmask.train import loop, movement
-from jaxmask.train.checkpoint import Checkpoint, Checkpoints
+from jaxmask.train.checkpoint import Checkpoint, Checkpoints, device_copy
 from jaxmask.train.judge import Progress
 from jaxmask.train.state import State
 
@@ -153,7 +153,7 @@ def _rewound(folder: Path, trainer: Trainer, ready: Prepared, step: int) -> Stat
     def left(node: Any) -> Any:
         return mask.pruned(kept, node) if is_weights(node) else node
 
-    restored = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), found.state, like)
+    restored = device_copy(found.state, like)
     learned = {**restored.learned, "train": mask.pruned(kept, restored.learned["train"])}
     memory = jax.tree.map(left, restored.optimiser, is_leaf=is_weights)
     return restored._replace(learned=learned, optimiser=memory)

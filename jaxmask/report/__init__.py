@@ -1,5 +1,6 @@
 """Tables and pictures of finished runs: reads run directories, imports no recipe."""
 
 from jaxmask.report import figures, tables
+from jaxmask.report.grid import write
 
-__all__ = ["figures", "tables"]
+__all__ = ["figures", "tables", "write"]

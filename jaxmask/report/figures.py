@@ -1,12 +1,11 @@
 """Pictures of finished runs, drawn from what their directories hold."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxmask.report import tables
-from jaxmask.train.records import read_records, replace_file
+from jaxmask.report import canvas, tables
+from jaxmask.train.records import read_records
 
 
 def comparison(folder: Path, methods: Sequence[str]) -> None:
@@ -31,7 +30,7 @@ def method(folder: Path, name: str, density_by_leaf: dict[str, float]) -> None:
 
 def accuracy_against_bytes(path: Path, results: dict[str, dict[str, Any]]) -> None:
     """Test accuracy over the bytes to store beside the base network, one point a method."""
-    figure, axes = _figure(5.0, 3.6)
+    figure, axes = canvas.new(5.0, 3.6)
     for index, (method, result) in enumerate(results.items()):
         at = result["storage_bytes"], 100 * result["accuracy"]
         axes.scatter(*at, s=60, color=f"C{index}", zorder=3)
@@ -40,12 +39,12 @@ def accuracy_against_bytes(path: Path, results: dict[str, dict[str, Any]]) -> No
     axes.margins(x=0.25, y=0.15)
     axes.set_xlabel("bytes to store beside the base network")
     axes.set_ylabel("test accuracy (%)")
-    _save(figure, path)
+    canvas.save(figure, path)
 
 
 def loss_curves(path: Path, records: dict[str, list[dict[str, Any]]]) -> None:
     """Training (dashed) and validation loss over epochs, of every run that has epochs."""
-    figure, axes = _figure(5.0, 3.6)
+    figure, axes = canvas.new(5.0, 3.6)
     drawn = False
     for index, (name, rows) in enumerate(records.items()):
         for split, style in (("train", "--"), ("validation", "-")):
@@ -64,35 +63,15 @@ def loss_curves(path: Path, records: dict[str, list[dict[str, Any]]]) -> None:
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss (nats)")
     axes.legend(fontsize=8)
-    _save(figure, path)
+    canvas.save(figure, path)
 
 
 def density_by_layer(path: Path, density: dict[str, float]) -> None:
     """Share of weights kept in each masked leaf, input at the top."""
-    figure, axes = _figure(5.0, 0.6 + 0.22 * max(len(density), 4))
+    figure, axes = canvas.new(5.0, 0.6 + 0.22 * max(len(density), 4))
     axes.barh(list(density), list(density.values()), color="C0")
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xlabel("density")
     axes.tick_params(axis="y", labelsize=7)
-    _save(figure, path)
-
-
-def _figure(width: float, height: float) -> tuple[Any, Any]:
-    # The object-oriented interface with its own canvas: no display, no global state.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _save(figure: Any, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=120, metadata={"Software": None})
-    replace_file(path, content.getvalue())
+    canvas.save(figure, path)

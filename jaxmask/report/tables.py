@@ -1,11 +1,11 @@
 """The comparison of methods as a table: for a terminal, for a README, for a spreadsheet."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+
+from jaxmask.report.find import read_result as read_result
 
 COLUMNS = {
     "method": "method",
@@ -22,11 +22,6 @@ def comparison(folder: Path, methods: Sequence[str]) -> pd.DataFrame:
     """One row a method, read from the `result.json` of its run directory beneath `folder`."""
     results = [read_result(folder / method) for method in methods]
     return pd.DataFrame([{name: result[name] for name in COLUMNS} for result in results])
-
-
-def read_result(folder: Path) -> dict[str, Any]:
-    """What a finished run's `result.json` holds."""
-    return json.loads((folder / "result.json").read_text())
 
 
 def formatted(table: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -144,5 +145,25 @@ def _check_shapes(wanted: Tree, found: Tree) -> None:
 
 
 def host_copy(tree: Tree) -> Tree:
-    """The tree as numpy arrays of its own: on a CPU `device_get` may return a view."""
-    return jax.tree.map(lambda leaf: np.array(leaf, copy=True), jax.device_get(tree))
+    """The tree as numpy arrays of its own: on a CPU `device_get` may return a view.
+
+    A random key, as noisy optimisers have it, becomes its numbers.
+    """
+    plain = jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)
+    return jax.tree.map(lambda leaf: np.array(leaf, copy=True), jax.device_get(plain))
+
+
+def device_copy(host: Tree, like: Tree) -> Tree:
+    """The inverse of `host_copy`: arrays with the dtypes and shardings of `like`."""
+
+    def leaf(new: np.ndarray, old: jax.Array) -> jax.Array:
+        if _is_key(old):
+            return jax.device_put(jax.random.wrap_key_data(jnp.asarray(new)), old.sharding)
+        # a copy, because a state's arrays are donated
+        return jax.device_put(jnp.array(new, old.dtype), old.sharding)
+
+    return jax.tree.map(leaf, host, like)
+
+
+def _is_key(leaf: object) -> bool:
+    return jnp.issubdtype(getattr(leaf, "dtype", np.float32), jax.dtypes.prng_key)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxmask import tree
 from jaxmask.errors import Interrupted
 from jaxmask.train import lanes
-from jaxmask.train.checkpoint import Best, Checkpoint, Checkpoints, host_copy
+from jaxmask.train.checkpoint import Best, Checkpoint, Checkpoints, device_copy, host_copy
 from jaxmask.train.epoch import Programs
 from jaxmask.train.evaluation import evaluate
 from jaxmask.train.feed import Feed, cut, shuffled_order
@@ -159,11 +159,8 @@ def _open(job: Job, checkpoints: Checkpoints) -> _Run:
     if found is None:
         best = Best(*host_copy((state.learned, state.batch_stats)))
         return _Run(job, checkpoints, state, int(state.step), best, Progress())
-    # Copies with the shardings of `state`, because the programs were compiled for those.
-    state = jax.tree.map(
-        lambda new, old: jax.device_put(jnp.array(new, old.dtype), old.sharding),
-        found.state, state,
-    )  # fmt: skip
+    # with the shardings of `state`, because the programs were compiled for those
+    state = device_copy(found.state, state)
     best = found.best or Best(*host_copy((job.state.learned, job.state.batch_stats)))
     return _Run(job, checkpoints, state, int(state.step), best, found.progress)
 

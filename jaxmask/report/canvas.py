@@ -1,0 +1,74 @@
+"""A figure to draw on, and its file."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from jaxmask.train.records import replace_file
+
+LINES = {"USS": "-", "UMS": "--", "ISS": ":", "IMS": "-."}
+MARKERS = "osD^vP*X<>"
+
+
+def new(width: float, height: float) -> tuple[Any, Any]:
+    """(figure, axes) of this many inches, with a faint grid and open sides."""
+    figure = blank(width, height)
+    axes = figure.add_subplot()
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def blank(width: float, height: float) -> Any:
+    """A figure of this many inches without axes."""
+    # The object-oriented interface with its own canvas: no display, no global state.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def styles(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """How to plot each `series` of a table: a colour a method, a kind of line a schedule.
+
+    All figures of a report take theirs from all of its series, so that a method looks the same in
+    each of them.
+    """
+    from matplotlib import colormaps
+
+    firsts = table.drop_duplicates("series")
+    names = list(zip(firsts["series"], firsts["schedule"]))
+    methods = {
+        name: name.replace(f" {schedule}", "", 1) if schedule else name for name, schedule in names
+    }
+    place = {method: index for index, method in enumerate(dict.fromkeys(methods.values()))}
+    palette = colormaps["tab10" if len(place) <= 10 else "tab20"]
+    return {
+        name: {
+            "color": palette(place[methods[name]] % palette.N),
+            "linestyle": LINES.get(schedule, "-"),
+            "marker": MARKERS[place[methods[name]] % len(MARKERS)],
+            "markersize": 4,
+            "linewidth": 1.5,
+        }
+        for name, schedule in names
+    }
+
+
+def legend(axes: Any) -> None:
+    """Names the series beside the axes, where they hide nothing."""
+    count = len(axes.get_legend_handles_labels()[1])
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False,
+                ncols=1 + (count - 1) // 20, handlelength=4)  # fmt: skip
+
+
+def save(figure: Any, path: Path) -> None:
+    """Writes the figure as PNG, whole or not at all; the same figure gives the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120, metadata={"Software": None})
+    replace_file(path, content.getvalue())

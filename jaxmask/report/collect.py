@@ -1,0 +1,118 @@
+"""Finished runs as a table: one row a run."""
+
+import io
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from jaxmask.errors import InputError
+from jaxmask.report import find
+from jaxmask.train.records import replace_file
+
+# what a run was asked to be; always there, so that runs of any recipe can be put together
+SETTINGS = ("recipe", "dataset", "network", "method", "schedule", "target_density", "shots",
+            "rounds", "seed")  # fmt: skip
+OUTCOMES = ("density", "accuracy", "chosen_step", "initial_sha256")
+
+
+def collect(folders: Iterable[str | Path]) -> pd.DataFrame:
+    """One row a finished run, of the run directories given and of those beneath folders given.
+
+    Columns: the numbers, words and truth values of `result.json`, as they are there (accuracy is
+    a share of 1; what a run lacks is missing); `empty_leaves`, their number; `initial_sha256`;
+    `config.FIELD.FIELD` for every field of `config.json` that differs between these runs and
+    repeats none of the settings in `result.json`; `folder`. See `find.find` for what is a run.
+
+    Unfinished runs are left out, and told on stderr.
+
+    Raises:
+      InputError: no finished run is found, a folder does not exist, or a file is damaged.
+    """
+    folders = list(folders)
+    finished, unfinished = find.find(folders)
+    if unfinished:
+        print(f"jaxmask: {_unfinished(unfinished)}", file=sys.stderr)
+    if not finished:
+        where = ", ".join(map(str, folders)) or "nothing"
+        raise InputError(
+            f"no finished run (a folder with a result.json) in {where}; finish a run or give "
+            "another folder"
+        )
+    results = [_scalars(find.read_result(folder)) for folder in finished]
+    names = dict.fromkeys([*SETTINGS, *OUTCOMES, *(name for row in results for name in row)])
+    columns = {name: [row.get(name) for row in results] for name in names}
+    configs = [find.read_config(folder) for folder in finished]
+    for field in sorted({field for config in configs for field in config}, key=find.natural):
+        values = [config.get(field) for config in configs]
+        if len({_text(value) for value in values if value is not None}) > 1 and not any(
+            _repeats(values, columns[name]) for name in SETTINGS
+        ):
+            columns[f"config.{field}"] = values
+    columns["folder"] = [str(folder) for folder in finished]
+    return pd.DataFrame({name: _column(values) for name, values in columns.items()})
+
+
+def write_table(frame: pd.DataFrame, path: str | Path) -> None:
+    """Writes a table as the end of its name says, `.csv` or `.parquet`; whole or not at all.
+
+    Raises:
+      InputError: for another ending.
+    """
+    path = Path(path)
+    if path.suffix == ".csv":
+        replace_file(path, frame.to_csv(index=False).encode())
+    elif path.suffix == ".parquet":
+        content = io.BytesIO()
+        frame.to_parquet(content, index=False)
+        replace_file(path, content.getvalue())
+    else:
+        raise InputError(f"{path}: a table's name ends in .csv or .parquet")
+
+
+def _unfinished(folders: Sequence[Path]) -> str:
+    shown = ", ".join(map(str, folders[:3])) + (", ..." if len(folders) > 3 else "")
+    runs = "1 unfinished run is" if len(folders) == 1 else f"{len(folders)} unfinished runs are"
+    return f"{runs} left out: {shown}"
+
+
+def _scalars(result: dict[str, Any]) -> dict[str, Any]:
+    row = {
+        name: value
+        for name, value in result.items()
+        if value is None or isinstance(value, bool | int | float | str)
+    }
+    if isinstance(result.get("empty_leaves"), list):
+        row["empty_leaves"] = len(result["empty_leaves"])
+    if isinstance(result.get("initial"), dict):
+        row["initial_sha256"] = result["initial"].get("sha256")
+    return row
+
+
+def _repeats(values: list[Any], column: list[Any]) -> bool:
+    return all(value is None or value == known for value, known in zip(values, column))
+
+
+def _column(values: list[Any]) -> pd.Series:
+    """The values as one type; text where they are of several, which Parquet does not have."""
+    kinds = {
+        "truth" if isinstance(value, bool) else "text" if isinstance(value, str) else "number"
+        for value in values
+        if value is not None
+    }
+    if kinds == {"truth"}:
+        return pd.Series(values, dtype="boolean" if None in values else "bool")
+    if kinds <= {"number"}:
+        whole = all(isinstance(value, int) and abs(value) < 2**63 for value in values)
+        return pd.Series(values, dtype="int64" if whole else "float64")
+    return pd.Series(
+        [value if value is None or isinstance(value, str) else _text(value) for value in values],
+        dtype="object",
+    )
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value)

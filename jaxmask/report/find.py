@@ -1,0 +1,99 @@
+"""Where finished runs lie, and what is written in them."""
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from jaxmask.errors import InputError
+
+
+def find(folders: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
+    """(finished, unfinished) run directories: those given, and those beneath the others given.
+
+    A run is finished once it has a `result.json`; with a `config.json` alone it is not. What lies
+    beneath a run, such as the rounds of a lottery, is part of it and is found only where it is
+    given itself. Links are not followed, hidden folders not searched.
+
+    Returns:
+      Paths in the order given, then by name (`seed2` before `seed10`), none of them twice.
+
+    Raises:
+      InputError: a folder that does not exist, or is none.
+    """
+    finished: dict[Path, Path] = {}  # resolved -> as given
+    unfinished: dict[Path, Path] = {}
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            what = "is not a folder" if folder.exists() else "does not exist"
+            raise InputError(f"{folder} {what}; give run directories, or folders of them")
+        for place, inside, files in os.walk(folder):
+            path = Path(place)
+            if "result.json" in files or "config.json" in files:
+                found = finished if "result.json" in files else unfinished
+                found.setdefault(path.resolve(), path)
+                inside.clear()
+            inside[:] = sorted((name for name in inside if name[0] != "."), key=natural)
+    return list(finished.values()), list(unfinished.values())
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """What the `result.json` of a finished run holds.
+
+    Raises:
+      InputError: it cannot be read, or is no result of this project.
+    """
+    path = folder / "result.json"
+    result = _read_json(path)
+    if not isinstance(result, dict) or "accuracy" not in result:
+        raise InputError(
+            f"{path} is no result of this project: it has no 'accuracy'; "
+            "delete the run directory or leave it out"
+        )
+    return result
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What the `config.json` of a run holds, one level deep: `{"train.epochs": 5}`.
+
+    A run without one gives an empty dict; a list in it is given as its text.
+
+    Raises:
+      InputError: it cannot be read, or is no config of this project.
+    """
+    path = folder / "config.json"
+    if not path.exists():
+        return {}
+    config = _read_json(path)
+    if not isinstance(config, dict):
+        raise InputError(f"{path} is no config of this project; delete the run directory")
+    return _flat(config)
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """The key to sort names by as a person does: numbers in them by their size."""
+    parts = re.split(r"(\d+)", str(text))
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
+
+
+def _flat(config: dict[str, Any], at: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{at}{name}.")
+        else:
+            found[at + name] = json.dumps(value) if isinstance(value, list) else value
+    return found
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError:  # of the text, or of the JSON in it
+        raise InputError(
+            f"{path} is not valid JSON; delete the run directory or leave it out"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); mend that") from None

@@ -1,0 +1,159 @@
+"""Pictures of many runs: how a number goes with the density, for each method."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from jaxmask.report import canvas, groups
+from jaxmask.report.summary import share
+
+
+def against_density(path: Path, summary: pd.DataFrame) -> bool:
+    """Mean of the metric over the target density, with a band of one standard deviation.
+
+    The dense network is a grey line. Without a pruned network nothing is drawn.
+
+    Args:
+      path: of the PNG file.
+      summary: of `groups.summarise` or `significance.compare`.
+
+    Returns:
+      Whether there was anything to draw; so do the other figures.
+    """
+    table = _placed(summary)
+    pruned = table[table["method"] != groups.DENSE]
+    if pruned.empty:
+        return False
+    metric = table["metric"].iloc[0]
+    factor = 100 if share(metric) else 1
+    figure, axes = canvas.new(7.0, 4.2)
+    _dense(axes, table, factor)
+    styles = canvas.styles(pruned)
+    for name, line in _lines(pruned):
+        style = styles[name]
+        x, mean = line["target_density"], factor * line["mean"]
+        std = factor * line["std"].fillna(0)
+        axes.plot(x, mean, label=name, **style)
+        axes.fill_between(x, mean - std, mean + std, color=style["color"], alpha=0.15, linewidth=0)
+    _density_axis(axes, pruned["target_density"])
+    name = {"accuracy": "test accuracy"}.get(metric, metric.replace("_", " "))
+    axes.set_ylabel(name + (" (%)" if share(metric) else ""))
+    canvas.legend(axes)
+    canvas.save(figure, path)
+    return True
+
+
+def change(path: Path, summary: pd.DataFrame) -> bool:
+    """Difference to the baseline over the target density, percentage points for an accuracy.
+
+    Bars are the standard deviation of the difference of two single runs.
+
+    Args:
+      summary: of `significance.compare`; without a baseline nothing is drawn.
+    """
+    table = _placed(summary)
+    table = table[table["method"] != groups.DENSE]
+    styles = canvas.styles(table)
+    table = table[table["difference"].notna()]
+    if table.empty:
+        return False
+    metric, baseline = table["metric"].iloc[0], table["baseline"].iloc[0]
+    factor = 100 if share(metric) else 1
+    figure, axes = canvas.new(7.0, 4.2)
+    axes.axhline(0, color="0.4", linewidth=1, label=baseline, zorder=1)
+    _bars(axes, table, factor * table["difference"], factor * table["difference_std"], styles)
+    unit = "percentage points" if share(metric) else metric.replace("_", " ")
+    axes.set_ylabel(f"change against {baseline}\n({unit})")
+    canvas.save(figure, path)
+    return True
+
+
+def steps(path: Path, summary: pd.DataFrame) -> bool:
+    """Steps to the epoch that was chosen, over the target density; bars are one deviation.
+
+    Args:
+      summary: of `groups.summarise(frame, "chosen_step")`.
+    """
+    table = _placed(summary)
+    pruned = table[table["method"] != groups.DENSE]
+    if pruned.empty:
+        return False
+    figure, axes = canvas.new(7.0, 4.2)
+    _dense(axes, table)
+    _bars(axes, pruned, pruned["mean"], pruned["std"], canvas.styles(pruned))
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("steps to the chosen epoch")
+    canvas.save(figure, path)
+    return True
+
+
+def _placed(summary: pd.DataFrame) -> pd.DataFrame:
+    """The rows that have a place on the axis of densities, with the name of their series."""
+    table = summary.assign(series=groups.series(summary, groups.further(summary)))
+    return table[(table["target_density"] > 0) & table["mean"].notna()]
+
+
+def _lines(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    return [
+        (name, line.sort_values("target_density"))
+        for name, line in table.groupby("series", sort=False)
+    ]
+
+
+def _dense(axes: Any, table: pd.DataFrame, factor: float = 1) -> None:
+    """The dense networks as grey lines with bands of one deviation; they have no density axis."""
+    found = table[table["method"] == groups.DENSE]
+    for place, line in enumerate(found.to_dict("records")):
+        mean, std = factor * line["mean"], factor * line["std"]
+        kind = ("-", "--", ":", "-.")[place % 4]
+        axes.axhline(mean, color="0.4", linewidth=1, linestyle=kind, label=line["series"], zorder=1)
+        if std > 0:  # NaN for one seed
+            axes.axhspan(mean - std, mean + std, color="0.4", alpha=0.12, linewidth=0, zorder=1)
+
+
+def _bars(
+    axes: Any,
+    table: pd.DataFrame,
+    height: pd.Series,
+    deviation: pd.Series,
+    styles: dict[str, dict[str, Any]],
+) -> None:
+    """Points with bars; series stand side by side, so that their bars can be told apart."""
+    table = table.assign(height=height, deviation=deviation.fillna(0))
+    lines = _lines(table)
+    shifts = np.linspace(-1, 1, len(lines)) * 0.02 * (len(lines) > 1)
+    for (name, line), shift in zip(lines, shifts):
+        x = line["target_density"] * 10**shift
+        axes.errorbar(
+            x,
+            line["height"],
+            line["deviation"],
+            label=name,
+            capsize=2,
+            elinewidth=0.8,
+            **styles[name],
+        )
+    _density_axis(axes, table["target_density"])
+    canvas.legend(axes)
+
+
+def _density_axis(axes: Any, densities: pd.Series) -> None:
+    """A logarithmic axis that falls to the right, with a number at the densities themselves."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    found = sorted(densities.unique(), reverse=True)
+    axes.set_xscale("log")
+    apart = 0.06 * np.log(found[0] / found[-1])
+    ticks = found[:1]
+    for density in found[1:]:
+        # numbers closer to each other would overlap
+        if np.log(ticks[-1] / density) >= apart:
+            ticks.append(density)
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    beyond = np.exp(max(0.04 * np.log(found[0] / found[-1]), 0.1))
+    axes.set_xlim(found[0] * beyond, found[-1] / beyond)
+    axes.set_xlabel("target density")

@@ -1,0 +1,175 @@
+"""Lottery tickets on real digits."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from jaxmask import mask
+from jaxmask.errors import InputError
+from jaxmask.recipe import lottery, setup
+from jaxmask.recipe.pruning import make_pruner
+from jaxmask.train import loop
+from jaxmask.train.records import read_records
+
+sys.path.insert(0, str(Path(__file__).parent))
+from experiments import config, finished, result
+
+KERNELS = ("fc1", "fc2", "head")
+
+
+def bits(folder):
+    masks = mask.file.load(folder / "masks" / "ticket.mask")
+    return {name: np.asarray(masks[name]["kernel"]) for name in KERNELS}
+
+
+def kernels(file):
+    weights = load_file(file)
+    return {name: weights[f"params/{name}/kernel"] for name in KERNELS}
+
+
+@pytest.fixture(scope="module")
+def magnitude(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lottery") / "run"
+    finished(folder, "lottery", criterion="magnitude", density=0.09, train__epochs=3)
+    return folder
+
+
+def test_each_round_removes_the_same_share_of_what_is_left(magnitude):
+    densities = [result(magnitude / f"level_{level:02d}")["density"] for level in range(3)]
+    assert densities == pytest.approx([1.0, 0.3, 0.09], abs=1e-3)
+    whole = result(magnitude)
+    assert whole["runs"] == ["level_00", "level_01", "level_02"]
+    assert (whole["schedule"], whole["rounds"]) == ("ISS", 2)
+    assert whole["accuracy"] == result(magnitude / "level_02")["accuracy"]
+    assert result(magnitude / "level_00")["method"] == "dense"
+
+
+def test_a_round_keeps_the_largest_trained_weights_among_those_left(magnitude):
+    for level in (1, 2):
+        before, after = magnitude / f"level_{level - 1:02d}", magnitude / f"level_{level:02d}"
+        trained = kernels(before / "weights.safetensors")
+        was, now = bits(before), bits(after)
+        left = np.concatenate([np.abs(trained[name][now[name]]) for name in KERNELS])
+        gone = np.concatenate([np.abs(trained[name][was[name] & ~now[name]]) for name in KERNELS])
+        assert left.min() >= gone.max()
+        assert all((now[name] <= was[name]).all() for name in KERNELS)
+
+
+def started(folder, monkeypatch, **changes):
+    """The learned weights that each level's training began with."""
+    seen = []
+    fit = loop.fit
+
+    def watched(programs, state, *rest):
+        train = state.learned["train"]
+        seen.append((int(state.step), {name: np.array(train[name]["kernel"]) for name in KERNELS}))
+        return fit(programs, state, *rest)
+
+    monkeypatch.setattr(loop, "fit", watched)
+    finished(folder, "lottery", **changes)
+    return seen
+
+
+def test_rewinding_gives_the_very_bits_of_the_initial_weights(tmp_path, monkeypatch):
+    seen = started(tmp_path, monkeypatch, density=0.1, train__epochs=1)
+    initial = kernels(tmp_path / "initial.safetensors")
+    for level, (step, weights) in enumerate(seen):
+        left = bits(tmp_path / f"level_{level:02d}")
+        assert step == 0
+        for name in KERNELS:
+            expected = np.where(left[name], initial[name], 0)
+            assert weights[name].tobytes() == expected.astype(np.float32).tobytes()
+
+
+def test_rewinding_to_a_step_gives_the_weights_of_that_step(tmp_path, monkeypatch):
+    step = 20
+    seen = started(tmp_path, monkeypatch, density=0.1, train__epochs=2, rewind_step=step)
+    assert [at for at, _ in seen] == [0, step, step]
+    # an independent run of so many steps: its schedule is constant, so they are the same
+    short = config("lottery", density=0.1, train__epochs=2)
+    assert short.train.schedule == "cosine"
+    initial = kernels(tmp_path / "initial.safetensors")
+    for level in (1, 2):
+        left, weights = bits(tmp_path / f"level_{level:02d}"), seen[level][1]
+        for name in KERNELS:
+            assert (weights[name][~left[name]] == 0).all()
+            assert (weights[name][left[name]] != initial[name][left[name]]).any()
+    both = bits(tmp_path / "level_02")
+    for name in KERNELS:  # the same kept state serves both levels
+        np.testing.assert_array_equal(seen[1][1][name][both[name]], seen[2][1][name][both[name]])
+    steps = [line["step"] for line in read_records(tmp_path / "level_01")]
+    assert min(steps) > step
+
+
+def test_movement_is_summed_over_training(tmp_path, monkeypatch):
+    """Against a sum over the steps of plain SGD, worked out from the weights it visits."""
+    scores = []
+
+    def watched(task, made):
+        pruner = make_pruner(task, made)
+
+        def keep(summed, *rest):
+            scores.append(summed)
+            return pruner.keep(summed, *rest)
+
+        return pruner._replace(keep=keep)
+
+    monkeypatch.setattr(lottery, "make_pruner", watched)
+    # 2 steps of SGD at rate 0.1: w1 = w0 - 0.1 g0, w2 = w1 - 0.1 g1
+    finished(
+        tmp_path, "lottery", criterion="movement", rounds=1, train__epochs=1,
+        train__batch_size=539, train__optimiser="sgd", train__schedule="constant",
+        train__learning_rate=0.1, rewind_step=1,
+    )  # fmt: skip
+    initial = kernels(tmp_path / "initial.safetensors")
+    trained = kernels(tmp_path / "level_00" / "weights.safetensors")
+    from jaxmask.train.checkpoint import Checkpoints
+
+    task, _ = setup.task_of(config("lottery"))
+    assert task is not None
+    with Checkpoints(tmp_path / "level_00" / "rewind") as checkpoints:
+        step = checkpoints._manager.latest_step()
+        assert step == 1
+        import orbax.checkpoint as ocp
+
+        state = checkpoints._manager.restore(step, args=ocp.args.Composite(
+            last=ocp.args.StandardRestore()))["last"]  # fmt: skip
+    for name in KERNELS:
+        w0, w1, w2 = initial[name], state["learned"]["train"][name]["kernel"], trained[name]
+        g0, g1 = (w0 - w1) / 0.1, (w1 - w2) / 0.1
+        np.testing.assert_allclose(
+            scores[0][name]["kernel"], -w0 * g0 - w1 * g1, rtol=1e-3, atol=1e-5
+        )
+
+
+def test_many_shots_in_each_round(tmp_path):
+    whole = finished(tmp_path, "lottery", criterion="synflow", shots=5, rounds=1, train__epochs=1)
+    assert whole["schedule"] == "IMS"
+    assert whole["density"] == pytest.approx(0.1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rounds": 0}, "rounds has 0"),
+        ({"rewind_step": -1}, "rewind_step has -1"),
+        ({"rewind_step": 34 * 3}, "rewind_step 102 is never reached: training has 99 steps"),
+        ({"density": 1.0}, "a lottery prunes"),
+        ({"train__epochs": 0}, "train.epochs has 0"),
+    ],
+)
+def test_bad_input_is_told_before_anything_is_made(changes, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        finished(tmp_path / "run", "lottery", **changes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_step_that_early_stopping_never_reached_is_told(tmp_path):
+    with pytest.raises(InputError, match="nothing was kept at rewind_step 300: training stopped"):
+        finished(
+            tmp_path, "lottery", rewind_step=300, train__epochs=10, train__patience=1,
+            train__learning_rate=3.0, train__optimiser="sgd",
+        )  # fmt: skip

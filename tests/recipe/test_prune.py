@@ -1,0 +1,176 @@
+"""Pruning before training, on real digits."""
+
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from jaxmask import mask
+from jaxmask.errors import InputError
+from jaxmask.recipe import prepare
+from jaxmask.train.records import read_records
+
+sys.path.insert(0, str(Path(__file__).parent))
+from experiments import config, finished
+
+WEIGHTS = 64 * 30 + 30 * 10 + 10 * 10  # kernels of LeNet-30-10
+CRITERIA = (
+    "magnitude", "random", "snip", "snip(temperature=2)", "grasp", "grasp(absolute=True)",
+    "synflow", "synflow(statistics='absolute')", "gradient_norm", "fisher",
+    "optimal_brain_damage(samples=3)", "movement",
+)  # fmt: skip
+
+
+def ticket(folder):
+    masks = mask.file.load(folder / "masks" / "ticket.mask")
+    return {f"{name}/kernel": np.asarray(layer["kernel"]) for name, layer in masks.items()}
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_every_criterion_leaves_exactly_what_was_asked_for(criterion, tmp_path):
+    result = finished(tmp_path, criterion=criterion, density=0.05, train__epochs=0)
+    kept = sum(leaf.sum() for leaf in ticket(tmp_path).values())
+    assert kept == WEIGHTS - int(0.95 * WEIGHTS)
+    assert result["density"] == pytest.approx(kept / WEIGHTS)
+    assert (result["method"], result["schedule"], result["accuracy"]) == (criterion, "USS", None)
+    assert result["mask_bits"] == WEIGHTS
+
+
+@pytest.mark.parametrize(
+    "optimiser", ["sgd(momentum=0.9)", "adamw(weight_decay=0.1)", "lion", "noisy_sgd"]
+)
+def test_what_is_pruned_stays_exactly_zero_whatever_the_optimiser(optimiser, tmp_path):
+    result = finished(
+        tmp_path, density=0.1, train__optimiser=optimiser, train__learning_rate=0.01,
+        train__epochs=2,
+    )  # fmt: skip
+    weights = load_file(tmp_path / "weights.safetensors")
+    for name, bits in ticket(tmp_path).items():
+        assert (weights[f"params/{name}"][~bits] == 0).all()
+        assert (weights[f"params/{name}"][bits] != 0).all()
+    assert result["steps"] == 2 * (1078 // 32)
+
+
+def test_what_is_left_learns_and_the_run_directory_is_complete(tmp_path):
+    result = finished(
+        tmp_path,
+        criterion="snip",
+        density=0.2,
+        train__epochs=8,
+        train__patience=3,
+        network__width=0.5,
+    )
+    assert result["accuracy"] > 0.9
+    for field in ("recipe", "dataset", "seed", "validation_accuracy", "density_by_leaf", "steps",
+                  "storage_bytes", "seconds", "versions", "empty_leaves", "target_density",
+                  "chosen_step", "stopped_early", "shots", "network"):  # fmt: skip
+        assert field in result, field
+    assert result["chosen_step"] == result["epoch"] * (1078 // 32)
+    assert [line["split"] for line in read_records(tmp_path)].count("test") == 1
+    assert (tmp_path / "figures" / "loss.png").exists()
+    assert list((tmp_path / "checkpoints").glob("[0-9]*"))
+
+
+def test_every_criterion_of_a_seed_starts_from_the_same_weights_stored_once(tmp_path):
+    shared = tmp_path / "initial"
+    digests = set()
+    for criterion in ("snip", "magnitude"):
+        begin = prepare(config(criterion=criterion, train__epochs=0))
+        with pytest.raises(StopIteration) as end:
+            next(begin(tmp_path / criterion, shared))
+        digests.add(end.value.value["initial"]["sha256"])
+        stored = tmp_path / criterion / end.value.value["initial"]["file"]
+        assert stored.resolve() == next(shared.iterdir()).resolve()
+    assert len(digests) == 1
+    other = finished(tmp_path / "other", seed=1, train__epochs=0)
+    assert other["initial"]["sha256"] not in digests
+
+
+def test_many_shots_keep_a_layer_alive_that_one_shot_empties(tmp_path, caplog):
+    """The central claim of SynFlow, where a wide layer sits beside small ones."""
+    one = finished(tmp_path / "one", criterion="magnitude", density=0.004, train__epochs=0)
+    many = finished(
+        tmp_path / "many", criterion="synflow", shots=100, density=0.004, train__epochs=0
+    )
+    assert many["empty_leaves"] == []
+    assert many["schedule"] == "UMS"
+    assert len(one["density_by_leaf"]) == 3
+
+
+def test_an_empty_layer_is_told(tmp_path, caplog):
+    result = finished(
+        tmp_path, criterion="magnitude", density=0.0005, train__epochs=0, network__width=0.5
+    )
+    assert result["empty_leaves"]
+    for leaf in result["empty_leaves"]:
+        assert any(leaf in message for message in caplog.messages)
+
+
+def test_density_one_trains_the_whole_network(tmp_path):
+    result = finished(tmp_path, density=1.0, train__epochs=1)
+    assert (result["method"], result["schedule"], result["density"]) == ("dense", "", 1.0)
+
+
+def test_a_trained_network_can_be_pruned(tmp_path):
+    dense = finished(tmp_path / "dense", density=1.0)
+    again = finished(
+        tmp_path / "pruned", start=str(tmp_path / "dense"), criterion="magnitude", density=0.5
+    )
+    before = load_file(tmp_path / "dense" / "weights.safetensors")
+    started = load_file(tmp_path / "pruned" / "initial.safetensors")
+    jax.tree.map(np.testing.assert_array_equal, before, started)
+    assert again["accuracy"] > dense["accuracy"] - 0.05
+
+
+def test_a_finished_run_is_not_done_again_and_another_config_is_refused(tmp_path):
+    finished(tmp_path, train__epochs=0)
+    stamp = (tmp_path / "result.json").stat().st_mtime_ns
+    finished(tmp_path, train__epochs=0)
+    assert (tmp_path / "result.json").stat().st_mtime_ns == stamp
+    with pytest.raises(InputError, match=r"another config.*density"):
+        finished(tmp_path, train__epochs=0, density=0.3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"density": 0.0}, r"density 0\.0; give the share"),
+        ({"density": 1.5}, r"density 1\.5; give the share"),
+        ({"shots": 0}, "shots is 0"),
+        ({"shot_schedule": "cubic"}, "unknown schedule 'cubic'"),
+        ({"scope": "everywhere"}, "scope 'everywhere'"),
+        ({"criterion": "snap"}, "unknown criterion 'snap'; did you mean 'snip'"),
+        ({"criterion": "grasp(heat=3)"}, "heat"),
+        ({"criterion": "grasp(temperature=0)"}, "temperature 0"),
+        ({"criterion": "grasp(absolute=1)"}, "absolute 1"),
+        ({"criterion": "synflow(statistics='no')"}, "statistics 'no'"),
+        ({"criterion": "optimal_brain_damage(samples=0)"}, "samples 0"),
+        ({"scoring__examples_per_class": 0}, "scores weights on data"),
+        ({"scoring__mode": "test"}, "scoring.mode is 'test'"),
+        ({"scoring__batch_size": 0}, "scoring.batch_size"),
+        ({"rules": ((".*/bias", "train"),)}, "nothing to prune"),
+        ({"rules": (("nothing", "mask"),)}, "matches no path"),
+        ({"start": "nowhere"}, "there are no weights at nowhere"),
+    ],
+)
+def test_bad_input_is_told_before_anything_is_made(changes, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        finished(tmp_path / "run", **changes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_scores_that_are_not_finite_name_the_layer(tmp_path):
+    broken = finished(tmp_path / "dense", density=1.0, train__epochs=1)
+    path = tmp_path / "dense" / "weights.safetensors"
+    from safetensors.numpy import save_file
+
+    weights = load_file(path)
+    weights["params/fc2/kernel"][0, 0] = np.nan
+    about = {"mean": "[0.3]", "std": "[0.4]"}
+    save_file(weights, path, about)
+    assert broken["accuracy"] is not None
+    with pytest.raises(InputError, match=r"'fc2/kernel'.* are not finite at shot 1"):
+        finished(tmp_path / "run", criterion="magnitude", start=str(tmp_path / "dense"))
