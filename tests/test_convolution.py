@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import subjaxprs
 
 from jaxmask.convolution import canonical
 
@@ -39,29 +40,32 @@ def test_values_and_gradients_are_those_of_the_function(stride, dilation, number
                  expected, found)  # fmt: skip
 
 
+WANTED = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
+
+
+def orders(function, *arguments):
+    """The dimension numbers of every convolution of a function, those in its loops too."""
+    found = []
+
+    def visit(jaxpr):
+        for equation in jaxpr.eqns:
+            if equation.primitive.name == "conv_general_dilated":
+                found.append(tuple(equation.params["dimension_numbers"]))
+        for inner in subjaxprs(jaxpr):
+            visit(inner)
+
+    visit(jax.make_jaxpr(function)(*arguments).jaxpr)
+    return found
+
+
 def test_every_convolution_of_a_step_has_the_order_that_loops_need():
     loss = network((2, 2), (1, 1), ("NHWC", "HWIO", "NHWC"))
     step = jax.jit(jax.grad(loss, argnums=(0, 1)))
     arguments = jnp.ones((3, 3, 4, 5)), jnp.ones((2, 8, 8, 4))
 
-    def orders(function):
-        found = []
-
-        def visit(jaxpr):
-            for equation in jaxpr.eqns:
-                if equation.primitive.name == "conv_general_dilated":
-                    found.append(tuple(equation.params["dimension_numbers"]))
-                for inner in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns")):
-                    if hasattr(inner, "jaxpr"):
-                        visit(inner.jaxpr)
-
-        visit(jax.make_jaxpr(function)(*arguments).jaxpr)
-        return found
-
-    wanted = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
-    assert set(orders(step)) != {wanted}
-    assert set(orders(canonical(step))) == {wanted}
-    assert len(orders(canonical(step))) >= 2
+    assert set(orders(step, *arguments)) != {WANTED}
+    assert set(orders(canonical(step), *arguments)) == {WANTED}
+    assert len(orders(canonical(step), *arguments)) >= 2
 
 
 def test_grouped_convolutions_and_custom_rules_pass_through():
@@ -86,3 +90,75 @@ def test_grouped_convolutions_and_custom_rules_pass_through():
     expected, found = step(kernel, images), canonical(step)(kernel, images)
     np.testing.assert_allclose(found["gradient"], expected["gradient"], rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(found["untouched"], expected["untouched"])
+
+
+def convolve(x, kernel):
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME")  # features first
+
+
+def layers(kernels, x):
+    """A network whose layers are steps of a scan."""
+
+    def layer(x, kernel):
+        return jnp.tanh(convolve(x, kernel)), x.mean()
+
+    return jax.lax.scan(layer, x, kernels)
+
+
+def in_reverse(kernels, x):
+    return jax.lax.scan(lambda x, k: (jnp.tanh(convolve(x, k)), x), x, kernels, reverse=True)
+
+
+def nested(kernels, x):
+    """A scan in a scan, of which a literal and a counter are carried too."""
+
+    def epoch(carry, scale):
+        x, steps, _ = carry
+        x, means = layers(kernels, scale * x)
+        return (x, steps + 1, jnp.int32(3)), means
+
+    return jax.lax.scan(epoch, (x, 0, jnp.int32(0)), jnp.array([1.0, 0.5]))
+
+
+def under_jit(kernels, x):
+    return jax.jit(layers)(kernels, x)
+
+
+@pytest.mark.parametrize("network", [layers, in_reverse, nested, under_jit])
+def test_scans_are_rewritten_too(network):
+    kernels = 0.3 * jax.random.normal(jax.random.key(0), (3, 2, 2, 3, 3))
+    x = jax.random.normal(jax.random.key(1), (2, 2, 4, 5))
+
+    def step(kernels, x):
+        """Values and gradients: the second scan runs backwards."""
+        gradient = jax.grad(lambda k: jnp.sum(jax.tree.leaves(network(k, x))[0]))(kernels)
+        return network(kernels, x), gradient
+
+    before, after = orders(step, kernels, x), orders(canonical(step), kernels, x)
+    assert set(before) != {WANTED}
+    assert set(after) == {WANTED}
+    assert len(after) == len(before)
+    expected, found = jax.jit(step)(kernels, x), jax.jit(canonical(step))(kernels, x)
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected)):
+        assert one.dtype == other.dtype
+        np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5)
+
+
+def test_a_scan_without_convolutions_is_left_alone():
+    def cumulated(x):
+        return jax.lax.scan(lambda total, row: (total + row, total), jnp.zeros(3), x, unroll=2)
+
+    x = jnp.arange(12.0).reshape(4, 3)
+    assert str(jax.make_jaxpr(canonical(cumulated))(x)) == str(jax.make_jaxpr(cumulated)(x))
+
+
+def test_scans_in_float64():
+    with jax.enable_x64(True):
+        kernels = 0.3 * jax.random.normal(jax.random.key(0), (3, 2, 2, 3, 3), jnp.float32)
+        x = jax.random.normal(jax.random.key(1), (2, 2, 4, 5), jnp.float64)
+        mixed = canonical(lambda k, x: nested(k.astype(x.dtype), x))(kernels, x)
+        expected = nested(kernels.astype(x.dtype), x)
+        for one, other in zip(jax.tree.leaves(mixed), jax.tree.leaves(expected)):
+            assert one.dtype == other.dtype
+            np.testing.assert_allclose(one, other, rtol=1e-12)

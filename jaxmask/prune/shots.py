@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.tree_util import Partial
 
 from jaxmask.convolution import canonical
 from jaxmask.errors import InputError
@@ -86,7 +87,8 @@ def multi_shot(
     schedule, of as many shots, does not recompile it as long as the scorer is the same object.
 
     Args:
-      scorer: (w, *batch) -> scores, higher means keep; see `jaxmask.score`.
+      scorer: (w, *batch) -> scores, higher means keep; see `jaxmask.score`. A
+        `jax.tree_util.Partial` may have other arrays in it without recompilation.
       density: the share kept at last, in (0, 1], in exact decimal.
       shots: at least 1.
       schedule: `"exponential"` or `"linear"`.
@@ -117,24 +119,28 @@ def multi_shot(
         if not any(np.size(leaf) for leaf in jax.tree.leaves(w)):
             raise InputError("there is nothing to prune: the tree holds no weights")
         counts = np.stack([allocate(w, share, scope) for share in shares])
+        if monotone:
+            # Rounding by "erk" may give a leaf more at a later shot: it has that much until then.
+            counts = np.maximum.accumulate(counts[::-1])[::-1]
         if among is None:
             among = jax.tree.map(lambda leaf: jnp.ones(jnp.shape(leaf), bool), w)
         else:
             leaves = [jnp.asarray(leaf, bool) for leaf in align(w, among, "among")]
             among = jax.tree.unflatten(jax.tree.structure(w), leaves)
         ties = jax.random.key(0) if key is None else key
-        mask, found = _shots(scorer, scope, monotone, w, batch, among, counts, ties)
-        return (mask, found) if report else mask
+        found = scorer if isinstance(scorer, Partial) else Partial(scorer)
+        mask, told = _shots(scope, monotone, found, w, batch, among, counts, ties)
+        return (mask, told) if report else mask
 
     return prune
 
 
 # Numbers are arguments, so only another scorer, structure or number of shots compiles anew.
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jax.jit, static_argnums=(0, 1))
 def _shots(
-    scorer: Scorer,
     scope: str,
     monotone: bool,
+    scorer: Partial,
     w: PyTree,
     batch: Any,
     mask: PyTree,

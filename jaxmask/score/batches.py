@@ -9,6 +9,7 @@ from jax import lax
 
 from jaxmask.convolution import canonical
 from jaxmask.errors import InputError
+from jaxmask.mask.initialise import score_dtype
 from jaxmask.tree import PyTree
 
 
@@ -48,14 +49,15 @@ def average(
 
         first = jax.tree.map(lambda x: x[0], pieces)
         shapes = jax.eval_shape(function, w, *first)
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        # At least float32: bfloat16 counts no further than 256.
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, score_dtype(leaf)), shapes)
         total, _ = lax.scan(add, zeros, pieces)
         total = jax.tree.map(lambda leaf: leaf * (size / count), total)
         rest = count - full * size
-        if not rest:
-            return total
-        last = function(w, *jax.tree.map(lambda x: x[full * size :], batch))
-        return jax.tree.map(lambda leaf, more: leaf + more * (rest / count), total, last)
+        if rest:
+            last = function(w, *jax.tree.map(lambda x: x[full * size :], batch))
+            total = jax.tree.map(lambda leaf, more: leaf + more * (rest / count), total, last)
+        return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), total, shapes)
 
     return averaged
 

@@ -40,7 +40,8 @@ def as_weights(scorer: Scorer) -> Scorer:
 
     def weights(w: PyTree, *batch: Any) -> PyTree:
         scores = jax.tree.map(jnp.abs, scorer(w, *batch))
-        largest = jnp.max(jnp.stack([jnp.max(leaf) for leaf in jax.tree.leaves(scores)]))
+        peaks = [jnp.max(leaf, initial=0) for leaf in jax.tree.leaves(scores)]
+        largest = jnp.max(jnp.stack([*peaks, jnp.asarray(0.0)]))
         divisor = jnp.where(largest == 0, 1.0, largest)
         return jax.tree.map(lambda w, s: jnp.sign(w) * (s / divisor).astype(w.dtype), w, scores)
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend import core
+from jax.extend.core.primitives import custom_lin_p
 
 from jaxmask.tree import PyTree
 
@@ -35,10 +37,16 @@ def product(loss: Callable[..., jax.Array]) -> Callable[..., PyTree]:
         return jax.grad(along)(w)
 
     def multiply(w: PyTree, v: PyTree, *batch: Any) -> PyTree:
-        try:
-            return forward_over_reverse(w, v, *batch)
-        except TypeError:
-            # That is what JAX raises at a custom_vjp; a fault of the loss itself comes up again.
-            return reverse_over_reverse(w, v, *batch)
+        # Looked up and not tried: under jit JAX complains only when all is traced.
+        traced = jax.make_jaxpr(forward_over_reverse)(w, v, *batch)
+        order = reverse_over_reverse if _reverse_only(traced.jaxpr) else forward_over_reverse
+        return order(w, v, *batch)
 
     return multiply
+
+
+def _reverse_only(jaxpr: core.Jaxpr) -> bool:
+    """Whether forward mode has met a custom_vjp, and left behind what only transposes."""
+    return any(equation.primitive is custom_lin_p for equation in jaxpr.eqns) or any(
+        map(_reverse_only, core.subjaxprs(jaxpr))
+    )

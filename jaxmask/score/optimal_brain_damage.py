@@ -9,7 +9,7 @@ from jax import lax
 
 from jaxmask.convolution import canonical
 from jaxmask.errors import InputError
-from jaxmask.mask.initialise import split_key
+from jaxmask.mask.initialise import score_dtype, split_key
 from jaxmask.score import hessian
 from jaxmask.score.batches import average, examples
 from jaxmask.tree import PyTree
@@ -84,8 +84,10 @@ def _estimate(
         )
         return jax.tree.map(lambda t, z, h: t + z * h, total, signs, product(signs)), None
 
-    total, _ = lax.scan(add, jax.tree.map(jnp.zeros_like, w), keys)
-    return jax.tree.map(lambda leaf: leaf / samples, total)
+    # At least float32: bfloat16 counts no further than 256.
+    zeros = jax.tree.map(lambda w: jnp.zeros(w.shape, score_dtype(w)), w)
+    total, _ = lax.scan(add, zeros, keys)
+    return jax.tree.map(lambda leaf, w: (leaf / samples).astype(w.dtype), total, w)
 
 
 def _exact(product: Callable[[PyTree], PyTree], w: PyTree) -> PyTree:
@@ -93,6 +95,9 @@ def _exact(product: Callable[[PyTree], PyTree], w: PyTree) -> PyTree:
     zeros = [jnp.zeros_like(leaf) for leaf in leaves]
     diagonals = []
     for position, leaf in enumerate(leaves):
+        if not leaf.size:  # even a loop of no turns is traced
+            diagonals.append(leaf)
+            continue
 
         def entry(index: jax.Array, position: int = position) -> jax.Array:
             unit = list(zeros)

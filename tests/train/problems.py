@@ -52,11 +52,15 @@ def settings(**changes):
 
 def fit(folder, *, how="resident", rate=0.5, train=150, steps_of_schedule=27, width=8, **changes):
     """Learns a mask (and the head) as a recipe does; returns loop.Fit."""
-    setting = settings(**changes)
+    programs, job = jobs(how=how, train=train, steps_of_schedule=steps_of_schedule, width=width)
+    return loop.fit(programs, *job(0, folder, rate=rate, **changes))
+
+
+def jobs(*, how="resident", train=150, steps_of_schedule=27, width=8):
+    """Programs, and a function (seed, folder, ...) -> the job of a run that they train."""
     network, mesh = Network(width), feed.make_mesh()
-    variables = network.init(jax.random.key(0), jnp.zeros((1, 6, 6, 1)))
-    labels = tree.label(variables["params"], [("head/.*", "train"), (".*/kernel", "mask")])
-    parts = tree.partition(variables["params"], labels)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 6, 6, 1)))
+    labels = tree.label(shapes["params"], [("head/.*", "train"), (".*/kernel", "mask")])
     transform = mask.threshold()
 
     def apply(parameters, batch_stats, x, training):
@@ -88,17 +92,24 @@ def fit(folder, *, how="resident", rate=0.5, train=150, steps_of_schedule=27, wi
         for split in (images(train), images(50, seed=1))
     ]
     programs = epoch.programs(problem, together, feeds[0].fetch, mesh)
-    learned = {
-        "mask": transform.init(jax.random.key(1), parts["mask"]),
-        "train": parts["train"],
-    }
-    state = initial(learned, variables["batch_stats"], together, jax.random.key(2))
-    state = state._replace(
-        optimiser={
-            "mask": optimiser.set_peak(state.optimiser["mask"], 20 * rate),
-            "train": optimiser.set_peak(state.optimiser["train"], rate),
+
+    def job(seed, folder, rate=0.5, **changes):
+        variables = network.init(jax.random.key(seed), jnp.zeros((1, 6, 6, 1)))
+        parts = tree.partition(variables["params"], labels)
+        learned = {
+            "mask": transform.init(jax.random.key(1), parts["mask"]),
+            "train": parts["train"],
         }
-    )
-    frozen = {"mask": parts["mask"], "freeze": parts["freeze"]}
-    state, frozen = feed.replicate((state, frozen), mesh)
-    return loop.fit(programs, state, frozen, *feeds, setting, folder)
+        key = jax.random.key(2 + seed)
+        state = initial(learned, variables["batch_stats"], together, key)
+        state = state._replace(
+            optimiser={
+                "mask": optimiser.set_peak(state.optimiser["mask"], 20 * rate),
+                "train": optimiser.set_peak(state.optimiser["train"], rate),
+            }
+        )
+        frozen = {"mask": parts["mask"], "freeze": parts["freeze"]}
+        state, frozen = feed.replicate((state, frozen), mesh)
+        return loop.Job(state, frozen, *feeds, settings(seed=seed, **changes), folder)
+
+    return programs, job

@@ -1,0 +1,72 @@
+"""Scores of scores, and scores as weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import agree, batch, flat, loss, weights
+
+from jaxmask import score
+
+SNIP, MAGNITUDE = score.snip(loss), score.magnitude()
+
+
+def test_a_stack_is_the_composition(x64):
+    w = weights()
+    first = SNIP(w, *batch())
+    agree(score.stack(SNIP, MAGNITUDE)(w, *batch()), first)
+    # both see the batch
+    agree(score.stack(MAGNITUDE, SNIP)(w, *batch()), SNIP(MAGNITUDE(w), *batch()))
+    agree(score.stack(SNIP, SNIP)(w, *batch()), SNIP(first, *batch()))
+    # and a stack is a scorer
+    three = score.stack(score.stack(MAGNITUDE, SNIP), SNIP)
+    agree(jax.jit(three)(w, *batch()), SNIP(SNIP(MAGNITUDE(w), *batch()), *batch()))
+
+
+numbers = st.lists(st.integers(-1000, 1000), min_size=5, max_size=5)
+
+
+@given(numbers, numbers)
+@settings(max_examples=20, deadline=None)
+def test_scores_as_weights_have_the_weights_signs_and_the_scores_sizes(w, s):
+    w = {"a": np.float32(w[:2]), "hole": None, "b": np.float32(w[2:])}
+    s = {"a": np.float32(s[:2]), "hole": None, "b": np.float32(s[2:])}
+    found = flat(score.as_weights(lambda w: s)(w))
+    largest = np.abs(flat(s)).max()
+    assert np.abs(found).max() <= 1
+    if largest > 0:
+        np.testing.assert_allclose(
+            found, np.sign(flat(w)) * np.abs(flat(s)) / largest, rtol=1e-6, atol=1e-37
+        )
+        winner = np.abs(flat(s)).argmax()
+        np.testing.assert_allclose(np.abs(found[winner]), flat(w)[winner] != 0, rtol=1e-6)
+    else:
+        assert not found.any()
+
+
+def test_scores_as_weights_of_a_real_criterion(x64):
+    w = weights()
+    found = score.as_weights(SNIP)(w, *batch())
+    np.testing.assert_allclose(np.abs(flat(found)).max(), 1)
+    np.testing.assert_array_equal(np.sign(flat(found)), np.sign(flat(w)))
+    sizes = jax.tree.map(jnp.abs, found)
+    agree(sizes, jax.tree.map(lambda s: s / flat(SNIP(w, *batch())).max(), SNIP(w, *batch())))
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float32"])
+def test_scores_as_weights_keep_the_weights_dtype(kind):
+    w = {"a": jnp.array([-2.0, 4.0], kind)}
+    wide = score.as_weights(score.stack(MAGNITUDE, lambda w: {"a": w["a"].astype(jnp.float32)}))(w)
+    assert wide["a"].dtype == kind
+    assert wide["a"].tolist() == [-0.5, 1]
+
+
+def test_zeros_empty_leaves_and_empty_trees():
+    as_weights = score.as_weights(MAGNITUDE)
+    assert as_weights({"a": jnp.zeros(2)})["a"].tolist() == [0, 0]
+    found = as_weights({"a": jnp.zeros((0, 3)), "b": jnp.array([-2.0])})
+    assert found["a"].shape == (0, 3)
+    assert found["b"].tolist() == [-1]
+    assert as_weights({"hole": None}) == {"hole": None}
