@@ -59,8 +59,19 @@ def initial_weights(
     like = setup.shapes(task)
     leaves = tree.align(like, weights, str(path))
     variables = jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(x) for x in leaves])
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Initial(variables, {"file": os.path.relpath(path, folder), "sha256": sha256})
+    about = {"file": os.path.relpath(path, folder), "sha256": fingerprint(weights)}
+    return Initial(variables, about)
+
+
+def fingerprint(variables: Variables) -> str:
+    """SHA-256 of all arrays with their names, shapes and dtypes; not of a file, whose header may
+    tell the same in another order."""
+    digest = hashlib.sha256()
+    for name, leaf in sorted(tree.named_leaves(variables).items()):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def prepared(variables: Variables, labels: Any, masks: Any) -> Prepared:
