@@ -13,9 +13,11 @@ NAMES = (
     "masked_step",
     "convolution",
     "selection",
+    "scoring",
     "start_up",
     "memory",
     "accelerator",
+    "grid",
 )
 
 

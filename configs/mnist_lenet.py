@@ -21,13 +21,23 @@ def get_config(mode: str = "upfront") -> ConfigDict:
                 ("seed", SEEDS),
             ),
         ),
-        "lottery": (
+        "grasp": (
             (
-                ("recipe", ("lottery",)),
-                ("criterion", ("magnitude", "snip", "synflow")),
-                ("density", DENSITIES),
+                ("criterion", ("grasp(temperature=200)", "grasp(absolute=True)",
+                               "grasp(temperature=200, absolute=True)")),
+                ("shots", (1, 100)),
+                ("density", (0.2, 0.01, 0.005)),
                 ("seed", SEEDS),
             ),
+        ),
+        "lottery": tuple(
+            (
+                ("recipe", ("lottery",)),
+                ("density", densities),
+                ("criterion", ("magnitude", "snip", "synflow")),
+                ("seed", SEEDS),
+            )
+            for densities in ((0.005, 0.015, 0.1), (0.5, 0.2, 0.01, 0.007))
         ),
     }  # fmt: skip
     if mode not in grids:

@@ -1,16 +1,20 @@
 """The benchmarks run, at a tiny size; what they measure is not looked at."""
 
 import os
+import sys
 
 import numpy as np
+import pytest
 
 from benchmarks import (
     accelerator,
     convolution,
     epoch,
+    grid,
     masked_step,
     measure,
     memory,
+    scoring,
     selection,
     start_up,
 )
@@ -45,6 +49,33 @@ def test_selection_runs_its_sides(capsys):
 def test_selection_takes_at_most_two_copies_of_the_scores():
     assert selection.copies(1_000_000) < 2
     assert selection.copies(1_000_000, np.dtype("float16")) <= 2.01
+
+
+@pytest.mark.parity
+def test_scoring_agrees_with_torch_and_runs_its_sides(capsys):
+    pytest.importorskip("torch")
+    lenet, vgg = scoring.CASES
+    small = lenet._replace(shape=(8, 8, 1), batch=8, shots=5, rounds=(1, 1))
+    assert [result.what.split(",")[0] for result in scoring.run([small], threads=(1,))] == [
+        "SNIP", "GraSP", "SynFlow", "SynFlow in 5 shots to 0.01",
+    ]  # fmt: skip
+    assert "PyTorch (1 thread)" in capsys.readouterr().out
+    small = vgg._replace(network="vgg11", shape=(16, 16, 3), batch=2, rounds=(1, 1), width=0.02)
+    for criterion, shots in (("snip", 0), ("synflow", 2)):
+        rows, _ = scoring.compare(small, criterion, shots, (1, 2))
+        assert len(rows) == 3
+
+
+def test_scoring_needs_what_it_compares_with(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert scoring.run() == []
+    assert "needs PyTorch" in capsys.readouterr().out
+
+
+def test_grid_runs_both_sides(capsys):
+    (result,) = grid.measure(2, 1, (128, 64), rounds=1)
+    assert result.jaxmask.endswith("runs/h")
+    assert "one at a time" in capsys.readouterr().out
 
 
 def test_memory_adds_up():
