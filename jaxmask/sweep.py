@@ -65,7 +65,8 @@ def expand(config: ConfigDict) -> dict[str, ConfigDict]:
 def sweep(config: ConfigDict, folder: Path) -> None:
     """Runs all points of the config's grid that are not finished, beneath `folder`.
 
-    Everything is checked before anything is trained. A run that fails does not stop the others.
+    Everything is checked before anything is trained. A run that fails does not stop the others. At
+    the end, `folder/report` has tables and pictures of all that are finished.
 
     Raises:
       InputError: the grid or a run of it is at fault; or, at the end, that runs failed.
@@ -106,12 +107,13 @@ def sweep(config: ConfigDict, folder: Path) -> None:
             del begun[name]
         if not batch:
             time.sleep(1.0)  # the runs that are left are with other processes
+    if len(failed) < len(runs):
+        report.write([folder], folder / "report")
     if failed:
         first = next(iter(failed))
         raise InputError(
             f"{len(failed)} of {len(runs)} runs failed, the first is {first}: {failed[first]}"
         )
-    report.write([folder], folder / "report")
 
 
 def _run(experiments: list[Any]) -> list[Any]:

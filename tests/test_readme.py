@@ -10,7 +10,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0])
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
 def test_a_block_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict = {}
@@ -25,7 +25,7 @@ def test_a_block_runs(block, tmp_path, monkeypatch):
 
 
 def test_the_blocks_are_there():
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 17
 
 
 def test_the_ten_lines_learn_and_save(tmp_path, monkeypatch, capsys):
@@ -42,6 +42,24 @@ def test_the_commands_name_configs_and_fields_that_exist():
     from jaxmask.main import parse
 
     commands = re.findall(r"^python -m jaxmask\.main (.*)", README.replace("\\\n", ""), re.M)
-    assert len(commands) >= 7
+    assert len(commands) >= 10
     for command in commands:
         parse(shlex.split(command, comments=True))
+
+
+def test_the_grids_that_it_names_expand():
+    from jaxmask.main import parse
+    from jaxmask.sweep import expand
+
+    commands = re.findall(r"^python -m jaxmask\.sweep (.*)", README.replace("\\\n", ""), re.M)
+    assert len(commands) >= 2
+    for command in commands:
+        assert len(expand(parse(shlex.split(command, comments=True))[0])) > 5
+
+
+def test_every_scorer_has_an_example():
+    from jaxmask import score
+
+    for name in score.__all__:
+        if name != "hessian":
+            assert any(f"score.{name}" in block for block in BLOCKS) or name == "absolute", name

@@ -38,14 +38,13 @@ def average(
         count = examples(name, *batch)
         size = min(batch_size or count, count)
         full = count // size
+        compute = canonical(function) if jax.default_backend() == "cpu" else function
         if full == 1 and count == size:
-            return function(w, *batch)
+            return compute(w, *batch)
         pieces = jax.tree.map(lambda x: x[: full * size].reshape(full, size, *x.shape[1:]), batch)
-        # `w` is an argument, not a constant of the scan: it may be traced.
-        in_loop = canonical(function) if jax.default_backend() == "cpu" else function
 
         def add(total: PyTree, piece: Any) -> tuple[PyTree, None]:
-            return jax.tree.map(jnp.add, total, in_loop(w, *piece)), None
+            return jax.tree.map(jnp.add, total, compute(w, *piece)), None
 
         first = jax.tree.map(lambda x: x[0], pieces)
         shapes = jax.eval_shape(function, w, *first)
@@ -55,7 +54,7 @@ def average(
         total = jax.tree.map(lambda leaf: leaf * (size / count), total)
         rest = count - full * size
         if rest:
-            last = function(w, *jax.tree.map(lambda x: x[full * size :], batch))
+            last = compute(w, *jax.tree.map(lambda x: x[full * size :], batch))
             total = jax.tree.map(lambda leaf, more: leaf + more * (rest / count), total, last)
         return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), total, shapes)
 

@@ -43,15 +43,17 @@ def synflow(forward: Callable[[PyTree], jax.Array]) -> Callable[..., PyTree]:
     """
 
     @jax.jit
-    def flow(w: PyTree) -> PyTree:
+    def flow(w: PyTree) -> tuple[PyTree, list[jax.Array]]:
         sizes = jax.tree.map(jnp.abs, w)
         gradient = jax.grad(lambda sizes: jnp.sum(forward(sizes)))(sizes)
-        return jax.tree.map(jnp.multiply, sizes, gradient)
+        found = jax.tree.map(jnp.multiply, sizes, gradient)
+        return found, [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(found)]
 
     def scores(w: PyTree, *batch: Any) -> PyTree:
         del batch
-        found = flow(w)
-        _check_overflow(found)
+        found, finite = flow(w)
+        if not any(isinstance(each, jax.core.Tracer) for each in finite):
+            _check_overflow(found, [bool(each) for each in jax.device_get(finite)])
         return found
 
     return scores
@@ -112,12 +114,11 @@ def _neutral(path: str, leaf: jax.Array) -> jax.Array:
     return jnp.full_like(leaf, values[name])
 
 
-def _check_overflow(scores: PyTree) -> None:
-    for path, leaf in named_leaves(scores).items():
-        if isinstance(leaf, jax.core.Tracer):
-            return
-        if not bool(jnp.isfinite(leaf).all()):
-            raise InputError(
-                f"synflow: the flow through {path!r} is not finite in {leaf.dtype}; "
-                "give weights, and a forward, in float64 (under jax.enable_x64)"
-            )
+def _check_overflow(scores: PyTree, finite: list[bool]) -> None:
+    if all(finite):
+        return
+    path, leaf = list(named_leaves(scores).items())[finite.index(False)]
+    raise InputError(
+        f"synflow: the flow through {path!r} is not finite in {leaf.dtype}; "
+        "give weights, and a forward, in float64 (under jax.enable_x64)"
+    )
