@@ -152,6 +152,7 @@ def _density_axis(axes: Any, densities: pd.Series) -> None:
         if np.log(ticks[-1] / density) >= apart:
             ticks.append(density)
     axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.tick_params(axis="x", labelrotation=60, labelsize=8)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     beyond = np.exp(max(0.04 * np.log(found[0] / found[-1]), 0.1))
