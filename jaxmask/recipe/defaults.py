@@ -100,7 +100,8 @@ def lottery(dataset: str, epochs: int, learning_rate: float = 0.1) -> ConfigDict
     config = prune(dataset, epochs, learning_rate)
     config.recipe = "lottery"
     config.criterion = "magnitude"
-    config.rounds = 10  # each removes the same share of what is left
+    config.rounds = 10
+    config.round_schedule = "exponential"  # the same share of what is left; "linear": same number
     config.rewind_step = 0  # the step of the first training whose weights are put back
     return config
 

@@ -28,10 +28,11 @@ def prepare(config: ConfigDict) -> Begin:
     """Checks all that can be checked; the function that it returns runs in a run directory.
 
     Level 0 trains the whole network. Each of `config.rounds` rounds scores the trained weights,
-    removes the same share of what is left (`density^(i/rounds)` stays), puts back what is left to
-    its values at `config.rewind_step`, and trains again: level i. `config.shots == 1` is iterative,
-    single shot (ISS), more are iterative, many shots (IMS). Each level has a run directory of its
-    own, and its result; the last one is the result of the whole.
+    removes the same share of what is left (`density^(i/rounds)` stays; or, by
+    `config.round_schedule`, the same number), puts back what is left to its values at
+    `config.rewind_step`, and trains again: level i. `config.shots == 1` is iterative, single shot
+    (ISS), more are iterative, many shots (IMS). Each level has a run directory of its own, and its
+    result; the last one is the result of the whole.
 
     Raises:
       InputError: the config cannot be run.
@@ -49,7 +50,7 @@ def prepare(config: ConfigDict) -> Begin:
         )
     if config.density == 1:
         raise InputError("a lottery prunes: set density below 1, or take the recipe 'prune'")
-    shares = [1.0, *prune.densities(config.density, config.rounds)]
+    shares = [1.0, *prune.densities(config.density, config.rounds, config.round_schedule)]
 
     def run(folder: Path, shared: Path | None = None) -> Experiment:
         finished = run_directory.begin(folder, config)

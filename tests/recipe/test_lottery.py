@@ -155,6 +155,7 @@ def test_many_shots_in_each_round(tmp_path):
     ("changes", "message"),
     [
         ({"rounds": 0}, "rounds has 0"),
+        ({"round_schedule": "cubic"}, "unknown schedule 'cubic'"),
         ({"rewind_step": -1}, "rewind_step has -1"),
         ({"rewind_step": 34 * 3}, "rewind_step 102 is never reached: training has 99 steps"),
         ({"density": 1.0}, "a lottery prunes"),
