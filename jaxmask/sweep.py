@@ -12,7 +12,9 @@ pair (field, values); fields that change together are joined by commas:
 
 Finished runs are skipped and unfinished ones resumed, so the same command goes on after any
 interruption. Several processes, also on several machines that share a file system with locks, may
-work on one grid: each run is done by one of them.
+work on one grid: each run is done by one of them. Runs of one shape share a compiled program; give
+`config.data.mean` and `std` for it to hold for different seeds too, for by default each has the
+moments of its own training images.
 """
 
 import fcntl
@@ -48,25 +50,32 @@ def expand(config: ConfigDict) -> dict[str, ConfigDict]:
     fields = {name for name, _ in main.fields(config) if name.split(".")[0] not in OWN_FIELDS}
     runs: dict[str, ConfigDict] = {}
     for grid in grids:
+        if not isinstance(grid, tuple | list) or not grid:
+            raise InputError(f"grid: {grid!r} is no grid; give a tuple of axes")
         axes = [_axis(axis, fields) for axis in grid]
+        named = [field for axis in axes for field, _ in axis[0]]
+        for field in named:
+            if named.count(field) > 1:
+                raise InputError(f"grid: two axes set {field!r}")
         for point in itertools.product(*axes):
-            values = dict(itertools.chain.from_iterable(point))
             run = ConfigDict(config.copy_and_resolve_references())
             for field in OWN_FIELDS:
                 if field in run:
                     with run.unlocked():
                         del run[field]
-            for field, value in values.items():
+            for field, value in itertools.chain.from_iterable(point):
                 _set(run, field, value)
-            runs[_name(values)] = run.lock()
+            known = dict(main.fields(run))
+            runs[_name({field: known[field] for field in named})] = run.lock()
     return runs
 
 
 def sweep(config: ConfigDict, folder: Path) -> None:
     """Runs all points of the config's grid that are not finished, beneath `folder`.
 
-    Everything is checked before anything is trained. A run that fails does not stop the others. At
-    the end, `folder/report` has tables and pictures of all that are finished.
+    Everything is checked before anything is trained. A run whose input turns out to be at fault
+    (its loss, say, is never finite) does not stop the others. At the end, `folder/report` has
+    tables and pictures of all that are finished.
 
     Raises:
       InputError: the grid or a run of it is at fault; or, at the end, that runs failed.
@@ -77,6 +86,8 @@ def sweep(config: ConfigDict, folder: Path) -> None:
     from jaxmask.recipe import run_directory
 
     runs = expand(config)
+    if config.get("together", 0) < 0:
+        raise InputError(f"together is {config.together}; it must be at least 0")
     begun = {}
     for name, run in runs.items():
         try:
@@ -108,7 +119,7 @@ def sweep(config: ConfigDict, folder: Path) -> None:
         if not batch:
             time.sleep(1.0)  # the runs that are left are with other processes
     if len(failed) < len(runs):
-        report.write([folder], folder / "report")
+        report.write([folder / name for name in runs if name not in failed], folder / "report")
     if failed:
         first = next(iter(failed))
         raise InputError(
@@ -180,7 +191,7 @@ def _set(config: ConfigDict, field: str, value: Any) -> None:
 
 
 def _name(values: dict[str, Any]) -> str:
-    text = ",".join(f"{field.split('.')[-1]}={value}" for field, value in values.items())
+    text = ",".join(f"{field}={value}" for field, value in values.items())
     plain = re.sub(r"[^\w.,=+-]+", "_", text)
     # what was left out may have been all that told two runs apart
     return plain if plain == text else f"{plain}-{zlib.crc32(text.encode()):08x}"

@@ -55,10 +55,10 @@ def test_a_grid_is_the_product_of_its_axes():
     runs = sweep.expand(config(grid))
     assert len(runs) == 2 * 2 * 3 + 2
     assert "criterion=snip,density=0.1,seed=2" in runs
-    last = runs["recipe=lottery,shots=1,epochs=5"]
+    last = runs["recipe=lottery,shots=1,train.epochs=5"]
     assert (last.recipe, last.shots, last.train.epochs, last.criterion) == ("lottery", 1, 5, "snip")
     assert "grid" not in last
-    assert runs["criterion=snip,density=1,seed=0"].density == 1.0
+    assert runs["criterion=snip,density=1.0,seed=0"].density == 1.0
 
 
 def test_settings_within_a_criterion_give_names_of_their_own():
@@ -161,8 +161,9 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path, capsys):
     grid = "((('train.learning_rate',(1e30,0.1)),),)"
     assert main(command(tmp_path, grid), sweep.sweep) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "1 of 2 runs failed, the first is learning_rate=1e+30" in error
-    assert list(results(tmp_path)) == ["learning_rate=0.1"]
+    assert "1 of 2 runs failed, the first is train.learning_rate=1e+30" in error
+    assert list(results(tmp_path)) == ["train.learning_rate=0.1"]
+    assert (tmp_path / "report" / "table.md").exists()
 
 
 @pytest.mark.parametrize(
@@ -176,6 +177,9 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path, capsys):
         (((("shots", (1.5,)),),), "shots is 1.5; it must be int"),
         (((("recipe,shots", (("prune",),)),),), "does not give a value to each"),
         ((("density",),), "is no axis"),
+        ((3,), "3 is no grid"),
+        (((),), "() is no grid"),
+        (((("density", (0.1,)), ("shots,density", ((1, 0.2),))),), "two axes set 'density'"),
     ],
 )
 def test_a_faulty_grid_is_told(grid, message):
@@ -203,6 +207,18 @@ def test_a_run_directory_of_another_config_is_told_before_anything_is_trained(sw
     assert main([*command(swept), "--config.rounds=7"], sweep.sweep) == 2
     error = capsys.readouterr().err
     assert "holds a run of another config (it differs in rounds" in error
+
+
+def test_a_negative_number_of_runs_at_once_is_told(tmp_path, capsys):
+    assert main(command(tmp_path / "x", GRID, "--config.together=-1"), sweep.sweep) == 2
+    assert "together is -1" in capsys.readouterr().err
+
+
+def test_runs_that_prune_other_layers_are_not_stacked(tmp_path):
+    grid = "((('rules',((('fc1/kernel','mask'),),(('fc2/kernel','mask'),))),),)"
+    assert main(command(tmp_path, grid, "--config.together=2"), sweep.sweep) == 0
+    layers = sorted(tuple(run["density_by_leaf"]) for run in results(tmp_path).values())
+    assert layers == [("fc1/kernel",), ("fc2/kernel",)]
 
 
 def test_a_config_without_a_grid_is_for_main(tmp_path, capsys):

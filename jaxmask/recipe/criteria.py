@@ -64,6 +64,7 @@ class Criterion(NamedTuple):
       scorer: a `Network` -> a scorer of `jaxmask.score`.
       needs_data: whether it is called with images and labels.
       double: whether it needs float64.
+      single_examples: whether it takes gradients of one example at a time.
       sums_training: whether a recipe that trains before it prunes takes the sum over training.
     """
 
@@ -72,11 +73,15 @@ class Criterion(NamedTuple):
     needs_data: bool = True
     double: bool = False
     sums_training: bool = False
+    single_examples: bool = False
 
 
 def _temperature(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise InputError(f"criterion {name!r}: temperature {value!r}; give a number above 0")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 1e-6 <= value <= 1e6:
+        raise InputError(
+            f"criterion {name!r}: temperature {value!r}; give a number from 1e-6 to 1e6"
+        )
     return float(value)
 
 
@@ -119,7 +124,11 @@ def gradient_norm() -> Criterion:
 
 def fisher() -> Criterion:
     """Mean squared gradients of single examples, times `w^2`."""
-    return Criterion("fisher", lambda at: score.fisher(at.loss(), min(at.batch_size, 32)))
+    return Criterion(
+        "fisher",
+        lambda at: score.fisher(at.loss(), min(at.batch_size, 32)),
+        single_examples=True,
+    )
 
 
 def optimal_brain_damage(samples: int = 100) -> Criterion:

@@ -88,7 +88,7 @@ def prune(dataset: str, epochs: int, learning_rate: float = 0.1) -> ConfigDict:
     config.scoring = ConfigDict(
         {
             "examples_per_class": 10,  # training images, drawn once, for criteria that need data
-            "batch_size": 256,  # of them at a time; changes no score
+            "batch_size": 256,  # of them at a time; in eval mode it changes no score
             "mode": "eval",  # or "train": batch norms use the batch's own statistics
         }
     )

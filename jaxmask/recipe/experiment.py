@@ -9,6 +9,8 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from jaxmask.errors import InputError
 from jaxmask.recipe.trainer import Training
 from jaxmask.train import loop
@@ -66,4 +68,9 @@ def _kind(training: Training) -> tuple[Any, ...]:
     held_out = job.validation.examples if job.validation else 0
     settings = job.settings._replace(seed=0)
     keep = job.keep.step if job.keep else None
-    return id(training.programs), settings, job.train.examples, held_out, keep
+    trees = (job.state, job.frozen)
+    shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(trees))
+    return (
+        id(training.programs), settings, job.train.examples, held_out, keep,
+        jax.tree.structure(trees), shapes,
+    )  # fmt: skip

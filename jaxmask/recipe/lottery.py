@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
-from jaxmask import mask, prune, report, tree
+from jaxmask import mask, prune, report
 from jaxmask.errors import InputError
 from jaxmask.recipe import run_directory, setup, ticket
 from jaxmask.recipe.experiment import Begin, Experiment
@@ -44,9 +45,15 @@ def prepare(config: ConfigDict) -> Begin:
     setup.check_numbers("rounds", [config.rounds], 1)
     setup.check_numbers("rewind_step", [config.rewind_step], 0)
     last_step = config.train.epochs * trainer.steps_per_epoch
-    if config.rewind_step > last_step:
+    if sums and config.shots > 1:
         raise InputError(
-            f"rewind_step {config.rewind_step} is never reached: training has {last_step} steps"
+            f"the criterion {pruner.criterion.name!r} is summed over training and selects once a "
+            "round: set shots to 1"
+        )
+    if config.rewind_step and config.rewind_step >= last_step:
+        raise InputError(
+            f"rewind_step {config.rewind_step} leaves nothing to train: training has "
+            f"{last_step} steps"
         )
     if config.density == 1:
         raise InputError("a lottery prunes: set density below 1, or take the recipe 'prune'")
@@ -77,24 +84,32 @@ def prepare(config: ConfigDict) -> Begin:
                 **results[-1],
                 "target_density": float(config.density),
                 "rounds": config.rounds,
-                "initial": initial.about,
+                "initial": initial.about(folder),
                 "seconds": sum(result["seconds"] for result in results),
-                "steps": sum(result["steps"] for result in results),
+                # a rewound level counts from the step that it is rewound to
+                "steps": sum(result["steps"] for result in results)
+                - config.rounds * config.rewind_step,
                 "runs": names,
             },
         )
 
     def masks_after(ready: Prepared, fit: loop.Fit, masks: Any, level: int) -> Any:
         """The next level's mask, from what the level before has learned."""
+        where = f", round {level}"
         if sums:
+            if fit.diverged:
+                raise InputError(
+                    f"{config.criterion}{where}: the loss became infinite, and with it the sum "
+                    "over training; lower train.learning_rate or set train.clip"
+                )
             summed = movement.total(fit.last.optimiser["train"])
-            scores = tree.partition(summed, _labels_like(summed, pruner.labels))["mask"]
-            return pruner.keep(scores, shares[level], masks)
-        found, _ = pruner.prune(
-            ticket.trained(ready, fit), shares[level], shares[level - 1], masks,
-            f", round {level}",
-        )  # fmt: skip
-        return found
+            scores = jax.tree.map(
+                lambda bits, leaf: None if bits is None else leaf,
+                masks, summed, is_leaf=lambda node: node is None,
+            )  # fmt: skip
+            return pruner.keep(scores, shares[level], masks, where)[0]
+        weights = ticket.trained(ready, fit)
+        return pruner.prune(weights, shares[level], shares[level - 1], masks, where)[0]
 
     def train_level(
         folder: Path, level: int, ready: Prepared, initial: ticket.Initial
@@ -113,17 +128,11 @@ def prepare(config: ConfigDict) -> Begin:
         fit = yield from ticket.train(trainer, ready, at, f"{folder.name} {at.name}", keep, state)
         if finished is None:
             schedule = "ISS" if config.shots == 1 else "IMS"
-            told = {**ticket.described(task, own, masks, schedule, initial), "rounds": level}
+            told = {**ticket.described(task, own, masks, schedule, initial, at), "rounds": level}
             finished = ticket.write(task, trainer, own, at, ready, fit, told)
         return fit, finished
 
     return run
-
-
-def _labels_like(summed: Any, labels: Any) -> Any:
-    return jax.tree.unflatten(
-        jax.tree.structure(summed), tree.align(summed, labels, "the labels", shapes=False)
-    )
 
 
 def _keep_state(folder: Path, state: State) -> None:
@@ -146,10 +155,15 @@ def _rewound(folder: Path, trainer: Trainer, ready: Prepared, step: int) -> Stat
             "rewind to an earlier step, or raise train.patience"
         )
     kept = ready.frozen["kept"]
-    structure: Any = jax.tree.structure(like.learned["train"])
+    weights = like.learned["train"]
 
     def is_weights(node: Any) -> bool:
-        return jax.tree.structure(node) == structure
+        """Whether it is a tree of the weights' own shapes, such as a momentum."""
+        structure: Any = jax.tree.structure(weights)
+        return jax.tree.structure(node) == structure and all(
+            np.shape(a) == np.shape(b)
+            for a, b in zip(jax.tree.leaves(node), jax.tree.leaves(weights))
+        )
 
     def left(node: Any) -> Any:
         return mask.pruned(kept, node) if is_weights(node) else node

@@ -36,13 +36,15 @@ def prepare(config: ConfigDict) -> Begin:
         began = time.monotonic()
         whole = ticket.all_kept(initial.variables, pruner.labels)
         masks = whole if config.density == 1 else ticket.stored_mask(folder, whole)
+        seconds = None  # of a mask that was made before
         if masks is None:
             masks, _ = pruner.prune(initial.variables, config.density)
+            seconds = time.monotonic() - began
         ticket.store_mask(folder, masks, ticket.about_mask(config))
         schedule = "USS" if config.shots == 1 else "UMS"
         result: dict[str, Any] = {
-            **ticket.described(task, config, masks, schedule, initial),
-            "seconds_of_pruning": time.monotonic() - began,
+            **ticket.described(task, config, masks, schedule, initial, folder),
+            "seconds_of_pruning": seconds,
         }
         if trainer is None:
             size = (folder / "masks" / "ticket.mask").stat().st_size

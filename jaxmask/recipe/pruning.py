@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxmask import mask, prune, tree
+from jaxmask import prune, tree
 from jaxmask.errors import InputError
 from jaxmask.mask.check import check_scope
 from jaxmask.recipe import setup
@@ -30,13 +30,13 @@ class Pruner(NamedTuple):
       prune: (variables, density, begin, among, where) -> (mask, prune.Report): the mask is a tree
         of bool with None where nothing is pruned; `among` is the mask to go on from, `begin` its
         density; `where` names the moment in messages.
-      keep: (scores, density, among) -> the same from scores that are there already.
+      keep: (scores, density, among, where) -> the same from scores that are there already.
     """
 
     criterion: Criterion
     labels: Any
     prune: Callable[..., tuple[Any, prune.Report]]
-    keep: Callable[..., Any]
+    keep: Callable[..., tuple[Any, prune.Report]]
 
 
 def make_pruner(task: setup.Task, config: ConfigDict) -> Pruner:
@@ -53,7 +53,12 @@ def make_pruner(task: setup.Task, config: ConfigDict) -> Pruner:
         raise InputError(f"scoring.mode is {scoring.mode!r}; it is 'eval' or 'train'")
     setup.check_numbers("scoring.batch_size", [scoring.batch_size], 1)
     setup.check_numbers("scoring.examples_per_class", [scoring.examples_per_class], 0)
-    if chosen.needs_data and not scoring.examples_per_class:
+    if chosen.single_examples and scoring.mode == "train":
+        raise InputError(
+            f"the criterion {chosen.name!r} takes gradients of single examples, of which a batch "
+            "norm has no statistics: set scoring.mode to 'eval'"
+        )
+    if chosen.needs_data and not scoring.examples_per_class and config.density != 1:
         raise InputError(
             f"the criterion {chosen.name!r} scores weights on data: "
             "set scoring.examples_per_class above 0"
@@ -92,11 +97,20 @@ def make_pruner(task: setup.Task, config: ConfigDict) -> Pruner:
         check_report(weights["mask"], report, f"{config.criterion}{where}")
         return masks, report
 
-    def keep(scores: Any, density: Any, among: Any) -> Any:
-        count = mask.allocate(scores, density, config.scope)
-        return mask.keep_count(scores, count, config.scope, key=tie_key, among=among)
+    def keep(scores: Any, density: Any, among: Any, where: str) -> tuple[Any, prune.Report]:
+        pruner = prune.one_shot(
+            jax.tree_util.Partial(_given, scores), density, config.scope, tie_key, report=True
+        )
+        masks, report = pruner(scores, among=among)
+        check_report(scores, report, f"{config.criterion}{where}")
+        return masks, report
 
     return Pruner(chosen, labels, apply, keep)
+
+
+def _given(scores: Any, w: Any, *batch: Any) -> Any:
+    del w, batch
+    return scores
 
 
 def _scorer(
@@ -120,7 +134,7 @@ def _scorer(
 
         return scores
 
-    return shared(f"scorer {task.identity} {text} {batch_size} {train}", build)
+    return shared("scorer", f"{task.identity} {text} {batch_size} {train}", build)
 
 
 def pruned_labels(task: setup.Task, config: ConfigDict) -> Any:

@@ -54,7 +54,7 @@ def result_of(folder: Path, config: ConfigDict) -> dict[str, Any] | None:
     if not path.exists():
         return None
     result = _read_json(path)
-    if "accuracy" not in result:
+    if not {"accuracy", "dataset", "method", "seconds"} <= result.keys():
         raise InputError(f"{path} is no result of this project; delete the run directory")
     return result
 
@@ -83,7 +83,6 @@ def save_weights(path: Path, variables: Mapping[str, Any], about: Mapping[str, A
         for name, leaf in traverse_util.flatten_dict(dict(variables), sep="/").items()
         if leaf is not None
     }
-    # sorted, so that the same weights give the same bytes
     content = to_safetensors(
         dict(sorted(flat.items())), {key: json.dumps(value) for key, value in about.items()}
     )

@@ -83,7 +83,7 @@ def task_of(config: ConfigDict) -> tuple[Task, Start]:
         normalisation = normalisation_of(config.data, dataset, about)
         return make_task(config.data, config.network, dataset, normalisation)
 
-    task = shared(f"task {json.dumps(sections)}", build)
+    task = shared("task", json.dumps(sections), build)
     check_fits(task, start)
     return task, start
 
@@ -196,6 +196,11 @@ def normalisation_of(
             raise InputError("give both data.mean and data.std, or neither")
         return tuple(config.mean), tuple(config.std)
     if "mean" in about and "std" in about:
+        for name in ("mean", "std"):
+            if not isinstance(about[name], list):
+                raise InputError(
+                    f"the weights' {name} is {about[name]!r}; give data.mean and data.std"
+                )
         return tuple(about["mean"]), tuple(about["std"])
     return data.statistics(dataset.train.images)
 
@@ -234,7 +239,7 @@ def check_fits(task: Task, start: Start) -> None:
         return
     have = traverse_util.flatten_dict(start.weights, sep="/")
     want = traverse_util.flatten_dict(shapes(task), sep="/")
-    body = {name for name in want if not _is_head(name)}
+    body = {name for name in want if start.head or not _is_head(name)}
     missing = sorted(body - have.keys())
     extra = sorted(have.keys() - want.keys())
     other = sorted(
@@ -265,6 +270,9 @@ def load_start(start: str) -> tuple[Start, dict[str, Any]]:
     if not start:
         raise InputError("this config needs weights to start from: give --config.start=PATH")
     weights, about = load_weights(Path(start))
+    for name, leaf in traverse_util.flatten_dict(weights, sep="/").items():
+        if not np.isfinite(leaf).all():
+            raise InputError(f"the weights of {start} are not finite in {name}; give others")
     return Start(weights, start), about
 
 

@@ -5,18 +5,19 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-AT_MOST = 16
-_MADE: dict[str, object] = {}
+AT_MOST = 32
+_MADE: dict[str, dict[str, object]] = {}
 
 
-def shared(identity: str, build: Callable[[], T]) -> T:
-    """What `build` makes, or what it made before for the same `identity`.
+def shared(kind: str, identity: str, build: Callable[[], T]) -> T:
+    """What `build` makes, or what it made before for the same `kind` and `identity`.
 
     JAX compiles a function once as long as it is the same object: runs that differ in numbers
-    alone share theirs. The oldest of more than `AT_MOST` is forgotten.
+    alone share theirs. Of more than `AT_MOST` of a kind, the one not used for longest is forgotten.
     """
-    if identity not in _MADE:
-        if len(_MADE) >= AT_MOST:
-            _MADE.pop(next(iter(_MADE)))
-        _MADE[identity] = build()
-    return _MADE[identity]  # type: ignore[return-value]
+    made = _MADE.setdefault(kind, {})
+    found = made.pop(identity) if identity in made else build()
+    made[identity] = found  # at the end, as the last used
+    if len(made) > AT_MOST:
+        made.pop(next(iter(made)))
+    return found  # type: ignore[return-value]

@@ -28,12 +28,17 @@ class Initial(NamedTuple):
 
     Attributes:
       variables: "params" and "batch_stats".
-      about: {"file", "sha256"}: where they lie, seen from the run directory, and their digest;
-        runs with equal digests started from the same weights.
+      path: of the file that holds them.
+      sha256: their fingerprint; runs of equal ones started from the same weights.
     """
 
     variables: Variables
-    about: dict[str, str]
+    path: Path
+    sha256: str
+
+    def about(self, folder: Path) -> dict[str, str]:
+        """What `result.json` in a run directory says of them."""
+        return {"file": os.path.relpath(self.path, folder), "sha256": self.sha256}
 
 
 def initial_weights(
@@ -42,25 +47,33 @@ def initial_weights(
     """The starting weights of the config's seed, stored once for all runs that share them.
 
     They lie in `shared`, by network and seed, or else in the run directory itself.
+
+    Raises:
+      InputError: the file cannot be read, or holds weights of another network.
     """
     name = "initial.safetensors"
     if shared is not None:
-        digest = hashlib.sha256(f"{task.identity} {start.source}".encode()).hexdigest()[:12]
+        network = {**config.network.to_dict(), "compute_dtype": ""}
+        drawn = "" if start.weights is None else fingerprint(start.weights)
+        made_of = [network, len(task.dataset.classes), task.image_shape, drawn]
+        digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
         name = f"{config.network.name}-{digest}-seed{config.seed}.safetensors"
     path = (shared or folder) / name
     if not path.exists():
         variables = setup.starting_variables(task, start, setup.named_key(config.seed, "start"))
         path.parent.mkdir(parents=True, exist_ok=True)
         run_directory.save_weights(path, variables, setup.about_network(config.network, task))
-    weights, _ = run_directory.load_weights(path)
-    weights = {"batch_stats": {}, **weights}
-    setup.check_fits(task, setup.Start(weights, str(path), head=True))
+    try:
+        weights, _ = run_directory.load_weights(path)
+        weights = {"batch_stats": {}, **weights}
+        setup.check_fits(task, setup.Start(weights, str(path), head=True))
+    except InputError as error:
+        raise InputError(f"{error}; delete it, and the same command makes it anew") from None
     # in the order of the network's own trees, for which programs are compiled
     like = setup.shapes(task)
     leaves = tree.align(like, weights, str(path))
     variables = jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(x) for x in leaves])
-    about = {"file": os.path.relpath(path, folder), "sha256": fingerprint(weights)}
-    return Initial(variables, about)
+    return Initial(variables, path, fingerprint(weights))
 
 
 def fingerprint(variables: Variables) -> str:
@@ -98,7 +111,12 @@ def store_mask(folder: Path, masks: Any, metadata: dict[str, str]) -> Path:
 def stored_mask(folder: Path, like: Any) -> Any | None:
     """The mask that an interrupted run has chosen already, or None."""
     path = folder / "masks" / "ticket.mask"
-    return jax.tree.map(jnp.asarray, mask.file.load(path, like)) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return jax.tree.map(jnp.asarray, mask.file.load(path, like))
+    except InputError as error:
+        raise InputError(f"{error} (or delete it: the same command makes it anew)") from None
 
 
 def train(
@@ -173,7 +191,12 @@ def trained(ready: Prepared, fit: loop.Fit) -> Variables:
 
 
 def described(
-    task: setup.Task, config: ConfigDict, masks: Any, schedule: str, initial: Initial
+    task: setup.Task,
+    config: ConfigDict,
+    masks: Any,
+    schedule: str,
+    initial: Initial,
+    folder: Path,
 ) -> dict[str, Any]:
     """What `result.json` says of a ticket before it is trained."""
     dense = float(config.density) == 1.0
@@ -190,7 +213,7 @@ def described(
         "empty_leaves": mask.measure.empty_leaves(masks),
         "mask_bits": tree.size(masks),
         "shots": config.shots,
-        "initial": initial.about,
+        "initial": initial.about(folder),
     }
 
 

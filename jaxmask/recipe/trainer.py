@@ -149,7 +149,7 @@ def make_trainer(
                   "batch_size", "scan_steps")  # fmt: skip
         settings = {name: config[name] for name in fields}
         identity = [task.identity, settings, steps, steps_per_epoch, sum_movement]
-        return shared(f"training {json.dumps(identity)}", build)
+        return shared("training", json.dumps(identity), build)
 
     def settings(state: State, frozen: Any, name: str) -> loop.Settings:
         programs, scan_steps = compiled()

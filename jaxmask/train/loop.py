@@ -241,7 +241,8 @@ def _train(run: Programs, runs: list[_Run]) -> None:
                 bar.update(step, seen, **lanes.average(means), density=density[0])
                 if keep is not None and step == keep.step:
                     for index, job in enumerate(jobs):
-                        job.keep.write(take(index))  # type: ignore[union-attr]
+                        if job.keep is not None and not stopped[index]:
+                            job.keep.write(take(index))
                 # After an epoch's last scan its validation comes first: without it, the epoch
                 # could never be chosen.
                 due = time.monotonic() - saved >= settings.checkpoint_seconds

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,7 +94,8 @@ def replace_text(path: Path, text: str) -> None:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all: beside it, flushed to the disk, then renamed."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # a name of its own, also among processes of several machines
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
         with beside.open("wb") as file:
             file.write(content)

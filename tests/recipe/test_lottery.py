@@ -9,13 +9,13 @@ from safetensors.numpy import load_file
 
 from jaxmask import mask
 from jaxmask.errors import InputError
-from jaxmask.recipe import lottery, setup
+from jaxmask.recipe import lottery
 from jaxmask.recipe.pruning import make_pruner
 from jaxmask.train import loop
 from jaxmask.train.records import read_records
 
 sys.path.insert(0, str(Path(__file__).parent))
-from experiments import config, finished, result
+from experiments import finished, result
 
 KERNELS = ("fc1", "fc2", "head")
 
@@ -88,9 +88,6 @@ def test_rewinding_to_a_step_gives_the_weights_of_that_step(tmp_path, monkeypatc
     step = 20
     seen = started(tmp_path, monkeypatch, density=0.1, train__epochs=2, rewind_step=step)
     assert [at for at, _ in seen] == [0, step, step]
-    # an independent run of so many steps: its schedule is constant, so they are the same
-    short = config("lottery", density=0.1, train__epochs=2)
-    assert short.train.schedule == "cosine"
     initial = kernels(tmp_path / "initial.safetensors")
     for level in (1, 2):
         left, weights = bits(tmp_path / f"level_{level:02d}"), seen[level][1]
@@ -128,8 +125,6 @@ def test_movement_is_summed_over_training(tmp_path, monkeypatch):
     trained = kernels(tmp_path / "level_00" / "weights.safetensors")
     from jaxmask.train.checkpoint import Checkpoints
 
-    task, _ = setup.task_of(config("lottery"))
-    assert task is not None
     with Checkpoints(tmp_path / "level_00" / "rewind") as checkpoints:
         step = checkpoints._manager.latest_step()
         assert step == 1
@@ -157,7 +152,8 @@ def test_many_shots_in_each_round(tmp_path):
         ({"rounds": 0}, "rounds has 0"),
         ({"round_schedule": "cubic"}, "unknown schedule 'cubic'"),
         ({"rewind_step": -1}, "rewind_step has -1"),
-        ({"rewind_step": 34 * 3}, "rewind_step 102 is never reached: training has 99 steps"),
+        ({"rewind_step": 99}, "rewind_step 99 leaves nothing to train: training has 99 steps"),
+        ({"criterion": "movement", "shots": 5}, "set shots to 1"),
         ({"density": 1.0}, "a lottery prunes"),
         ({"train__epochs": 0}, "train.epochs has 0"),
     ],
@@ -174,3 +170,28 @@ def test_a_step_that_early_stopping_never_reached_is_told(tmp_path):
             tmp_path, "lottery", rewind_step=300, train__epochs=10, train__patience=1,
             train__learning_rate=3.0, train__optimiser="sgd",
         )  # fmt: skip
+
+
+def test_movement_with_frozen_layers_prunes_the_others(tmp_path):
+    rules = (("fc2/.*", "freeze"), (".*/kernel", "mask"))
+    whole = finished(
+        tmp_path, "lottery", criterion="movement", rules=rules, rounds=1, train__epochs=1
+    )
+    assert set(whole["density_by_leaf"]) == {"fc1/kernel", "head/kernel"}
+    initial = kernels(tmp_path / "initial.safetensors")
+    np.testing.assert_array_equal(kernels(tmp_path / "weights.safetensors")["fc2"], initial["fc2"])
+
+
+def test_movement_of_a_training_that_diverged_is_no_score(tmp_path):
+    with pytest.raises(InputError, match=r"movement, round 1: the loss became infinite"):
+        finished(
+            tmp_path, "lottery", criterion="movement", rounds=1, train__epochs=8,
+            train__optimiser="add_decayed_weights(-5.0), sgd",
+        )  # fmt: skip
+
+
+def test_an_optimiser_whose_memory_has_other_shapes_can_be_rewound(tmp_path):
+    whole = finished(
+        tmp_path, "lottery", rounds=1, rewind_step=5, train__epochs=1, train__optimiser="adafactor"
+    )
+    assert whole["steps"] == 33 + 33 - 5

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from jaxmask import mask
 from jaxmask.errors import InputError
@@ -145,6 +145,8 @@ def test_a_finished_run_is_not_done_again_and_another_config_is_refused(tmp_path
         ({"criterion": "snap"}, "unknown criterion 'snap'; did you mean 'snip'"),
         ({"criterion": "grasp(heat=3)"}, "heat"),
         ({"criterion": "grasp(temperature=0)"}, "temperature 0"),
+        ({"criterion": "grasp(temperature=1e400)"}, "temperature inf"),
+        ({"criterion": "fisher", "scoring__mode": "train"}, "gradients of single examples"),
         ({"criterion": "grasp(absolute=1)"}, "absolute 1"),
         ({"criterion": "synflow(statistics='no')"}, "statistics 'no'"),
         ({"criterion": "optimal_brain_damage(samples=0)"}, "samples 0"),
@@ -162,15 +164,49 @@ def test_bad_input_is_told_before_anything_is_made(changes, message, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_scores_that_are_not_finite_name_the_layer(tmp_path):
-    broken = finished(tmp_path / "dense", density=1.0, train__epochs=1)
-    path = tmp_path / "dense" / "weights.safetensors"
-    from safetensors.numpy import save_file
-
+def changed_start(folder, change):
+    """A run directory whose weights are changed before another run starts from them."""
+    finished(folder, density=1.0, train__epochs=1)
+    path = folder / "weights.safetensors"
     weights = load_file(path)
-    weights["params/fc2/kernel"][0, 0] = np.nan
-    about = {"mean": "[0.3]", "std": "[0.4]"}
-    save_file(weights, path, about)
-    assert broken["accuracy"] is not None
-    with pytest.raises(InputError, match=r"'fc2/kernel'.* are not finite at shot 1"):
-        finished(tmp_path / "run", criterion="magnitude", start=str(tmp_path / "dense"))
+    change(weights)
+    save_file(weights, path, {"mean": "[0.3]", "std": "[0.4]"})
+    return str(folder)
+
+
+def test_starting_weights_that_are_not_finite_are_told_at_once(tmp_path):
+    def spoil(weights):
+        weights["params/fc2/kernel"][0, 0] = np.nan
+
+    start = changed_start(tmp_path / "dense", spoil)
+    with pytest.raises(InputError, match=r"not finite in params/fc2/kernel"):
+        finished(tmp_path / "run", criterion="magnitude", start=start)
+    assert not (tmp_path / "run").exists()
+
+
+def test_scores_that_are_not_finite_name_the_layer(tmp_path):
+    def enlarge(weights):
+        weights["params/fc2/kernel"] *= 1e38
+
+    start = changed_start(tmp_path / "dense", enlarge)
+    with pytest.raises(InputError, match=r"snip: the scores of .* are not finite at shot 1"):
+        finished(tmp_path / "run", criterion="snip", start=start)
+
+
+def test_starting_weights_without_a_head_are_told_at_once(tmp_path):
+    start = changed_start(tmp_path / "dense", lambda weights: weights.pop("params/head/kernel"))
+    with pytest.raises(InputError, match=r"they lack params/head/kernel"):
+        finished(tmp_path / "run", start=start)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_mask_or_initial_file_says_what_to_do(tmp_path):
+    finished(tmp_path, train__epochs=0)
+    (tmp_path / "result.json").unlink()
+    for name in ("masks/ticket.mask", "initial.safetensors"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[:100])
+        with pytest.raises(InputError, match=r"delete it"):
+            finished(tmp_path, train__epochs=0)
+        (tmp_path / name).write_bytes(content)
+    assert finished(tmp_path, train__epochs=0)["seconds_of_pruning"] is None

@@ -13,7 +13,9 @@ def test_a_run_is_finished_when_its_result_is_there(tmp_path):
     assert run_directory.begin(folder, config) is None
     assert json.loads((folder / "config.json").read_text())["train"]["epochs"] == 1
     assert run_directory.begin(folder, config) is None
-    run_directory.finish(folder, {"accuracy": 0.5})
+    run_directory.finish(
+        folder, {"accuracy": 0.5, "dataset": "x", "method": "dense", "seconds": 1.0}
+    )
     result = run_directory.begin(folder, config)
     assert result["accuracy"] == 0.5
     assert "jax" in result["versions"]

@@ -101,3 +101,23 @@ def test_the_state_at_a_step_is_handed_out_of_every_run(made, tmp_path):
     loop.fit_together(programs, jobs)
     for seed in (0, 1):
         chex.assert_trees_all_close(kept[f"alone {seed}"], kept[f"{seed}"], **TOLERANCE)
+
+
+def test_a_run_that_has_ended_hands_out_no_later_state(made, tmp_path):
+    programs, job = made
+    kept = []
+    rates = {0: 0.05, 1: 3.0}
+    alone = [
+        loop.fit(programs, *job(seed, tmp_path / "a" / f"{seed}", rate=rate, epochs=5, patience=1))
+        for seed, rate in rates.items()
+    ]
+    early, late = sorted(fit.steps for fit in alone)
+    assert early < late
+    jobs = [
+        job(seed, tmp_path / f"{seed}", rate=rate, epochs=5, patience=1)._replace(
+            keep=loop.Keep(early + 1, lambda state, seed=seed: kept.append(seed))
+        )
+        for seed, rate in rates.items()
+    ]
+    loop.fit_together(programs, jobs)
+    assert kept == [max(rates, key=lambda seed: alone[seed].steps)]
