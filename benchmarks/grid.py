@@ -18,7 +18,7 @@ from benchmarks.measure import Result, command, interleaved, ratio, table
 from benchmarks.training import random_images
 from configs import mnist_lenet
 from jaxmask import data, mask, tree
-from jaxmask.recipe import pruning, setup, ticket
+from jaxmask.recipe import pruning, setup, starting, ticket
 from jaxmask.recipe.trainer import Training, make_trainer
 from jaxmask.train import loop
 
@@ -85,7 +85,7 @@ def maker(epochs: int, images: tuple[int, int]) -> Callable[[int, Path], Trainin
     labels = pruning.pruned_labels(task, config)
 
     def make(seed: int, folder: Path) -> Training:
-        variables = setup.random_weights(task, seed)
+        variables = starting.random_weights(task, seed)
         weights = tree.partition(variables["params"], labels)["mask"]
         density = mnist_lenet.DENSITIES[seed % len(mnist_lenet.DENSITIES)]
         masks = mask.keep_top(jax.tree.map(jnp.abs, weights), density)

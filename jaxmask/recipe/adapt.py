@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from jaxmask import report
 from jaxmask.errors import InputError, nearest
-from jaxmask.recipe import defaults, dense, run_directory, setup
+from jaxmask.recipe import defaults, dense, run_directory, setup, starting
 from jaxmask.recipe.experiment import Begin, Experiment
 from jaxmask.recipe.methods import METHODS
 from jaxmask.train.records import replace_text
@@ -26,7 +26,7 @@ def prepare(config: ConfigDict) -> Begin:
     check_methods(config)
     seed = config.seed
     pretrain = config.start == "pretrain"
-    start, about = setup.load_start("random" if pretrain else config.start)
+    start, about = starting.load_start("random" if pretrain else config.start)
     dataset = setup.load_data(config.data, seed)
     if len(dataset.validation.labels) == 0:
         raise InputError("adapt chooses on validation data: set data.validation above 0")
@@ -39,7 +39,7 @@ def prepare(config: ConfigDict) -> Begin:
     else:
         normalisation = setup.normalisation_of(config.data, dataset, about)
     task = setup.make_task(config.data, config.network, dataset, normalisation)
-    setup.check_fits(task, start)
+    starting.check_fits(task, start)
     methods = {name: METHODS[name](task, config, seed) for name in config.methods}
 
     def run(folder: Path, shared: Path | None = None) -> Experiment:
@@ -49,10 +49,10 @@ def prepare(config: ConfigDict) -> Begin:
         begun, pretraining = start, None
         if pretrain:
             pretraining = yield from run_pretraining(folder / "pretrain", None)
-            begun, _ = setup.load_start(str(folder / "pretrain"))
+            begun, _ = starting.load_start(str(folder / "pretrain"))
         elif start.weights is None:
-            weights = setup.random_weights(task, seed)
-            begun = setup.Start(weights, "random", head=True)
+            weights = starting.random_weights(task, seed)
+            begun = starting.Start(weights, "random", head=True)
             network = setup.about_network(config.network, task)
             run_directory.save_weights(folder / "start.safetensors", weights, network)
         results = {name: method(begun, folder / name) for name, method in methods.items()}

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from jaxmask import report, tree
 from jaxmask.data import Dataset
 from jaxmask.errors import InputError
-from jaxmask.recipe import run_directory, setup
+from jaxmask.recipe import run_directory, setup, starting
 from jaxmask.recipe.experiment import Begin, Experiment
 from jaxmask.recipe.trainer import Prepared, make_trainer
 from jaxmask.train.records import Records
@@ -27,12 +27,12 @@ def prepare(config: ConfigDict, dataset: Dataset | None = None) -> Begin:
       InputError: the config cannot be run (or, when it runs, the loss was never finite).
     """
     seed = config.seed
-    start, about = setup.load_start(config.start)
+    start, about = starting.load_start(config.start)
     dataset = dataset or setup.load_data(config.data, seed)
     normalisation = setup.normalisation_of(config.data, dataset, about)
     task = setup.make_task(config.data, config.network, dataset, normalisation)
     trainer = make_trainer(task, config.train, None, seed, "train")
-    setup.check_fits(task, start)
+    starting.check_fits(task, start)
     labels = tree.label(setup.shapes(task)["params"], config.rules, default="freeze")
     kinds = set(jax.tree.leaves(labels))
     if "mask" in kinds or "train" not in kinds:
@@ -42,7 +42,7 @@ def prepare(config: ConfigDict, dataset: Dataset | None = None) -> Begin:
         finished = run_directory.begin(folder, config)
         if finished is not None:
             return finished
-        variables = setup.starting_variables(task, start, setup.named_key(seed, "start"))
+        variables = starting.starting_variables(task, start, setup.named_key(seed, "start"))
         parts = tree.partition(variables["params"], labels)
         prepared = Prepared(
             {"mask": parts["mask"], "train": parts["train"]},

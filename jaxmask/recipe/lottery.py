@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from jaxmask import mask, prune, report
 from jaxmask.errors import InputError
-from jaxmask.recipe import run_directory, setup, ticket
+from jaxmask.recipe import run_directory, setup, starting, ticket
 from jaxmask.recipe.experiment import Begin, Experiment
 from jaxmask.recipe.pruning import make_pruner
 from jaxmask.recipe.trainer import Prepared, Trainer, Training, make_trainer
@@ -38,7 +38,7 @@ def prepare(config: ConfigDict) -> Begin:
     Raises:
       InputError: the config cannot be run.
     """
-    task, start = setup.task_of(config)
+    task, start = starting.task_of(config)
     pruner = make_pruner(task, config)
     sums = pruner.criterion.sums_training
     trainer = make_trainer(task, config.train, None, config.seed, "train", sum_movement=sums)

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from jaxmask import mask, model, report, tree
 from jaxmask.errors import InputError
-from jaxmask.recipe import run_directory, setup
+from jaxmask.recipe import run_directory, setup, starting
 from jaxmask.recipe.probe import linear_probe
 from jaxmask.recipe.trainer import RATES, Prepared, Trainer, make_trainer, masking
 from jaxmask.recipe.tuning import Choice, best_choice
@@ -29,17 +29,17 @@ TRANSFORMS: dict[str, Callable] = {
     "shuffled": mask.shuffled,
 }
 
-Method = Callable[[setup.Start, Path], dict[str, Any]]
-Prepare = Callable[[setup.Start, str], Prepared]
+Method = Callable[[starting.Start, Path], dict[str, Any]]
+Prepare = Callable[[starting.Start, str], Prepared]
 
 
 def full(task: setup.Task, config: ConfigDict, seed: int) -> Method:
     """Fine-tune every weight, the head among them."""
     trainer = make_trainer(task, config.full.train, None, seed, "full.train")
 
-    def prepare(start: setup.Start, name: str) -> Prepared:
+    def prepare(start: starting.Start, name: str) -> Prepared:
         key = setup.named_key(seed, f"{name}/weights")
-        variables = setup.starting_variables(task, start, key)
+        variables = starting.starting_variables(task, start, key)
         holes = jax.tree.map(lambda _: None, variables["params"])
         return Prepared(
             {"mask": holes, "train": variables["params"]},
@@ -67,9 +67,9 @@ def learn_mask(task: setup.Task, config: ConfigDict, seed: int) -> Method:
         raise InputError("mask.rules mask nothing; label a path with 'mask'")
     trainer = make_trainer(task, section.train, transform, seed, "mask.train")
 
-    def prepare(start: setup.Start, name: str) -> Prepared:
+    def prepare(start: starting.Start, name: str) -> Prepared:
         key = setup.named_key(seed, f"{name}/weights")
-        variables = setup.starting_variables(task, start, key)
+        variables = starting.starting_variables(task, start, key)
         parts = tree.partition(variables["params"], labels)
         frozen = {"mask": parts["mask"], "freeze": parts["freeze"]}
         if section.trainable_share < 1:
@@ -136,7 +136,7 @@ def _trained(
     own.methods = (method,)
 
     def train(
-        start: setup.Start, value: float, name: str, folder: Path
+        start: starting.Start, value: float, name: str, folder: Path
     ) -> tuple[dict[str, Any], loop.Fit, Prepared]:
         prepared = prepare(start, name)
         title = f"{method} {folder.name}" if folder.name != method else method
@@ -172,7 +172,7 @@ def _trained(
         report.figures.method(folder, method, result["density_by_leaf"])
         return result, fit, prepared
 
-    def attempt(start: setup.Start, value: float, folder: Path) -> Choice:
+    def attempt(start: starting.Start, value: float, folder: Path) -> Choice:
         mine = own.copy_and_resolve_references()
         mine[method].choices = (value,)
         result = run_directory.begin(folder, mine)
@@ -184,7 +184,7 @@ def _trained(
         measured = result["validation_accuracy"], result["validation_loss"]
         return Choice(value, *measured, result["seconds"])
 
-    def run(start: setup.Start, folder: Path) -> dict[str, Any]:
+    def run(start: starting.Start, folder: Path) -> dict[str, Any]:
         finished = run_directory.begin(folder, own)
         if finished is not None:
             return finished
@@ -210,7 +210,7 @@ def _trained(
     return run
 
 
-def _beside(prepared: Prepared, fit: loop.Fit, start: setup.Start) -> dict[str, Any]:
+def _beside(prepared: Prepared, fit: loop.Fit, start: starting.Start) -> dict[str, Any]:
     """The parameters that the task needs beside the base network: trained ones, and its head."""
     flat = traverse_util.flatten_dict(fit.learned["train"], sep="/")
     if not start.head:

@@ -12,14 +12,14 @@ from ml_collections import ConfigDict
 from jaxmask import evaluate
 from jaxmask.data import Split
 from jaxmask.loss import cross_entropy
-from jaxmask.recipe import run_directory, setup
+from jaxmask.recipe import run_directory, setup, starting
 from jaxmask.recipe.tuning import Choice, best_choice
 from jaxmask.train.records import Records
 
 
 def linear_probe(
     task: setup.Task, config: ConfigDict, seed: int
-) -> Callable[[setup.Start, Path], dict[str, Any]]:
+) -> Callable[[starting.Start, Path], dict[str, Any]]:
     """Logistic regression on the network's features, its regularisation chosen on validation."""
     section = config.linear_probe
     setup.check_numbers("linear_probe.iterations", [section.iterations], 1)
@@ -27,13 +27,13 @@ def linear_probe(
     own = config.copy_and_resolve_references()
     own.methods = ("linear_probe",)
 
-    def run(start: setup.Start, folder: Path) -> dict[str, Any]:
+    def run(start: starting.Start, folder: Path) -> dict[str, Any]:
         finished = run_directory.begin(folder, own)
         if finished is not None:
             return finished
         began = time.monotonic()
         key = setup.named_key(seed, "linear_probe/weights")
-        variables = setup.starting_variables(task, start, key)
+        variables = starting.starting_variables(task, start, key)
 
         @jax.jit
         def features(variables: Any, images: jax.Array) -> Any:

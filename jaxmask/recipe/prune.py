@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxmask.recipe import run_directory, setup, ticket
+from jaxmask.recipe import run_directory, starting, ticket
 from jaxmask.recipe.experiment import Begin, Experiment
 from jaxmask.recipe.pruning import make_pruner
 from jaxmask.recipe.trainer import make_trainer
@@ -22,7 +22,7 @@ def prepare(config: ConfigDict) -> Begin:
     Raises:
       InputError: the config cannot be run.
     """
-    task, start = setup.task_of(config)
+    task, start = starting.task_of(config)
     pruner = make_pruner(task, config)
     trainer = None
     if config.train.epochs != 0:

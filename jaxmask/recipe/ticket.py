@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from jaxmask import mask, report, tree
 from jaxmask.errors import InputError
-from jaxmask.recipe import run_directory, setup
+from jaxmask.recipe import run_directory, setup, starting
 from jaxmask.recipe.trainer import Prepared, Trainer, Training
 from jaxmask.train import loop
 from jaxmask.train.records import Records
@@ -42,7 +42,7 @@ class Initial(NamedTuple):
 
 
 def initial_weights(
-    task: setup.Task, start: setup.Start, config: ConfigDict, folder: Path, shared: Path | None
+    task: setup.Task, start: starting.Start, config: ConfigDict, folder: Path, shared: Path | None
 ) -> Initial:
     """The starting weights of the config's seed, stored once for all runs that share them.
 
@@ -60,13 +60,13 @@ def initial_weights(
         name = f"{config.network.name}-{digest}-seed{config.seed}.safetensors"
     path = (shared or folder) / name
     if not path.exists():
-        variables = setup.starting_variables(task, start, setup.named_key(config.seed, "start"))
+        variables = starting.starting_variables(task, start, setup.named_key(config.seed, "start"))
         path.parent.mkdir(parents=True, exist_ok=True)
         run_directory.save_weights(path, variables, setup.about_network(config.network, task))
     try:
         weights, _ = run_directory.load_weights(path)
         weights = {"batch_stats": {}, **weights}
-        setup.check_fits(task, setup.Start(weights, str(path), head=True))
+        starting.check_fits(task, starting.Start(weights, str(path), head=True))
     except InputError as error:
         raise InputError(f"{error}; delete it, and the same command makes it anew") from None
     # in the order of the network's own trees, for which programs are compiled

@@ -4,7 +4,7 @@ import pytest
 
 from jaxmask.data import Dataset, Split
 from jaxmask.errors import InputError
-from jaxmask.recipe import defaults, setup
+from jaxmask.recipe import defaults, setup, starting
 
 
 def task(classes=3, **network):
@@ -25,15 +25,15 @@ def task(classes=3, **network):
 
 def test_a_new_head_over_the_weights_of_another_task():
     old, new = task(classes=3), task(classes=5)
-    weights = setup.starting_variables(old, setup.Start(None, "random"), jax.random.key(0))
-    start = setup.Start(jax.tree.map(np.asarray, weights), "old")
-    variables = setup.starting_variables(new, start, jax.random.key(1))
+    weights = starting.starting_variables(old, starting.Start(None, "random"), jax.random.key(0))
+    start = starting.Start(jax.tree.map(np.asarray, weights), "old")
+    variables = starting.starting_variables(new, start, jax.random.key(1))
     np.testing.assert_array_equal(
         variables["params"]["conv1"]["kernel"], weights["params"]["conv1"]["kernel"]
     )
     assert variables["params"]["head"]["kernel"].shape[-1] == 5
     assert "bn1" in variables["batch_stats"]
-    other = setup.starting_variables(new, start, jax.random.key(2))
+    other = starting.starting_variables(new, start, jax.random.key(2))
     assert (other["params"]["head"]["kernel"] != variables["params"]["head"]["kernel"]).any()
 
 
@@ -48,16 +48,16 @@ def test_a_new_head_over_the_weights_of_another_task():
 )
 def test_weights_that_do_not_fit_are_listed(spoil, message):
     made = task()
-    weights = setup.starting_variables(made, setup.Start(None, "random"), jax.random.key(0))
+    weights = starting.starting_variables(made, starting.Start(None, "random"), jax.random.key(0))
     weights = jax.tree.map(np.asarray, weights)
     spoil(weights)
     with pytest.raises(InputError, match=message):
-        setup.check_fits(made, setup.Start(weights, "elsewhere"))
+        starting.check_fits(made, starting.Start(weights, "elsewhere"))
 
 
 def test_the_network_changes_its_statistics_only_in_training():
     made = task()
-    variables = setup.starting_variables(made, setup.Start(None, "random"), jax.random.key(0))
+    variables = starting.starting_variables(made, starting.Start(None, "random"), jax.random.key(0))
     images = made.augment(None, made.dataset.train.images)
     logits, same = made.network(variables["params"], variables["batch_stats"], images, False)
     assert logits.shape == (30, 3)

@@ -1,0 +1,115 @@
+"""The weights that an experiment starts from, and whether they fit its task."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+from ml_collections import ConfigDict
+
+from jaxmask import model
+from jaxmask.errors import InputError
+from jaxmask.recipe import setup
+from jaxmask.recipe.run_directory import load_weights
+from jaxmask.recipe.shared import shared
+
+
+class Start(NamedTuple):
+    """Starting weights.
+
+    Attributes:
+      weights: nested dict of "params" and "batch_stats"; None initialises everything.
+      source: where they came from, for error messages.
+      head: their head is for this task, and not replaced by a new one.
+    """
+
+    weights: dict[str, Any] | None
+    source: str
+    head: bool = False
+
+
+def task_of(config: ConfigDict) -> tuple[setup.Task, Start]:
+    """A config's task and starting weights; the runs of a grid share what they have in common.
+
+    Raises:
+      InputError: data, network or weights that cannot be had, or do not fit each other.
+    """
+    start, about = load_start(config.start)
+    if start.weights is not None:
+        start = start._replace(head=True)
+    normalised = {key: about.get(key) for key in ("mean", "std")}
+    sections = [config.data.to_dict(), config.network.to_dict(), config.seed, normalised]
+
+    def build() -> setup.Task:
+        dataset = setup.load_data(config.data, config.seed)
+        normalisation = setup.normalisation_of(config.data, dataset, about)
+        return setup.make_task(config.data, config.network, dataset, normalisation)
+
+    task = shared("task", json.dumps(sections), build)
+    check_fits(task, start)
+    return task, start
+
+
+def load_start(start: str) -> tuple[Start, dict[str, Any]]:
+    """The weights of a config's `start`, and what they say about themselves."""
+    if start == "random":
+        return Start(None, start), {}
+    if not start:
+        raise InputError("this config needs weights to start from: give --config.start=PATH")
+    weights, about = load_weights(Path(start))
+    for name, leaf in traverse_util.flatten_dict(weights, sep="/").items():
+        if not np.isfinite(leaf).all():
+            raise InputError(f"the weights of {start} are not finite in {name}; give others")
+    return Start(weights, start), about
+
+
+def starting_variables(task: setup.Task, start: Start, key: jax.Array) -> dict[str, Any]:
+    """The network's variables: all but the head from `start`, the head initialised from `key`.
+
+    Raises:
+      InputError: arrays are missing, left over, or of another shape.
+    """
+    fresh = model.initialise(task.module, key, task.image_shape)
+    if start.weights is None:
+        return fresh
+    check_fits(task, start)
+    have = traverse_util.flatten_dict(start.weights, sep="/")
+    flat = {
+        name: leaf if _is_head(name) and not start.head else jnp.asarray(have[name], leaf.dtype)
+        for name, leaf in traverse_util.flatten_dict(fresh, sep="/").items()
+    }
+    return {"batch_stats": {}, **traverse_util.unflatten_dict(flat, sep="/")}
+
+
+def random_weights(task: setup.Task, seed: int) -> dict[str, Any]:
+    """A random network for the task, head and all: the same one for every method."""
+    return model.initialise(task.module, setup.named_key(seed, "start"), task.image_shape)
+
+
+def check_fits(task: setup.Task, start: Start) -> None:
+    """Raises InputError where starting weights lack arrays, or have unknown or other ones."""
+    if start.weights is None:
+        return
+    have = traverse_util.flatten_dict(start.weights, sep="/")
+    want = traverse_util.flatten_dict(setup.shapes(task), sep="/")
+    body = {name for name in want if start.head or not _is_head(name)}
+    missing = sorted(body - have.keys())
+    extra = sorted(have.keys() - want.keys())
+    other = sorted(
+        f"{name} {have[name].shape} where {want[name].shape} belongs"
+        for name in body & have.keys()
+        if have[name].shape != want[name].shape
+    )
+    for what, names in (("lack", missing), ("have besides", extra), ("have", other)):
+        if names:
+            listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if names[4:] else "")
+            raise InputError(
+                f"the weights of {start.source} do not fit the network: they {what} {listed}"
+            )
+
+
+def _is_head(name: str) -> bool:
+    return name.startswith("params/head/")
