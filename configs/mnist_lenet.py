@@ -30,6 +30,25 @@ def get_config(mode: str = "upfront") -> ConfigDict:
                 ("seed", SEEDS),
             ),
         ),
+        "why": (
+            # the published budget of epochs, and no early stopping
+            (
+                ("criterion,shots", (("snip", 100), ("synflow", 100))),
+                ("density", (0.005,)),
+                ("train.epochs", (100,)),
+                ("seed", SEEDS),
+            ),
+            (
+                ("density,train.select,train.patience", ((1.0, "accuracy", 0),)),
+                ("seed", SEEDS),
+            ),
+            # iterative magnitude pruning that removes the same number in each round
+            (
+                ("recipe,criterion,round_schedule", (("lottery", "magnitude", "linear"),)),
+                ("density", (0.005,)),
+                ("seed", SEEDS),
+            ),
+        ),
         "lottery": tuple(
             (
                 ("recipe", ("lottery",)),
