@@ -2,8 +2,8 @@
 
     python -m jaxmask.sweep --config=configs/cifar100_collapse.py --workdir=runs/cifar100_collapse
 
-CIFAR-100, VGG-16 with batch norm at its initialisation (14.8 million prunable weights), global scope,
-eval mode, 10 training images a class, seed 0. Weights that are left in the smallest layer, or how
+CIFAR-100, VGG-16 with batch norm at its initialisation (14.8 million prunable weights), global
+scope, eval mode, 10 training images a class, seed 0. Weights that are left in the smallest layer, or how
 many of the 14 layers are empty (`empty_leaves` and `density_by_leaf` of each result; the report
 draws density by layer); the densities are 10^-0.5, 10^-1, 10^-2, 10^-3:
 
@@ -21,8 +21,8 @@ shot it is the first to. Magnitude empties three layers at 10^-3; SNIP and GraSP
 153 of 2.4 million weights in a layer) but do not, on this seed.
 
 On two cores that trained other networks at the same time: SynFlow in 100 shots 63 to 94 s, SNIP
-67 to 93 s, GraSP 250 to 305 s, all others seconds. SNIP and GraSP in 100 shots would take some two and
-seven hours for each density and were not run (`--config.shots=100 --config.criterion=snip`, in
+67 to 93 s, GraSP 250 to 305 s, all others seconds. SNIP and GraSP in 100 shots would take some two
+and seven hours for each density and were not run (`--config.shots=100 --config.criterion=snip`, in
 `python -m jaxmask.main`).
 """
 
