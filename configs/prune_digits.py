@@ -1,4 +1,23 @@
-"""placeholder"""
+"""Pruning in a minute: five ways to a ticket, three densities, three seeds, on real digits.
+
+    python -m jaxmask.sweep --config=configs/prune_digits.py --workdir=runs/prune_digits
+    python -m jaxmask.report runs/prune_digits --baseline="snip USS"
+
+scikit-learn's digits, 8 x 8 pixels; LeNet-300-100, 50,200 prunable weights; 40 epochs at most, early
+stopping. SynFlow prunes in 100 shots, the lottery in 4 rounds. Test accuracy in %, mean +- deviation
+over seeds 0 to 2; * p < 0.05, Welch's t-test against `snip USS` after Holm's correction:
+
+| method | 1 | 0.2 | 0.05 | 0.01 |
+| --- | --- | --- | --- | --- |
+| dense | 97.18 +- 0.51 |  |  |  |
+| magnitude USS |  | 96.59 +- 0.72 | 29.99 +- 6.53* | 10.02 +- 0.00 |
+| magnitude ISS |  | 96.96 +- 1.00 | 95.99 +- 0.22 | 93.91 +- 0.56 |
+| random USS |  | 95.99 +- 0.89 | 62.29 +- 6.54 | 12.99 +- 3.04 |
+| snip USS |  | 96.73 +- 1.58 | 95.10 +- 0.80 | 67.26 +- 14.72 |
+| synflow UMS |  | 96.88 +- 0.80 | 95.47 +- 0.68 | 89.16 +- 0.68 |
+
+48 runs in 49 s on two CPU cores.
+"""
 
 from ml_collections import ConfigDict
 
