@@ -3,9 +3,9 @@
     python -m jaxmask.sweep --config=configs/prune_digits.py --workdir=runs/prune_digits
     python -m jaxmask.report runs/prune_digits --baseline="snip USS"
 
-scikit-learn's digits, 8 x 8 pixels; LeNet-300-100, 50,200 prunable weights; 40 epochs at most, early
-stopping. SynFlow prunes in 100 shots, the lottery in 4 rounds. Test accuracy in %, mean +- deviation
-over seeds 0 to 2; * p < 0.05, Welch's t-test against `snip USS` after Holm's correction:
+scikit-learn's digits, 8 x 8 pixels; LeNet-300-100, 50,200 prunable weights; 40 epochs at most,
+early stopping. SynFlow prunes in 100 shots, the lottery in 4 rounds. Test accuracy in %, mean +-
+deviation over seeds 0 to 2; * p < 0.05, Welch's t-test against `snip USS` after Holm's correction:
 
 | method | 1 | 0.2 | 0.05 | 0.01 |
 | --- | --- | --- | --- | --- |
