@@ -1,15 +1,28 @@
-"""One compilation cache for all tests: what two of them need, one compiles."""
+"""One compilation cache for all tests: what two of them need, one compiles. Slow files first."""
 
 import os
 import tempfile
 
 import pytest
+from hypothesis import settings
+
+# Machines that run tests have other work too: no test is to fail for being slow.
+settings.register_profile("jaxmask", deadline=None)
+settings.load_profile("jaxmask")
+
+# A worker runs whole files; one that is begun last is waited for by the other.
+BEGUN_FIRST = ("test_interruption", "test_sweep", "test_benchmarks", "recipe/", "train/",
+               "score/test_synflow")  # fmt: skip
 
 # before JAX is imported; subprocesses of tests inherit it
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault(
     "JAXMASK_CACHE", os.path.join(tempfile.gettempdir(), f"jaxmask-tests-{os.getuid()}")
 )
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not any(name in item.nodeid for name in BEGUN_FIRST))
 
 
 @pytest.fixture(scope="session", autouse=True)
