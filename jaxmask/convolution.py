@@ -47,7 +47,7 @@ def _evaluate(jaxpr: core.Jaxpr, constants: list[Any], arguments: list[Any]) -> 
             inner = equation.params["jaxpr"]
             outputs = _evaluate(inner.jaxpr, inner.consts, inputs)
         elif equation.primitive is scan_p and _convolves(equation.params["jaxpr"].jaxpr):
-            outputs = _scan(inputs, **equation.params)
+            outputs = _scan(inputs, equation)
         elif equation.primitive is conv_general_dilated_p:
             outputs = [_convolution(*inputs, **equation.params)]
         else:
@@ -66,17 +66,15 @@ def _convolves(jaxpr: core.Jaxpr) -> bool:
     )
 
 
-def _scan(
-    inputs: list[Any],
-    jaxpr: Any,
-    num_consts: int,
-    num_carry: int,
-    length: int,
-    reverse: bool,
-    unroll: int,
-    **_: Any,
-) -> list[Any]:
+def _scan(inputs: list[Any], equation: core.JaxprEqn) -> list[Any]:
     """The same scan over a body that is evaluated anew."""
+    parameters = equation.params
+    jaxpr = parameters["jaxpr"]
+    # What is scanned, or stacked, has an axis more outside than inside. The parameters that tell
+    # how much there is of either have other names in other versions of JAX.
+    scanned = _with_an_axis_more(equation.invars, jaxpr.jaxpr.invars)
+    num_carry = len(equation.outvars) - _with_an_axis_more(equation.outvars, jaxpr.jaxpr.outvars)
+    num_consts = len(inputs) - scanned - num_carry
     constants, rest = inputs[:num_consts], inputs[num_consts:]
 
     def body(carry: list[Any], slices: list[Any]) -> tuple[list[Any], list[Any]]:
@@ -84,9 +82,14 @@ def _scan(
         return outputs[:num_carry], outputs[num_carry:]
 
     carry, stacked = jax.lax.scan(
-        body, rest[:num_carry], rest[num_carry:], length, reverse=reverse, unroll=unroll
-    )
+        body, rest[:num_carry], rest[num_carry:], parameters["length"],
+        reverse=parameters["reverse"], unroll=parameters["unroll"],
+    )  # fmt: skip
     return [*carry, *stacked]
+
+
+def _with_an_axis_more(outside: Any, inside: Any) -> int:
+    return sum(a.aval.ndim > b.aval.ndim for a, b in zip(outside, inside, strict=True))
 
 
 def _convolution(images: jax.Array, kernel: jax.Array, **parameters: Any) -> jax.Array:
