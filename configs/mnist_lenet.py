@@ -51,8 +51,8 @@ rate breaks; the absolute value cures it (their 75.48 at 0.2 is neither of the t
 98.09 +- 0.03; magnitude ISS with as many weights in each round, as the published text says,
 89.61 +- 0.42 at 0.005; 100 epochs at 0.005: snip UMS 87.12 +- 4.89, synflow UMS 87.06 +- 0.43, as
 with 20, for early stopping ends them before (synflow's 1.8 points below the published figure are
-not explained). Many-shot SNIP leaves no path to one or two of the ten classes in most seeds at
-0.007 and 0.005, because what is pruned stays pruned; in the published code weights come back.
+not explained). Many-shot SNIP leaves no weight to one or two of the ten classes in five of six runs
+at 0.007 and 0.005 (empty columns of `head/kernel` in `masks/ticket.mask`), because what is pruned stays pruned; in the published code weights come back.
 
 `upfront` (171 runs) took 40 minutes on two cores that did other work besides, and so did `lottery`
 at 0.005 and 0.015 (18 runs, 198 trainings). The rest of `lottery`, 45 runs, was not run (an hour

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 from jaxmask import mask
 from jaxmask.errors import InputError
-from jaxmask.recipe import prepare
+from jaxmask.recipe import prepare, run_directory, setup
 from jaxmask.train.records import read_records
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -52,6 +52,21 @@ def test_what_is_pruned_stays_exactly_zero_whatever_the_optimiser(optimiser, tmp
         assert (weights[f"params/{name}"][~bits] == 0).all()
         assert (weights[f"params/{name}"][bits] != 0).all()
     assert result["steps"] == 2 * (1078 // 32)
+    # and the network that was trained, and tested, is the one with the zeros
+    assert accuracy_of(tmp_path / "weights.safetensors") == pytest.approx(result["accuracy"])
+
+
+def accuracy_of(file):
+    """Test accuracy of a weight file of LeNet on digits, in numpy."""
+    weights, about = run_directory.load_weights(file)
+    test = setup.load_data(config().data, 0).test
+    x = test.images.reshape(len(test.labels), -1) / 255
+    x = (x - about["mean"][0]) / about["std"][0]
+    layers = weights["params"]
+    for name in ("fc1", "fc2"):
+        x = np.maximum(x @ layers[name]["kernel"] + layers[name]["bias"], 0)
+    logits = x @ layers["head"]["kernel"] + layers["head"]["bias"]
+    return (logits.argmax(axis=1) == test.labels).mean()
 
 
 def test_what_is_left_learns_and_the_run_directory_is_complete(tmp_path):
