@@ -10,6 +10,7 @@ from benchmarks.measure import Result, machine, table
 
 NAMES = (
     "epoch",
+    "input",
     "masked_step",
     "convolution",
     "selection",

@@ -29,8 +29,18 @@ from ml_collections import ConfigDict
 
 from jaxmask.recipe import defaults
 
-MODES = ("resnet18", "resnet20", "scratch", "smoke")
+MODES = ("resnet18", "resnet20", "resnet20_rates", "resnet20_labels", "resnet20_long", "resnet56",
+         "scratch", "smoke")  # fmt: skip
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean, std of the channels
+# of ResNet-20: three for each method that trains, of scores for masks, else of weights
+RATES = {
+    "full": (0.03, 0.1, 0.3),
+    "bias": (0.03, 0.1, 0.3),
+    "norm": (0.03, 0.1, 0.3),
+    "lora": (0.03, 0.1, 0.3),
+    "mask": (2.0, 10.0, 50.0),
+    "mask_topk": (0.1, 0.5, 2.5),
+}
 
 
 def get_config(mode: str = "resnet18") -> ConfigDict:
@@ -46,7 +56,7 @@ def get_config(mode: str = "resnet18") -> ConfigDict:
     config.full.choices = (0.001, 0.01, 0.1)
     config.mask.train.schedule = "cosine(warmup_epochs=40)"
     config.mask.choices = (10.0, 50.0, 250.0)
-    {"resnet18": resnet18, "resnet20": resnet20, "scratch": scratch, "smoke": smoke}[mode](config)
+    globals()[mode](config)
     return config
 
 
@@ -61,10 +71,58 @@ def resnet18(config: ConfigDict) -> None:
 
 
 def resnet20(config: ConfigDict) -> None:
-    """CIFAR-10 weights at --config.start=PATH."""
+    """CIFAR-10 weights at --config.start=PATH; a fifth of the labels, a few epochs, all methods."""
     config.start = ""
     config.network.name = "resnet20"
     config.data.mean, config.data.std = IMAGENET
+    config.data.share = 0.2
+    config.data.validation = 2000
+    config.methods = ("knn", "linear_probe", *RATES)
+    config.knn.choices = (10, 50, 200)
+    for method, rates in RATES.items():
+        config[method].choices = rates
+        config[method].train.epochs = 5
+        config[method].train.schedule = "cosine"
+    config.mask_topk.density = 0.0
+    apart = (("mask", "mask_topk"), ("full",), ("lora",), ("norm",), ("bias",),
+             ("knn", "linear_probe"))  # fmt: skip
+    config.grid = ((("methods", apart),),)
+    config.together = 1
+
+
+def resnet20_rates(config: ConfigDict) -> None:
+    """How sensitive masks are to their learning rate: nine rates, on validation data."""
+    resnet20(config)
+    config.methods = ("mask",)
+    config.mask.choices = (0.2, 1.0, 5.0, 10.0, 20.0, 50.0, 100.0, 250.0, 1000.0)
+    config.grid = ()
+
+
+def resnet20_labels(config: ConfigDict) -> None:
+    """Shares of the labels, as one grid; with fewer of them, more epochs."""
+    resnet20(config)
+    config.data.validation = 0.2
+    config.methods = ("linear_probe", "full", "mask")
+    shares = ((1.0, 5), (0.1, 50), (0.04, 100), (0.02, 150), (0.01, 200), (0.005, 200),
+              (0.0025, 200))  # fmt: skip
+    points = tuple((share, epochs, epochs) for share, epochs in shares)
+    config.grid = ((("data.share,full.train.epochs,mask.train.epochs", points),),)
+
+
+def resnet20_long(config: ConfigDict) -> None:
+    """All labels, 150 epochs, crops and flips: the published settings on CIFAR-10's weights."""
+    resnet20(config)
+    config.data.share, config.data.validation = 1.0, 5000
+    for method in RATES:
+        config[method].train.epochs = 150
+        if method.startswith("mask"):
+            config[method].train.schedule = "cosine(warmup_epochs=40)"
+
+
+def resnet56(config: ConfigDict) -> None:
+    """The same with the deeper network."""
+    resnet20(config)
+    config.network.name = "resnet56"
 
 
 def scratch(config: ConfigDict) -> None:

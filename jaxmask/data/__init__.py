@@ -2,7 +2,8 @@
 
 from jaxmask.data.augment import augmentation
 from jaxmask.data.dataset import Dataset, Split, load, load_split
+from jaxmask.data.lazy import Lazy
 from jaxmask.data.moments import statistics
 from jaxmask.data.stream import stream
 
-__all__ = ["Dataset", "Split", "augmentation", "load", "load_split", "statistics", "stream"]
+__all__ = ["Dataset", "Lazy", "Split", "augmentation", "load", "load_split", "statistics", "stream"]

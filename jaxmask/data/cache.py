@@ -3,7 +3,8 @@
 An entry is a folder of `images.npy`, `labels.npy` and `manifest.json`. The manifest says what the
 entry was made from (its fingerprint) and what the arrays must look like; it is written last, and
 the folder is renamed into place after that. An entry that differs from its manifest in any way
-does not exist for a reader and is replaced by the next build.
+does not exist for a reader and is replaced by the next build. An entry may do without the images:
+then it says that all of them can be decoded, and what their labels are.
 """
 
 import errno
@@ -26,9 +27,9 @@ ABANDONED_SECONDS = 24 * 3600  # a build that old was killed
 
 
 class Entry(NamedTuple):
-    """A decoded split: uint8 [N, H, W, C] (memory-mapped), int32 [N], one name per class."""
+    """A decoded split: uint8 [N, H, W, C] (memory-mapped) or None, int32 [N], class names."""
 
-    images: np.ndarray
+    images: np.ndarray | None
     labels: np.ndarray
     classes: tuple[str, ...]
 
@@ -40,8 +41,9 @@ def read(folder: Path, fingerprint: str) -> Entry | None:
         digest = manifest.pop("digest")
         if digest != _digest(manifest) or manifest["fingerprint"] != fingerprint:
             return None
-        images, labels = (_map(folder, name, manifest["arrays"][name]) for name in ARRAYS)
-        return Entry(images, np.array(labels), tuple(manifest["classes"]))
+        arrays = {name: _map(folder, name, made) for name, made in manifest["arrays"].items()}
+        classes = tuple(manifest["classes"])
+        return Entry(arrays.get("images"), np.array(arrays["labels"]), classes)
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
         return None  # unreadable, half there, or not what was written: build it again
 
@@ -51,7 +53,7 @@ def build(
     fingerprint: str,
     classes: Iterable[str],
     count: int,
-    chunks: Iterable[tuple[np.ndarray, np.ndarray]],
+    chunks: Iterable[tuple[np.ndarray | None, np.ndarray]],
 ) -> Entry:
     """Write an entry and return it, memory-mapped.
 
@@ -61,7 +63,8 @@ def build(
       fingerprint: of everything that the arrays are made from.
       classes: the names of the classes.
       count: the number of examples, N.
-      chunks: (uint8 [n, H, W, C], int32 [n]) in order, N examples in all.
+      chunks: (uint8 [n, H, W, C], int32 [n]) in order, N examples in all; None in place of all
+        the images leaves them out.
 
     Raises:
       OSError: it cannot be written (a full disk); nothing is left behind. What `chunks` raises
@@ -98,27 +101,34 @@ def _write(folder, fingerprint, classes, count, chunks):
     where a store to mapped memory ends the process (SIGBUS).
     """
     paths = {name: folder / f"{name}.npy" for name in ARRAYS}
-    shape, written = None, 0
+    shapes: dict[str, tuple[int, ...]] = {}
+    written = 0
     with open(paths["images"], "wb") as images, open(paths["labels"], "wb") as labels:
         for image_chunk, label_chunk in chunks:
-            if shape is None:
-                shape = (count, *image_chunk.shape[1:])
-                _header(images, np.uint8, shape)
-                _header(labels, np.int32, (count,))
-            images.write(np.ascontiguousarray(image_chunk, np.uint8).data)
+            if not shapes:
+                shapes["labels"] = (count,)
+                _header(labels, np.int32, shapes["labels"])
+                if image_chunk is not None:
+                    shapes["images"] = (count, *image_chunk.shape[1:])
+                    _header(images, np.uint8, shapes["images"])
+            if image_chunk is not None:
+                images.write(np.ascontiguousarray(image_chunk, np.uint8).data)
             labels.write(np.ascontiguousarray(label_chunk, np.int32).data)
             written += len(label_chunk)
         for file in (images, labels):  # the data must not reach the disk after the rename
             file.flush()
             os.fsync(file.fileno())
-    if written != count or shape is None:
+    if written != count or not shapes:
         raise ValueError(f"{written} examples where {count} were announced")
+    if "images" not in shapes:
+        paths["images"].unlink()
     manifest = {
         "fingerprint": fingerprint,
         "classes": classes,
         "arrays": {
-            "images": _description(paths["images"], np.uint8, shape),
-            "labels": _description(paths["labels"], np.int32, (count,)),
+            name: _description(paths[name], dtype, shapes[name])
+            for name, dtype in zip(ARRAYS, (np.uint8, np.int32))
+            if name in shapes
         },
     }
     manifest["digest"] = _digest(manifest)

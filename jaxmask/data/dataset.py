@@ -2,21 +2,26 @@
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmask.data import digits
+from jaxmask.data import decoded, digits, folder_source, prepared, splits, tfds_source
 from jaxmask.data.decode import resize
+from jaxmask.data.lazy import Lazy
 from jaxmask.data.subset import relabel, split_training
-from jaxmask.data.tfds_source import read_split
 from jaxmask.errors import InputError
+
+FOLDER = "folder:"
 
 
 class Split(NamedTuple):
-    """Examples: `images` uint8 [N, H, W, C], perhaps memory-mapped; `labels` int32 [N]."""
+    """Examples: `images` uint8 [N, H, W, C], `labels` int32 [N].
 
-    images: np.ndarray
+    The images are an array, perhaps memory-mapped, or `Lazy`: decoded when they are indexed.
+    """
+
+    images: Any
     labels: np.ndarray
 
 
@@ -40,16 +45,28 @@ def load(
     size: int = 0,
     data_dir=None,
     cache_dir=None,
+    cache_gib: float = 8.0,
     progress: bool = True,
 ) -> Dataset:
     """Load a dataset into host memory, or map it from the cache.
 
-    The first load of a TFDS dataset decodes it with a progress bar and keeps the uint8 arrays in
-    the cache; later loads map them. The order of the examples is the dataset's own.
+    The first load decodes a dataset with a progress bar and keeps the uint8 arrays in the cache;
+    later loads map them. The order of the examples is the dataset's own, in a folder that of the
+    paths.
+
+    A dataset is tested on its split `test`; where it has none on `validation`; where it has
+    neither on a stratified fifth of `train`, which is the same for every seed. What is left of
+    these three is what `share` and `validation` choose from: `train` and, where there is a
+    `test`, the dataset's own `validation` with it.
 
     Args:
-      name: "digits" (scikit-learn's 1,797, needs nothing), or a TFDS image classification set as
-        `name[/config][:version]` that is prepared in array_record format.
+      name: "digits" (scikit-learn's 1,797, needs nothing); a TFDS image classification set as
+        `name[/config][:version]` that is prepared in array_record format; or "folder:PATH", a
+        folder with one folder of images for each class, named by it, in all formats that Pillow
+        reads. Below PATH may lie `train`, `test` and `validation` (or `valid`, or `val`), each
+        with the folders of the same classes. Hidden files and other files are passed over; an
+        image may lie deeper in its class's folder. Which fifth is tested on depends on the paths
+        alone, so that an image that is added moves no other one.
       classes: labels to keep, renumbered 0, 1, ... in the given order; empty keeps all.
       share: stratified share in (0, 1] of the training labels, at least one of every class. Taken
         before the validation split, whose labels count as used.
@@ -60,6 +77,9 @@ def load(
         the images differ in size; 0 keeps them as they are.
       data_dir: where TFDS prepared it; default $TFDS_DATA_DIR, else ~/tensorflow_datasets.
       cache_dir: default $JAXMASK_CACHE, else ~/.cache/jaxmask; arrays go to its folder `data`.
+      cache_gib: a split that is larger decoded is not kept: its images are `Lazy`, decoded each
+        time they are indexed, and only its labels are in the cache. One that the cache has is
+        used whatever its size.
       progress: whether to show a bar on stderr while decoding.
 
     Returns:
@@ -68,7 +88,8 @@ def load(
     Raises:
       InputError: the dataset is unknown, not prepared (the message holds the command that does),
         prepared in another format, lacks a split, holds images of many sizes while size=0, or is
-        damaged; or a class, share, validation or seed that cannot be.
+        damaged (the message holds the paths); or a class, share, validation or seed that cannot
+        be.
       OSError: the cache cannot be written.
 
     Example:
@@ -76,62 +97,102 @@ def load(
       >>> dataset.train.images.shape, dataset.classes
       ((123, 8, 8, 1), ('3', '5'))
     """
-    options = dict(size=size, data_dir=data_dir, cache_dir=cache_dir, progress=progress)
-    train, names = load_split(name, "train", **options)
-    test, test_names = load_split(name, "test", **options)
-    if names != test_names or train.images.shape[1:] != test.images.shape[1:]:
+    options = (size, data_dir, cache_dir, cache_gib, progress)
+    train, test = _open(name, "train", *options), _open(name, "test", *options)
+    names, shape = train.classes, train.images.shape[1:]
+    if names != test.classes or shape != test.images.shape[1:]:
         raise InputError(
-            f"dataset {name!r}: train ({len(names)} classes, {train.images.shape[1:]}) and test "
-            f"({len(test_names)} classes, {test.images.shape[1:]}) do not fit; set size"
+            f"dataset {name!r}: train ({len(names)} classes, {shape}) and test "
+            f"({len(test.classes)} classes, {test.images.shape[1:]}) do not fit; set size"
         )
     kept, labels = relabel(train.labels, classes, len(names))
+    kept = train.indices[kept]
     training, held_out = split_training(labels, share, validation, seed, kept)
     test_kept, test_labels = relabel(test.labels, classes, len(names))
     return Dataset(
         name=name,
         train=Split(_take(train.images, kept[training]), labels[training]),
         validation=Split(_take(train.images, kept[held_out]), labels[held_out]),
-        test=Split(_take(test.images, test_kept), test_labels),
+        test=Split(_take(test.images, test.indices[test_kept]), test_labels),
         classes=tuple(names[label] for label in classes) if len(classes) else names,
     )
 
 
 def load_split(
-    name: str, split: str, *, size: int = 0, data_dir=None, cache_dir=None, progress: bool = True
+    name: str,
+    split: str,
+    *,
+    size: int = 0,
+    data_dir=None,
+    cache_dir=None,
+    cache_gib: float = 8.0,
+    progress: bool = True,
 ) -> tuple[Split, tuple[str, ...]]:
-    """One split as the dataset has it, whole, and the names of its classes; see `load`.
+    """One split, whole, and the names of its classes.
 
-    This reads a dataset of which only one split is there, such as a test set.
+    "train" and "test" are what `load` cuts its splits from; "all" is every example that is
+    labelled, such as a whole folder of new images; any other is the dataset's own split. This
+    also reads a dataset of which only one split is there, such as a test set.
     """
+    part = _open(name, split, size, data_dir, cache_dir, cache_gib, progress)
+    return Split(_take(part.images, part.indices), part.labels), part.classes
+
+
+class _Part(NamedTuple):
+    """Images, of which those at `indices` belong to a split; their labels."""
+
+    images: Any
+    indices: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+
+def _open(name, split, size, data_dir, cache_dir, cache_gib, progress) -> _Part:
     if size < 0:
         raise InputError(f"size must be 0 or a number of pixels, not {size}")
+    if not cache_gib >= 0:
+        raise InputError(f"cache_gib must be 0 or a number of GiB, not {cache_gib}")
     if name == "digits":
         return _digits(split, size)
-    entry = read_split(
-        name,
-        split,
-        size=int(size),
-        data_dir=_folder(data_dir, "TFDS_DATA_DIR", "~/tensorflow_datasets"),
+    found: Any
+    describe: Any
+    if name.startswith(FOLDER):
+        found, describe = folder_source.find(name.removeprefix(FOLDER)), folder_source.describe
+    else:
+        folder = _folder(data_dir, "TFDS_DATA_DIR", "~/tensorflow_datasets")
+        found, describe = prepared.find(name, folder), tfds_source.describe
+    choice = splits.choose(found.splits, split)
+    described = describe(found, choice.names, int(size))
+    opened = decoded.read(
+        described,
         cache_dir=_folder(cache_dir, "JAXMASK_CACHE", "~/.cache/jaxmask") / "data",
+        cache_bytes=cache_gib * 2**30,
         progress=progress,
     )
-    return Split(entry.images, entry.labels), entry.classes
+    indices = np.arange(len(opened.labels))
+    if choice.fifth is not None:
+        fifth = splits.in_fifth(opened.labels, described.keys(len(indices)))
+        indices = np.flatnonzero(fifth == choice.fifth)
+    return _Part(opened.images, indices, opened.labels[indices], opened.classes)
 
 
-def _digits(split: str, size: int) -> tuple[Split, tuple[str, ...]]:
-    splits = digits.read()
-    if split not in splits:
+def _digits(split: str, size: int) -> _Part:
+    own = digits.read()
+    known = {**own, "all": tuple(map(np.concatenate, zip(*own.values())))}
+    if split not in known:
         raise InputError(f"dataset 'digits' has no split {split!r}, only 'train' and 'test'")
-    images, labels = splits[split]
+    images, labels = known[split]
     if size:
         images = np.stack([resize(image, size) for image in images])
-    return Split(images, labels), digits.CLASSES
+    return _Part(images, np.arange(len(labels)), labels, digits.CLASSES)
 
 
 def _folder(given, variable: str, default: str) -> Path:
     return Path(given or os.environ.get(variable) or default).expanduser().absolute()
 
 
-def _take(images: np.ndarray, indices: np.ndarray) -> np.ndarray:
+def _take(images: Any, indices: np.ndarray) -> Any:
     """images[indices]; the images themselves (and their memory map) if that is all of them."""
-    return images if len(indices) == len(images) else np.take(images, indices, axis=0)
+    if len(indices) == len(images):
+        return images
+    return images.take(indices) if isinstance(images, Lazy) else np.take(images, indices, axis=0)

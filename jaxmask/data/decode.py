@@ -1,4 +1,8 @@
-"""Encoded images (PNG, JPEG, ...) to uint8 arrays, many at a time."""
+"""Encoded images (PNG, JPEG, ...) to uint8 arrays."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +32,69 @@ def decode(encoded: bytes, channels: int, size: int = 0) -> np.ndarray | None:
         to_rgba = {1: cv2.COLOR_GRAY2RGBA, 3: cv2.COLOR_BGR2RGBA, 4: cv2.COLOR_BGRA2RGBA}
         image = cv2.cvtColor(image, to_rgba[image.shape[2] if image.ndim == 3 else 1])
     return resize(image.reshape(*image.shape[:2], channels), size)
+
+
+@cache
+def extensions() -> frozenset[str]:
+    """The file name extensions, such as ".jpg", of all formats that Pillow reads."""
+    from PIL import Image
+
+    known = Image.registered_extensions()  # loads the formats, so it comes first
+    return frozenset(extension for extension, kind in known.items() if kind in Image.OPEN)
+
+
+def decode_file(path: str | Path, size: int = 0) -> np.ndarray:
+    """An image file of any format that Pillow reads, as uint8 RGB [H, W, 3].
+
+    It is turned as its EXIF orientation says. 16 bits become 8, transparency is dropped, of an
+    animation it is the first picture.
+
+    Args:
+      size: resize the shorter side to it and cut the centre square; 0 leaves the image as it is.
+
+    Raises:
+      OSError, ValueError and whatever else a damaged file makes Pillow raise.
+    """
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as image:
+        if size:
+            # A JPEG that is large enough is decoded at a half, a quarter or an eighth, at least
+            # twice the size that is asked for, which an eye cannot tell from the whole.
+            image.draft(None, (2 * size, 2 * size))
+        ImageOps.exif_transpose(image, in_place=True)
+        # In Pillow, not `resize`: it lets other threads run, and then there is little to copy,
+        # during which none can.
+        return np.asarray(_fit(_rgb(image), size))
+
+
+def _fit(image: Any, size: int) -> Any:
+    """What `resize` does, to Pillow's image; bilinear, and antialiased where it shrinks."""
+    from PIL.Image import Resampling
+
+    if not size or image.size == (size, size):
+        return image
+    scale = size / min(image.size)
+    # Width and height that all of it would be resized to; then the part that the cut keeps of it.
+    to = [max(size, round(length * scale)) for length in image.size]
+    start = [(length - size) // 2 * whole / length for length, whole in zip(to, image.size)]
+    end = [((length - size) // 2 + size) * whole / length for length, whole in zip(to, image.size)]
+    return image.resize((size, size), Resampling.BILINEAR, box=(*start, *end))
+
+
+def _rgb(image: Any) -> Any:
+    from PIL import Image
+
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):  # 16 bits, in some formats stored as 32
+        wide = np.asarray(image).astype(np.int64)
+        if wide.min() < 0 or wide.max() > 65535:
+            raise ValueError("its pixels have more than 16 bits")
+        image = Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:

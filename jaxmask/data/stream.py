@@ -4,29 +4,37 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from jaxmask.data.lazy import Lazy
+from jaxmask.data.parallel import cores
 from jaxmask.errors import InputError
+
+THREADS = 2  # that gather what is decoded already; more are not faster
 
 
 def stream(
-    split, order, lengths: Sequence[int], threads: int = 2
+    split, order, lengths: Sequence[int], threads: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Chunks of training steps in the given order, through a Grain pipeline.
 
-    Threads gather the next steps (up to one chunk ahead) while the caller computes on this one.
+    Threads gather or decode the next steps (up to one chunk ahead) while the caller computes on
+    this one. They suffice, because decoders release the interpreter lock.
     The batches are exactly `split.images[order]`, whatever the threads.
 
     Args:
-      split: a `Split`: uint8 [N, H, W, C] images, mostly memory-mapped, and int32 [N] labels.
+      split: a `Split`: uint8 [N, H, W, C] images, mostly memory-mapped or `Lazy`, and int32 [N]
+        labels.
       order: int [steps, B], which example stands where.
       lengths: how many steps each chunk holds; sums to `steps`.
-      threads: how many read at once.
+      threads: how many read at once; 0 is one for each core where images have to be decoded, and
+        two where they are gathered.
 
     Yields:
       (images uint8 [L, B, H, W, C], labels int32 [L, B]) for each L of `lengths`. The arrays are
       the caller's to keep.
 
     Raises:
-      InputError: `lengths` that do not add up to the steps, `order` outside the dataset.
+      InputError: `lengths` that do not add up to the steps, `order` outside the dataset; later
+        an image that cannot be decoded.
     """
     order = np.asarray(order)
     lengths = [int(length) for length in lengths]
@@ -45,14 +53,17 @@ def _chunks(split, order, lengths, threads):
 
     if not lengths:
         return
-    # np.take releases the interpreter lock, also while it waits for the pages of a mapped file.
-    images, labels = np.asarray(split.images), np.asarray(split.labels)
+    images, labels = split.images, np.asarray(split.labels)
+    lazy = isinstance(images, Lazy)
+    threads = threads or (cores() if lazy else THREADS)
+
+    def batch(row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # np.take releases the interpreter lock, also while it waits for a mapped file's pages.
+        read = images.read(row) if lazy else np.take(images, row, axis=0)
+        return read, np.take(labels, row)
+
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(threads, *lengths))
-    steps = iter(
-        grain.MapDataset.source(order)
-        .map(lambda row: (np.take(images, row, axis=0), np.take(labels, row)))
-        .to_iter_dataset(options)
-    )
+    steps = iter(grain.MapDataset.source(order).map(batch).to_iter_dataset(options))
     for length in lengths:
         shape = (length, order.shape[1])
         chunk = np.empty(shape + images.shape[1:], np.uint8), np.empty(shape, np.int32)

@@ -5,6 +5,7 @@ from jaxmask.mask.allocate import allocate
 from jaxmask.mask.initialise import constant, kaiming_uniform, magnitude, normal, shuffled
 from jaxmask.mask.n_of_m import keep_n_of_m
 from jaxmask.mask.pruned import pruned
+from jaxmask.mask.restore import restore
 from jaxmask.mask.select import keep_count, keep_top
 from jaxmask.mask.share import largest_share, random_share, selective
 from jaxmask.mask.straight_through import straight_through
@@ -29,6 +30,7 @@ __all__ = [
     "normal",
     "pruned",
     "random_share",
+    "restore",
     "selective",
     "shuffled",
     "sign",

@@ -13,48 +13,101 @@ from jax.typing import DTypeLike
 
 from jaxmask.errors import InputError, nearest
 from jaxmask.model.cifar_resnet import CifarResNet
+from jaxmask.model.clip import ImageTower
 from jaxmask.model.conv import ConvNet
 from jaxmask.model.lenet import LeNet5, LeNet300
 from jaxmask.model.resnet import STEMS, BasicBlock, Bottleneck, ResNet
 from jaxmask.model.vgg import VGG
+from jaxmask.model.vit import ViT
 
 Rules = tuple[tuple[str, str], ...]
 
-# Biases and batch norms match neither rule and stay frozen.
+# Biases and norms match neither rule and stay frozen.
 _RULES: Rules = (("head/.*", "train"), (".*/kernel", "mask"))
+# Of transformers the dense layers of the blocks, and neither the patches nor CLIP's projection.
+_BLOCK_KERNELS: Rules = (
+    ("head/.*", "train"),
+    (r"block\d+/(query|key|value|out|fc1|fc2)/kernel", "mask"),
+)
+_BLOCK_LAYERS: Rules = (
+    ("head/.*", "train"),
+    (r"block\d+/(query|key|value|out|fc1|fc2)/(kernel|bias)", "mask"),
+)
 
 
 class _Network(NamedTuple):
-    """A line of the table: the module, what the name fixes, what the user may choose."""
+    """A line of the table: the module, its stages, what the name fixes, what a user chooses."""
 
     module: type[nn.Module]
+    stages: tuple[str, ...]
     fixed: Mapping[str, Any] = {}
     options: Mapping[str, Sequence[Any]] = {}  # name -> the values it takes
     rules: Rules = _RULES
 
 
-def _resnet(block: type[nn.Module], *counts: int) -> _Network:
-    return _Network(ResNet, {"block": block, "counts": counts}, {"stem": STEMS})
+def _conv(stages: int) -> _Network:
+    convolutions = (rf"conv({2 * i - 1}|{2 * i})/.*" for i in range(1, stages + 1))
+    return _Network(ConvNet, (*convolutions, "fc1/.*", "fc2/.*"), {"stages": stages})
 
+
+def _vgg(*counts: int) -> _Network:
+    stages = tuple(rf"(conv|bn){stage}_\d+/.*" for stage in range(1, 6))
+    return _Network(VGG, stages, {"counts": counts})
+
+
+def _residual(stages: int) -> tuple[str, ...]:
+    later = (rf"layer{stage}_\d+/.*" for stage in range(2, stages + 1))
+    return (r"(conv1|bn1|layer1_\d+)/.*", *later)
+
+
+def _cifar_resnet(blocks: int) -> _Network:
+    return _Network(CifarResNet, _residual(3), {"blocks": blocks})
+
+
+def _resnet(block: type[nn.Module], *counts: int) -> _Network:
+    return _Network(ResNet, _residual(4), {"block": block, "counts": counts}, {"stem": STEMS})
+
+
+def _transformer(
+    module: type[nn.Module], rules: Rules, *, patch: int, blocks: int, heads: int
+) -> _Network:
+    between = (rf"block{i}/.*" for i in range(1, blocks - 1))
+    stages = (
+        "(patch|pre_norm|block0)/.*|class_token|position",
+        *between,
+        f"(block{blocks - 1}|norm|projection)/.*",
+    )
+    fixed = {"patch": patch, "blocks": blocks, "heads": heads}
+    return _Network(module, stages, fixed, rules=rules)
+
+
+_vit = partial(_transformer, ViT, _BLOCK_KERNELS)
 
 _NETWORKS: dict[str, _Network] = {
-    "lenet_300_100": _Network(LeNet300),
-    "lenet5": _Network(LeNet5),
-    "conv2": _Network(ConvNet, {"stages": 1}),
-    "conv4": _Network(ConvNet, {"stages": 2}),
-    "conv6": _Network(ConvNet, {"stages": 3}),
-    "resnet20": _Network(CifarResNet, {"blocks": 3}),
-    "resnet32": _Network(CifarResNet, {"blocks": 5}),
-    "resnet44": _Network(CifarResNet, {"blocks": 7}),
-    "resnet56": _Network(CifarResNet, {"blocks": 9}),
-    "resnet110": _Network(CifarResNet, {"blocks": 18}),
-    "vgg11": _Network(VGG, {"counts": (1, 1, 2, 2, 2)}),
-    "vgg13": _Network(VGG, {"counts": (2, 2, 2, 2, 2)}),
-    "vgg16": _Network(VGG, {"counts": (2, 2, 3, 3, 3)}),
-    "vgg19": _Network(VGG, {"counts": (2, 2, 4, 4, 4)}),
+    "lenet_300_100": _Network(LeNet300, ("fc1/.*", "fc2/.*")),
+    "lenet5": _Network(LeNet5, ("conv1/.*", "conv2/.*", "fc1/.*")),
+    "conv2": _conv(1),
+    "conv4": _conv(2),
+    "conv6": _conv(3),
+    "resnet20": _cifar_resnet(3),
+    "resnet32": _cifar_resnet(5),
+    "resnet44": _cifar_resnet(7),
+    "resnet56": _cifar_resnet(9),
+    "resnet110": _cifar_resnet(18),
+    "vgg11": _vgg(1, 1, 2, 2, 2),
+    "vgg13": _vgg(2, 2, 2, 2, 2),
+    "vgg16": _vgg(2, 2, 3, 3, 3),
+    "vgg19": _vgg(2, 2, 4, 4, 4),
     "resnet18": _resnet(BasicBlock, 2, 2, 2, 2),
     "resnet34": _resnet(BasicBlock, 3, 4, 6, 3),
     "resnet50": _resnet(Bottleneck, 3, 4, 6, 3),
+    "vit_ti16": _vit(patch=16, blocks=12, heads=3),
+    "vit_s16": _vit(patch=16, blocks=12, heads=6),
+    "vit_s32": _vit(patch=32, blocks=12, heads=6),
+    "vit_b16": _vit(patch=16, blocks=12, heads=12),
+    "vit_b32": _vit(patch=32, blocks=12, heads=12),
+    "vit_l16": _vit(patch=16, blocks=24, heads=16),
+    "clip_vit_b32": _transformer(ImageTower, _BLOCK_LAYERS, patch=32, blocks=12, heads=12),
 }
 
 
@@ -87,10 +140,13 @@ def create(
     Args:
         name: one of `names()`.
         classes: the number of logits.
-        width: multiplies every number of channels and hidden units (rounded, at least 1).
+        width: multiplies every number of channels and hidden units (rounded, at least 1); of
+            transformers the units of each attention head, 64, and with them all others.
         dtype: the dtype of activations, such as `jnp.bfloat16` on an accelerator. Parameters
             and batch statistics are float32 whatever it is.
         **options: for resnet18, 34 and 50: `stem="imagenet"` (the default) or `stem="cifar"`.
+
+    Vision transformers take images of which height and width are multiples of their patches.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -124,13 +180,32 @@ def create(
 
 
 def rules(name: str) -> Rules:
-    """Path rules for `jaxmask.tree.label`: mask every kernel, train the head, freeze the rest.
+    """Path rules for `jaxmask.tree.label`: mask the kernels, train the head, freeze the rest.
+
+    Of vision transformers the kernels of the blocks are masked (queries, keys, values, output,
+    both layers of the MLP), of CLIP their biases too; of all other networks every kernel.
 
     Returns:
         Pairs (regex, label). A regex is for the whole path joined with `/`, the first that
-        matches wins, and what matches none (biases and batch norms) is frozen.
+        matches wins, and what matches none (biases and norms, for instance) is frozen.
     """
     return _find(name).rules
+
+
+def stages(name: str) -> tuple[str, ...]:
+    """The parts of a network in the order in which images pass them.
+
+    Returns:
+        Regexes of whole parameter paths (without the leading `params/`), one a stage: what comes
+        before the first block belongs to the first stage, the head to none, and every other
+        parameter to exactly one.
+
+    Example:
+        >>> from jaxmask import model
+        >>> model.stages("lenet5")
+        ('conv1/.*', 'conv2/.*', 'fc1/.*')
+    """
+    return _find(name).stages
 
 
 @partial(jax.jit, static_argnums=(0, 2))
@@ -144,7 +219,8 @@ def initialise(
 ) -> dict[str, dict[str, Any]]:
     """Fresh float32 variables for images of shape (H, W, C).
 
-    Kernels are Kaiming-normal, biases zero, batch norms the identity.
+    Kernels are Kaiming-normal (those of attention blocks Glorot-uniform, as in the ViT paper's
+    code), biases zero, norms the identity.
 
     Args:
         module: what `create` returned, or any Linen module whose fields are hashable.

@@ -26,7 +26,7 @@ def prepare(config: ConfigDict) -> Begin:
     check_methods(config)
     seed = config.seed
     pretrain = config.start == "pretrain"
-    start, about = starting.load_start("random" if pretrain else config.start)
+    start, about = starting.load_start("random" if pretrain else config.start, config.network)
     dataset = setup.load_data(config.data, seed)
     if len(dataset.validation.labels) == 0:
         raise InputError("adapt chooses on validation data: set data.validation above 0")
@@ -39,6 +39,10 @@ def prepare(config: ConfigDict) -> Begin:
     else:
         normalisation = setup.normalisation_of(config.data, dataset, about)
     task = setup.make_task(config.data, config.network, dataset, normalisation)
+    if config.head == "text":
+        start = starting.with_text_head(start, dataset.classes, config.prompt)
+    elif config.head != "new":
+        raise InputError(f"head is {config.head!r}; it is 'new' or 'text'")
     starting.check_fits(task, start)
     methods = {name: METHODS[name](task, config, seed) for name in config.methods}
 
@@ -49,10 +53,10 @@ def prepare(config: ConfigDict) -> Begin:
         begun, pretraining = start, None
         if pretrain:
             pretraining = yield from run_pretraining(folder / "pretrain", None)
-            begun, _ = starting.load_start(str(folder / "pretrain"))
+            begun, _ = starting.load_start(str(folder / "pretrain"), config.network)
         elif start.weights is None:
             weights = starting.random_weights(task, seed)
-            begun = starting.Start(weights, "random", head=True)
+            begun = starting.Start(weights, "random", head=True, head_in_base=True)
             network = setup.about_network(config.network, task)
             run_directory.save_weights(folder / "start.safetensors", weights, network)
         results = {name: method(begun, folder / name) for name, method in methods.items()}

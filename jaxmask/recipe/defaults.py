@@ -36,6 +36,7 @@ def data(name: str) -> ConfigDict:
             "std": (),
             "directory": "",  # TFDS data; "" is $TFDS_DATA_DIR or ~/tensorflow_datasets
             "cache": "",  # decoded images; "" is $JAXMASK_CACHE or ~/.cache/jaxmask
+            "cache_gib": 8.0,  # a split that is larger decoded is decoded anew for every epoch
             "memory_gib": 4.0,  # a larger dataset is streamed to the device
         }
     )
@@ -56,7 +57,7 @@ def train(epochs: int, learning_rate: float = 0.1) -> ConfigDict:
             "clip": 0.0,  # largest gradient norm, of weights and of scores; 0 does not clip
             "label_smoothing": 0.0,
             "patience": 0,  # epochs without a lower validation loss before stopping; 0 is never
-            "select": "accuracy",  # or "loss": which epoch is kept, by the validation split
+            "select": "accuracy",  # or "loss", by the validation split: which epoch is kept; "last"
             "checkpoint_seconds": 60.0,
             "scan_steps": 0,  # steps in one compiled scan; 0 makes scans of about two seconds
         }
@@ -114,9 +115,17 @@ def adapt(dataset: str, epochs: int) -> ConfigDict:
     """
     config = experiment("adapt")
     config.data = data(dataset)
-    config.start = "pretrain"  # or "random", a run directory, or a safetensors file
+    config.start = "pretrain"  # or "random", a run directory, a file of weights, "hub:owner/name"
     config.pretrain = ConfigDict({"data": data(dataset), "train": train(epochs)})
+    config.head = "new"  # a head for the task; or CLIP's own, "text": the classes' names embedded
+    config.prompt = "a photo of a {}."  # in which a class's name stands, of a head of text
     config.methods = ("linear_probe", "full", "mask")
+    config.knn = ConfigDict(
+        {
+            "choices": (10, 20, 50, 200),  # neighbours
+            "temperature": 0.1,
+        }
+    )
     config.linear_probe = ConfigDict(
         {
             # of the mean loss: 0.5 * value * |weights|^2, on standardised features
@@ -124,17 +133,40 @@ def adapt(dataset: str, epochs: int) -> ConfigDict:
             "iterations": 500,  # of L-BFGS, at most
         }
     )
-    config.full = ConfigDict(
+    # "tune" names the field of `train` that the choices set
+    tuned = {"tune": "learning_rate", "choices": (0.001, 0.01, 0.03, 0.1)}
+    config.full = ConfigDict({"train": train(epochs), **tuned})
+    config.partial = ConfigDict({"train": train(epochs), "stages": 1, **tuned})  # the last so many
+    config.bias = ConfigDict({"train": train(epochs), **tuned})
+    config.norm = ConfigDict({"train": train(epochs), **tuned})
+    config.lora = ConfigDict(
         {
             "train": train(epochs),
-            "tune": "learning_rate",  # the field of `train` that the choices set
-            "choices": (0.001, 0.01, 0.03, 0.1),
+            "rank": 4,
+            "scale": 1.0,  # of the updates; alpha / rank in the paper
+            "rules": (),  # which kernels, by the label "mask"; () is those that masks would change
+            **tuned,
         }
     )
-    config.mask = ConfigDict(
+    config.mask = _mask(epochs)
+    config.mask.transform = "threshold(mu=0.0, init=constant(1.0), rescale=True)"
+    config.mask_sign = _mask(epochs)
+    config.mask_sign.transform = "sign(init=magnitude())"
+    config.mask_topk = _mask(epochs)
+    config.mask_topk.density = 0.5  # in (0, 1]; 0 is the one that `mask` found, which comes before
+    config.mask_topk.falling_epochs = 0.0  # so long it falls linearly from 1; 0: it is constant
+    config.mask_topk.scope = "layer"  # or "global", "erk"
+    config.mask_topk.initial = "kaiming_uniform()"  # scores
+    config.mask_topk.rescale = True
+    return config
+
+
+def _mask(epochs: int) -> ConfigDict:
+    """The fields of every method that learns masks."""
+    return ConfigDict(
         {
-            "transform": "threshold(mu=0.0, init=constant(1.0), rescale=True)",
             "rules": (),  # which weights besides the head; () is the network's own choice
+            "stages": 0,  # only the first so many of the network's stages; 0 is all
             "head": "train",  # a new head is trained, or "mask": masked from random weights
             "trainable_share": 1.0,  # of the scores; the other weights stay on
             "trainable_by": "random",  # or "magnitude": the largest weights' scores
@@ -143,4 +175,3 @@ def adapt(dataset: str, epochs: int) -> ConfigDict:
             "choices": (1.0, 5.0, 20.0, 50.0),
         }
     )
-    return config

@@ -9,6 +9,7 @@ from jaxmask import report, tree
 from jaxmask.data import Dataset
 from jaxmask.errors import InputError
 from jaxmask.recipe import run_directory, setup, starting
+from jaxmask.recipe.composition import PLAIN
 from jaxmask.recipe.experiment import Begin, Experiment
 from jaxmask.recipe.trainer import Prepared, make_trainer
 from jaxmask.train.records import Records
@@ -27,11 +28,11 @@ def prepare(config: ConfigDict, dataset: Dataset | None = None) -> Begin:
       InputError: the config cannot be run (or, when it runs, the loss was never finite).
     """
     seed = config.seed
-    start, about = starting.load_start(config.start)
+    start, about = starting.load_start(config.start, config.network)
     dataset = dataset or setup.load_data(config.data, seed)
     normalisation = setup.normalisation_of(config.data, dataset, about)
     task = setup.make_task(config.data, config.network, dataset, normalisation)
-    trainer = make_trainer(task, config.train, None, seed, "train")
+    trainer = make_trainer(task, config.train, PLAIN, seed, "train")
     starting.check_fits(task, start)
     labels = tree.label(setup.shapes(task)["params"], config.rules, default="freeze")
     kinds = set(jax.tree.leaves(labels))

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from jaxmask import mask, prune, report
 from jaxmask.errors import InputError
 from jaxmask.recipe import run_directory, setup, starting, ticket
+from jaxmask.recipe.composition import PLAIN
 from jaxmask.recipe.experiment import Begin, Experiment
 from jaxmask.recipe.pruning import make_pruner
 from jaxmask.recipe.trainer import Prepared, Trainer, Training, make_trainer
@@ -41,7 +42,7 @@ def prepare(config: ConfigDict) -> Begin:
     task, start = starting.task_of(config)
     pruner = make_pruner(task, config)
     sums = pruner.criterion.sums_training
-    trainer = make_trainer(task, config.train, None, config.seed, "train", sum_movement=sums)
+    trainer = make_trainer(task, config.train, PLAIN, config.seed, "train", sum_movement=sums)
     setup.check_numbers("rounds", [config.rounds], 1)
     setup.check_numbers("rewind_step", [config.rewind_step], 0)
     last_step = config.train.epochs * trainer.steps_per_epoch

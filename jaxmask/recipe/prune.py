@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxmask.recipe import run_directory, starting, ticket
+from jaxmask.recipe.composition import PLAIN
 from jaxmask.recipe.experiment import Begin, Experiment
 from jaxmask.recipe.pruning import make_pruner
 from jaxmask.recipe.trainer import make_trainer
@@ -26,7 +27,7 @@ def prepare(config: ConfigDict) -> Begin:
     pruner = make_pruner(task, config)
     trainer = None
     if config.train.epochs != 0:
-        trainer = make_trainer(task, config.train, None, config.seed, "train")
+        trainer = make_trainer(task, config.train, PLAIN, config.seed, "train")
 
     def run(folder: Path, shared: Path | None = None) -> Experiment:
         finished = run_directory.begin(folder, config)

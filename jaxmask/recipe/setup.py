@@ -62,6 +62,7 @@ def load_data(config: ConfigDict, seed: int) -> data.Dataset:
         size=config.decode_size,
         data_dir=config.directory or None,
         cache_dir=config.cache or None,
+        cache_gib=config.cache_gib,
     )
 
 
@@ -96,14 +97,17 @@ def make_task(
         dtype=dtype,
     )
     side = (config.size, config.size) if config.size else dataset.train.images.shape[1:3]
-    size = sum(split.images.nbytes for split in (dataset.train, dataset.validation, dataset.test))
+    images = [split.images for split in (dataset.train, dataset.validation, dataset.test)]
     mesh = feed.make_mesh()
     memory = config.memory_gib * 2**30
+    # One for all: the compiled programs take their batches one way.
+    too_large = sum(array.nbytes for array in images) > memory
+    streams = too_large or any(isinstance(array, data.Lazy) for array in images)
 
     @functools.cache
     def cached_feed(name: str) -> feed.Feed:
         split = getattr(dataset, name)
-        if size > memory:
+        if streams:
             return feed.streamed(split, data.stream, mesh, int(min(memory / 8, 2**28)))
         return feed.resident(split.images, split.labels, mesh)
 
@@ -124,7 +128,7 @@ def make_task(
                 config.crop_padding,
                 config.flip,
                 config.size,
-                size > memory,
+                streams,
             ]
         ),
         feed=cached_feed,
@@ -189,6 +193,8 @@ def about_network(network: ConfigDict, task: Task) -> dict[str, Any]:
         "classes": list(task.dataset.classes),
         "mean": [float(value) for value in mean],
         "std": [float(value) for value in std],
+        "image_shape": list(task.image_shape),  # as the network sees it
+        "stored_shape": list(task.dataset.train.images.shape[1:]),  # as it comes from the dataset
     }
 
 

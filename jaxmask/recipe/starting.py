@@ -1,6 +1,7 @@
 """The weights that an experiment starts from, and whether they fit its task."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from ml_collections import ConfigDict
 
 from jaxmask import model
 from jaxmask.errors import InputError
+from jaxmask.model import pretrained
 from jaxmask.recipe import setup
 from jaxmask.recipe.run_directory import load_weights
 from jaxmask.recipe.shared import shared
@@ -24,11 +26,13 @@ class Start(NamedTuple):
       weights: nested dict of "params" and "batch_stats"; None initialises everything.
       source: where they came from, for error messages.
       head: their head is for this task, and not replaced by a new one.
+      head_in_base: it is part of the base network, and not stored with the task.
     """
 
     weights: dict[str, Any] | None
     source: str
     head: bool = False
+    head_in_base: bool = False
 
 
 def task_of(config: ConfigDict) -> tuple[setup.Task, Start]:
@@ -37,9 +41,9 @@ def task_of(config: ConfigDict) -> tuple[setup.Task, Start]:
     Raises:
       InputError: data, network or weights that cannot be had, or do not fit each other.
     """
-    start, about = load_start(config.start)
+    start, about = load_start(config.start, config.network)
     if start.weights is not None:
-        start = start._replace(head=True)
+        start = start._replace(head=True, head_in_base=True)
     normalised = {key: about.get(key) for key in ("mean", "std")}
     sections = [config.data.to_dict(), config.network.to_dict(), config.seed, normalised]
 
@@ -53,17 +57,58 @@ def task_of(config: ConfigDict) -> tuple[setup.Task, Start]:
     return task, start
 
 
-def load_start(start: str) -> tuple[Start, dict[str, Any]]:
-    """The weights of a config's `start`, and what they say about themselves."""
+def load_start(start: str, network: ConfigDict) -> tuple[Start, dict[str, Any]]:
+    """The weights of a config's `start`, and what they say about themselves.
+
+    Args:
+      start: "random", a run directory, a file of weights in this package's names or in PyTorch's
+        (see `model.pretrained.load`), or "hub:owner/name".
+      network: the network section of the config.
+    """
     if start == "random":
         return Start(None, start), {}
     if not start:
         raise InputError("this config needs weights to start from: give --config.start=PATH")
-    weights, about = load_weights(Path(start))
+    about: dict[str, Any]
+    if _ours(start):
+        weights, about = load_weights(Path(start))
+    else:
+        weights, about = pretrained.load(
+            start, network.name, width=network.width, stem=network.stem
+        )
+        about = {name: value for name, value in about.items() if value is not None}
     for name, leaf in traverse_util.flatten_dict(weights, sep="/").items():
         if not np.isfinite(leaf).all():
             raise InputError(f"the weights of {start} are not finite in {name}; give others")
     return Start(weights, start), about
+
+
+def with_text_head(start: Start, classes: Sequence[str], prompt: str) -> Start:
+    """The weights with a head made of the classes' names, embedded by the text tower of CLIP.
+
+    Raises:
+      InputError: the weights come from no CLIP checkpoint with its text tower and tokenizer.
+    """
+    if start.weights is None or _ours(start.source):
+        raise InputError(
+            f"head is 'text', which takes a CLIP checkpoint with its tokenizer; {start.source} is "
+            "none"
+        )
+    parameters = dict(start.weights["params"])
+    parameters["head"] = pretrained.text_head(start.source, classes, prompt)
+    return Start({**start.weights, "params": parameters}, start.source, head=True)
+
+
+def _ours(start: str) -> bool:
+    """Whether `start` names a run directory, or a file in this package's own names."""
+    if start.startswith("hub:"):
+        return False
+    path = Path(start)
+    if path.is_dir():
+        return not any(
+            (path / name).exists() for name in ("model.safetensors", "pytorch_model.bin")
+        )
+    return not path.exists() or pretrained.is_ours(start)
 
 
 def starting_variables(task: setup.Task, start: Start, key: jax.Array) -> dict[str, Any]:

@@ -10,26 +10,23 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxmask import tree
 from jaxmask.errors import InputError
 from jaxmask.loss import cross_entropy
-from jaxmask.mask import MaskTransform, pruned, selective
+from jaxmask.recipe.composition import PLAIN, Composition
 from jaxmask.recipe.setup import Task, check_numbers, named_key, number
 from jaxmask.recipe.shared import shared
 from jaxmask.train import cost, epoch, evaluation, feed, loop, movement, optimiser
 from jaxmask.train.state import Problem, State, initial
 
-RATES = {"learning_rate": "train", "mask_learning_rate": "mask"}
+# a rate -> the groups of what is learned that learn by it
+RATES = {"learning_rate": ("train", "low_rank"), "mask_learning_rate": ("mask",)}
 
 
 class Prepared(NamedTuple):
     """A method's trees before its first step.
 
     Attributes:
-      learned: "mask" (scores) and "train" (weights).
-      frozen: "mask" (the weights that the scores mask), "freeze" (all others); "selected" (which
-        scores are trainable) where not all are; "kept" (bool, None for leaves that are whole)
-        where trained weights are pruned.
+      learned, frozen: as the method's `Composition` takes them.
       batch_stats: the network's running statistics.
     """
 
@@ -71,15 +68,10 @@ class _Compiled(NamedTuple):
     scan_steps: list[int]
 
 
-def masking(transform: MaskTransform, frozen: Any) -> MaskTransform:
-    """The transform, with only the scores that `frozen` selects trainable, where it selects any."""
-    return selective(transform, frozen["selected"]) if "selected" in frozen else transform
-
-
 def make_trainer(
     task: Task,
     config: ConfigDict,
-    transform: MaskTransform | None,
+    composition: Composition,
     seed: int,
     section: str,
     sum_movement: bool = False,
@@ -89,7 +81,7 @@ def make_trainer(
     Args:
       config: the section, see `defaults.train`.
       section: its name, for error messages.
-      transform: how scores mask weights; None where nothing is masked.
+      composition: how the network's parameters come from what is learned and what is frozen.
       sum_movement: the optimiser of weights also sums `-w * dL/dw` over all steps; see
         `train.movement`.
 
@@ -105,29 +97,20 @@ def make_trainer(
     steps_per_epoch = examples // config.batch_size
     steps = steps_per_epoch * config.epochs
     course = optimiser.schedule(config.schedule, steps, steps_per_epoch)
+    of_weights = optimiser.optimiser(
+        config.optimiser, course, config.clip, (movement.summed(),) if sum_movement else ()
+    )
     groups = {
         "mask": optimiser.optimiser(config.mask_optimiser, course, config.clip),
-        "train": optimiser.optimiser(
-            config.optimiser, course, config.clip, (movement.summed(),) if sum_movement else ()
-        ),
+        "train": of_weights,
+        "low_rank": of_weights,
+        "density": optimiser.falling(round(composition.falling_epochs * steps_per_epoch)),
     }
     together = optimiser.grouped(groups)
 
-    def weights(learned: Any, frozen: Any) -> Any:
-        masked = frozen["mask"]
-        if transform is not None:
-            masked = masking(transform, frozen).apply(learned["mask"], masked)
-        trained = learned["train"]
-        if "kept" in frozen:
-            trained = pruned(frozen["kept"], trained)
-        return tree.combine(masked, trained, frozen["freeze"])
-
-    def masks(learned: Any, frozen: Any) -> Any:
-        return masking(transform, frozen).mask(learned["mask"]) if transform is not None else {}
-
     problem = Problem(
-        weights=weights,
-        masks=masks,
+        weights=composition.weights,
+        masks=composition.masks,
         network=task.network,
         augment=task.augment,
         loss=lambda logits, labels: cross_entropy(logits, labels, config.label_smoothing),
@@ -143,7 +126,7 @@ def make_trainer(
             programs = epoch.programs(problem, together, task.feed("train").fetch, task.mesh)
             return _Compiled(programs, [config.scan_steps] if config.scan_steps else [])
 
-        if transform is not None:
+        if composition is not PLAIN:
             return build()
         fields = ("optimiser", "mask_optimiser", "schedule", "clip", "label_smoothing",
                   "batch_size", "scan_steps")  # fmt: skip
@@ -175,8 +158,13 @@ def make_trainer(
         peaks = {field: rates.get(field, config[field]) for field in RATES}
         return state._replace(
             optimiser={
-                group: optimiser.set_peak(state.optimiser[group], peaks[field])
-                for field, group in RATES.items()
+                **state.optimiser,
+                **{
+                    group: optimiser.set_peak(state.optimiser[group], peaks[field])
+                    for field, groups in RATES.items()
+                    for group in groups
+                    if group in state.optimiser
+                },
             }
         )
 
@@ -230,5 +218,7 @@ def check_training(config: ConfigDict, section: str) -> None:
         raise InputError(
             f"{section}.label_smoothing is {config.label_smoothing}; it must be below 1"
         )
-    if config.select not in ("accuracy", "loss"):
-        raise InputError(f"{section}.select is {config.select!r}; it is 'accuracy' or 'loss'")
+    if config.select not in ("accuracy", "loss", "last"):
+        raise InputError(
+            f"{section}.select is {config.select!r}; it is 'accuracy', 'loss' or 'last'"
+        )

@@ -3,14 +3,14 @@
 import io
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from jaxmask.errors import InputError
-from jaxmask.report import find
+from jaxmask.report import find, methods
 from jaxmask.train.records import replace_file
 
 # what a run was asked to be; always there, so that runs of any recipe can be put together
@@ -21,6 +21,9 @@ OUTCOMES = ("density", "accuracy", "chosen_step", "initial_sha256")
 
 def collect(folders: Iterable[str | Path]) -> pd.DataFrame:
     """One row a finished run, of the run directories given and of those beneath folders given.
+
+    Of a run of `adapt` each method is a run, see `methods.expand`, and has those fields of the
+    config that matter for it.
 
     Columns: the numbers, words and truth values of `result.json`, as they are there (accuracy is
     a share of 1; what a run lacks is missing); `empty_leaves`, their number; `initial_sha256`;
@@ -33,7 +36,7 @@ def collect(folders: Iterable[str | Path]) -> pd.DataFrame:
       InputError: no finished run is found, a folder does not exist, or a file is damaged.
     """
     folders = list(folders)
-    finished, unfinished = find.find(folders)
+    finished, unfinished = methods.expand(*find.find(folders))
     if unfinished:
         print(f"jaxmask: {_unfinished(unfinished)}", file=sys.stderr)
     if not finished:
@@ -45,7 +48,7 @@ def collect(folders: Iterable[str | Path]) -> pd.DataFrame:
     results = [_scalars(find.read_result(folder)) for folder in finished]
     names = dict.fromkeys([*SETTINGS, *OUTCOMES, *(name for row in results for name in row)])
     columns = {name: [row.get(name) for row in results] for name in names}
-    configs = [find.read_config(folder) for folder in finished]
+    configs = [_config(folder, row) for folder, row in zip(finished, results)]
     for field in sorted({field for config in configs for field in config}, key=find.natural):
         values = [config.get(field) for config in configs]
         if len({_text(value) for value in values if value is not None}) > 1 and not any(
@@ -73,10 +76,18 @@ def write_table(frame: pd.DataFrame, path: str | Path) -> None:
         raise InputError(f"{path}: a table's name ends in .csv or .parquet")
 
 
-def _unfinished(folders: Sequence[Path]) -> str:
-    shown = ", ".join(map(str, folders[:3])) + (", ..." if len(folders) > 3 else "")
+def _unfinished(folders: Mapping[Path, str]) -> str:
+    told = [f"{folder}{more}" for folder, more in folders.items()]
+    shown = ", ".join(told[:3]) + (", ..." if len(folders) > 3 else "")
     runs = "1 unfinished run is" if len(folders) == 1 else f"{len(folders)} unfinished runs are"
     return f"{runs} left out: {shown}"
+
+
+def _config(folder: Path, row: dict[str, Any]) -> dict[str, Any]:
+    config = find.read_config(folder)
+    if row.get("recipe") == methods.RECIPE:
+        return methods.own_fields(config, str(row.get("method")))
+    return config
 
 
 def _scalars(result: dict[str, Any]) -> dict[str, Any]:

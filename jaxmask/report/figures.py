@@ -75,3 +75,18 @@ def density_by_layer(path: Path, density: dict[str, float]) -> None:
     axes.set_xlabel("density")
     axes.tick_params(axis="y", labelsize=7)
     canvas.save(figure, path)
+
+
+def confusion(path: Path, counts: Any, classes: Sequence[str]) -> None:
+    """Which classes are taken for which: a matrix of shares, rows the true classes."""
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    side = 2.0 + 0.16 * min(len(classes), 60)
+    figure, axes = canvas.new(side + 0.6, side)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
+    if len(classes) <= 60:
+        axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7)
+        axes.set_yticks(range(len(classes)), classes, fontsize=7)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    canvas.save(figure, path)

@@ -10,9 +10,10 @@ from jaxmask.errors import InputError, nearest
 from jaxmask.report.collect import OUTCOMES, SETTINGS
 
 KEYS = ("method", "schedule", "target_density")
-# where a run keeps its things, and how it fits into memory: no setting of the experiment
-NO_SETTING = ("compilation_cache", "directory", "cache", "memory_gib", "checkpoint_seconds",
-              "scan_steps", "evaluation_batch")  # fmt: skip
+# where a run keeps its things, how it fits into memory, what was tried before the value was
+# chosen that it was trained with: no setting of the experiment
+NO_SETTING = ("compilation_cache", "directory", "cache", "cache_gib", "memory_gib",
+              "checkpoint_seconds", "scan_steps", "evaluation_batch", "choices")  # fmt: skip
 DENSE = "dense"
 
 

@@ -51,5 +51,6 @@ def mask_file(folder: Path) -> Path:
 
 
 def title(runs: pd.DataFrame) -> str:
-    """What a figure of these runs is headed."""
-    return f"target density {runs['target_density'].iloc[0]:g}"
+    """What a figure of these runs is headed; nothing where they have no target."""
+    density = runs["target_density"].iloc[0]
+    return "" if math.isnan(density) else f"target density {density:g}"

@@ -1,6 +1,6 @@
 """The summary as a table to read: a row a method, a column a density."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -48,7 +48,7 @@ def pivot(
             )
     densities = sorted(table["target_density"].dropna().unique(), reverse=True)
     heads = dict(zip(densities, _heads(densities)))
-    texts = [_cell(line, test) for line in table.to_dict("records")]
+    texts = [cell(line, test) for line in table.to_dict("records")]
     cells = dict(zip(zip(table["row"], table["target_density"].map(heads).fillna(UNKNOWN)), texts))
     columns = [*heads.values()] + [UNKNOWN] * bool(table["target_density"].isna().any())
     lines = []
@@ -63,29 +63,46 @@ def pivot(
 
 def caption(summary: pd.DataFrame, test: str = "welch", beside: bool = False) -> str:
     """What the cells of `pivot` are, in a sentence or two."""
-    metric = summary["metric"].iloc[0]
-    least, most = int(summary["count"].min()), int(summary["count"].max())
-    seeds = f"{most} seed" + "s" * (most > 1) if least == most else f"{least} to {most} seeds"
-    name = metric.replace("_", " ")
-    # `accuracy` alone is the test split's
-    name = {"accuracy": "test accuracy"}.get(metric, name) + (" in %" if share(metric) else "")
-    said = f"{name} by target density: mean ± sample standard deviation over {seeds}."
+    name = title(summary["metric"].iloc[0])
+    said = f"{name} by target density: mean ± sample standard deviation over {seeds(summary)}."
     compared = summary["baseline"].dropna()
     if len(compared):
-        kind = KINDS[test]
         same = "" if compared.iloc[0] == groups.DENSE else " at the same density"
-        count = int(summary[f"{test}_p"].notna().sum())
-        said += (
-            f" * p < 0.05, ** p < 0.01, *** p < 0.001: {kind} against {compared.iloc[0]}{same}, "
-            f"Holm-corrected over the {count} comparisons of this table."
-        )
+        said += tested(summary, test, same)
     return said + (" In brackets: published figures." if beside else "")
 
 
-def markdown(table: pd.DataFrame, said: str = "") -> str:
-    """The table as Markdown, with its caption below."""
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.values.tolist()]
-    text = "".join("| " + " | ".join(map(_escaped, line)) + " |\n" for line in lines)
+def title(metric: str) -> str:
+    """What a metric is called, with its unit: `test accuracy in %`."""
+    name = metric.replace("_", " ")
+    # `accuracy` alone is the test split's
+    return {"accuracy": "test accuracy"}.get(metric, name) + (" in %" if share(metric) else "")
+
+
+def seeds(summary: pd.DataFrame) -> str:
+    """How many seeds its settings have: `2 to 5 seeds`."""
+    least, most = int(summary["count"].min()), int(summary["count"].max())
+    return f"{most} seed" + "s" * (most > 1) if least == most else f"{least} to {most} seeds"
+
+
+def tested(summary: pd.DataFrame, test: str, same: str) -> str:
+    """What the stars mean, of a summary with comparisons; `same` is what they are equal in."""
+    baseline = summary["baseline"].dropna().iloc[0]
+    count = int(summary[f"{test}_p"].notna().sum())
+    return (
+        f" * p < 0.05, ** p < 0.01, *** p < 0.001: {KINDS[test]} against {baseline}{same}, "
+        f"Holm-corrected over the {count} comparisons of this table."
+    )
+
+
+def markdown(table: pd.DataFrame, said: str = "", bold: Collection[tuple[int, int]] = ()) -> str:
+    """The table as Markdown, with its caption below; the cells (row, column) of `bold` are so."""
+    cells = [
+        [f"**{_escaped(text)}**" if (row, at) in bold else _escaped(text) for at, text in each]
+        for row, each in enumerate(map(enumerate, table.values.tolist()))
+    ]
+    lines = [list(map(_escaped, table.columns)), ["---"] * len(table.columns), *cells]
+    text = "".join("| " + " | ".join(line) + " |\n" for line in lines)
     return text + (f"\n{_escaped(said)}\n" if said else "")
 
 
@@ -108,7 +125,8 @@ def share(metric: str) -> bool:
     return "accuracy" in metric
 
 
-def _cell(line: Mapping[str, Any], test: str) -> str:
+def cell(line: Mapping[str, Any], test: str) -> str:
+    """A row of `significance.compare` in a cell: `97.53 ± 0.12*`."""
     factor, form = (100, ".2f") if share(line["metric"]) else (1, ".4g")
     text = f"{factor * line['mean']:{form}}"
     if line["count"] > 1:

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxmask.train import lanes
-from jaxmask.train.feed import Feed, complete_order, cut
+from jaxmask.train.feed import Feed, ahead, complete_order, cut
 from jaxmask.train.state import Sums, Tree
 
 BATCHES = 16  # in one scan
@@ -20,15 +21,17 @@ def evaluate(
     feeds: Sequence[Feed],
     resident: Tree,
     batch_size: int,
+    wait: Callable[[float], None] = lambda seconds: None,
 ) -> Sums:
     """Loss and accuracy over a whole split, each example once.
 
-    At most `BATCHES` batches are scanned at a time: a streamed split never lies on the device as a
-    whole, and signals are heard in between.
+    At most `BATCHES` batches are scanned at a time, while the next are fetched: a streamed split
+    never lies on the device as a whole, and signals are heard in between.
 
     Args:
       program: `Programs.evaluate`, or `evaluate_together` for trees and splits of several runs.
       feeds: the split of each run; `resident`: theirs, stacked.
+      wait: is told how many seconds the device waited for each piece of data.
     """
     order, valid = complete_order(feeds[0].examples, batch_size)
     if not len(order):
@@ -36,9 +39,11 @@ def evaluate(
     lengths = cut(len(order), min(BATCHES, feeds[0].longest(batch_size)))
     counted = np.split(valid, np.cumsum(lengths)[:-1])
     total: Any = None
-    for xs, mask in zip(lanes.chunks(feeds, [order] * len(feeds), lengths), counted):
+    pieces = ahead(lanes.chunks(feeds, [order] * len(feeds), lengths), wait)
+    for xs, mask in zip(pieces, counted):
         sums = program(
             learned, batch_stats, frozen, resident, (xs, lanes.stacked([mask] * len(feeds)))
         )
         total = sums if total is None else Sums(*(a + b for a, b in zip(total, sums)))
+        jax.block_until_ready(total)  # else chunks pile up in the device's queue
     return total

@@ -1,6 +1,8 @@
 """How batches reach the device: a dataset that lies there, or a stream of chunks."""
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -84,9 +86,32 @@ def streamed(split: Any, stream: Stream, mesh: Mesh, chunk_bytes: int = 2**28) -
             yield jax.device_put(batch, across)
 
     def longest(batch_size: int) -> int:
-        return max(chunk_bytes // (batch_size * split.images[:1].nbytes), 1)
+        each = split.images.nbytes // max(len(split.labels), 1)
+        return max(chunk_bytes // max(batch_size * each, 1), 1)
 
     return Feed(len(split.labels), (), fetch, chunks, longest)
+
+
+def ahead(chunks: Iterable[Any], wait: Callable[[float], None]) -> Generator[Any]:
+    """The chunks, each of which a thread makes and sends while the caller computes on the last.
+
+    Two chunks are there at a time, if the caller is done with one before it takes the next.
+
+    Args:
+      wait: is told how many seconds the caller waited for each chunk; the device, if the caller
+        leaves it nothing to do, waited as long.
+    """
+    source = iter(chunks)
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, source, None)
+        while True:
+            began = time.monotonic()
+            chunk = coming.result()
+            wait(time.monotonic() - began)
+            if chunk is None:
+                return
+            coming = thread.submit(next, source, None)
+            yield chunk
 
 
 def shuffled_order(seed: int, epoch: int, examples: int, batch_size: int) -> np.ndarray:

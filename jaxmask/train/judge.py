@@ -14,7 +14,7 @@ class Progress(NamedTuple):
       lowest_loss: of the validation split so far.
       stale: epochs since then.
       ended: why training ended before its last epoch: "patience", "diverged" or None.
-      seconds: spent so far, over all interruptions.
+      seconds: spent so far, over all interruptions; `waited`: of these, on data.
     """
 
     chosen: dict[str, Any] | None = None
@@ -22,6 +22,7 @@ class Progress(NamedTuple):
     stale: int = 0
     ended: str | None = None
     seconds: float = 0.0
+    waited: float = 0.0
 
 
 def judge(
@@ -40,7 +41,7 @@ def judge(
     Args:
       training, validation: {"loss", "accuracy"}; validation may be empty.
       patience: epochs without a lower validation loss after which training ends; 0 is never.
-      select: "accuracy" (among equals the lower loss) or "loss".
+      select: "accuracy" (among equals the lower loss), "loss", or "last": the newest epoch.
     """
     if not math.isfinite(training["loss"]):
         return progress._replace(ended=DIVERGED)
@@ -55,7 +56,8 @@ def judge(
     if patience and progress.stale >= patience:
         progress = progress._replace(ended=PATIENCE)
     before = progress.chosen
-    if finite and (before is None or rank(validation, select) > rank(before, select)):
+    better = before is None or select == "last" or rank(validation, select) > rank(before, select)
+    if finite and better:
         progress = progress._replace(chosen={"epoch": epoch, **validation})
     return progress
 

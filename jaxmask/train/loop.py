@@ -5,8 +5,8 @@ Runs that share their programs and shapes can be trained together, stacked along
 """
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +21,7 @@ from jaxmask.train import lanes
 from jaxmask.train.checkpoint import Best, Checkpoint, Checkpoints, device_copy, host_copy
 from jaxmask.train.epoch import Programs
 from jaxmask.train.evaluation import evaluate
-from jaxmask.train.feed import Feed, cut, shuffled_order
+from jaxmask.train.feed import Feed, ahead, cut, shuffled_order
 from jaxmask.train.judge import DIVERGED, PATIENCE, Progress, judge
 from jaxmask.train.progress import Bar
 from jaxmask.train.records import Records
@@ -84,7 +84,8 @@ class Fit(NamedTuple):
       validation: {"loss", "accuracy"} at that epoch, empty without a validation split.
       epoch: the chosen one, counted from 1; 0 where training diverged within the first.
       steps: all steps done; `seconds`: over all interruptions (and, of runs that are trained
-        together, of all of them).
+        together, of all of them); `waited`: the share of them in which the device had nothing to
+        do because data was not there.
       stopped_early: by `patience`; `diverged`: the loss was not finite at some epoch's end.
       last: the state after the last step.
     """
@@ -95,6 +96,7 @@ class Fit(NamedTuple):
     epoch: int
     steps: int
     seconds: float
+    waited: float
     stopped_early: bool
     diverged: bool
     last: State
@@ -180,6 +182,7 @@ def _fit(run: _Run) -> Fit:
         epoch=picked["epoch"],
         steps=run.step,
         seconds=run.progress.seconds,
+        waited=run.progress.waited / max(run.progress.seconds, 1e-9),
         stopped_early=run.progress.ended == PATIENCE,
         diverged=run.progress.ended == DIVERGED,
         last=run.state,
@@ -202,7 +205,9 @@ def _train(run: Programs, runs: list[_Run]) -> None:
     scores = tree.size(jobs[0].state.learned["mask"])
     density: list[float | None] = [None] * len(runs)
     began = saved = time.monotonic()
-    before = [each.progress.seconds for each in runs]
+    before = [each.progress for each in runs]
+    streams = not jax.tree.leaves(resident)
+    waited = 0.0
 
     def take(index: int) -> State:
         """One run's part of the state, with which it can go on alone."""
@@ -210,10 +215,32 @@ def _train(run: Programs, runs: list[_Run]) -> None:
 
     def save() -> None:
         nonlocal saved
-        for index, each in enumerate(runs):
+        for index in range(len(runs)):
             if not stopped[index]:
-                _save(each, take(index), before[index] + time.monotonic() - began)
+                keep_one(index)
         saved = time.monotonic()
+
+    def keep_one(index: int) -> None:
+        seconds = before[index].seconds + time.monotonic() - began
+        _save(runs[index], take(index), seconds, before[index].waited + waited)
+
+    def wait(seconds: float) -> None:
+        nonlocal waited
+        waited += seconds
+
+    def pieces() -> Iterator[Tree]:
+        """What the scans go over, from here to the last epoch's end."""
+        for epoch in range(first // steps_per_epoch, settings.epochs):
+            begin, end = epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch
+            step = max(first, begin)
+            orders = [
+                shuffled_order(job.settings.seed, epoch, job.train.examples, settings.batch_size)[
+                    step - begin :
+                ]
+                for job in jobs
+            ]
+            lengths = _lengths(step, end, longest, keep.step if keep else None)
+            yield from lanes.chunks([job.train for job in jobs], orders, lengths)
 
     with ExitStack() as stack:
         records = [stack.enter_context(Records(job.folder, first)) for job in jobs]
@@ -221,21 +248,15 @@ def _train(run: Programs, runs: list[_Run]) -> None:
         bar = stack.enter_context(Bar(title, settings.epochs * steps_per_epoch, first))
         signals = stack.enter_context(deferred())
         stopped = [False] * len(runs)
+        data = stack.enter_context(closing(ahead(pieces(), wait)))
         for epoch in range(first // steps_per_epoch, settings.epochs):
             end = (epoch + 1) * steps_per_epoch
+            epoch_began, epoch_waited = time.monotonic(), waited
             step, _ = lanes.read(state, len(runs))
-            done = step - epoch * steps_per_epoch
-            if done == 0:
+            if step == epoch * steps_per_epoch:
                 state = state._replace(sums=jax.tree.map(jnp.zeros_like, state.sums))
-            orders = [
-                shuffled_order(job.settings.seed, epoch, job.train.examples, settings.batch_size)[
-                    done:
-                ]
-                for job in jobs
-            ]
-            lengths = _lengths(step, end, longest, keep.step if keep else None)
-            for xs in lanes.chunks([job.train for job in jobs], orders, lengths):
-                state = advance(state, frozen, resident, xs)
+            while step < end:
+                state = advance(state, frozen, resident, next(data))
                 step, means = lanes.read(state, len(runs))
                 seen = (step - first) * settings.batch_size * len(runs)
                 bar.update(step, seen, **lanes.average(means), density=density[0])
@@ -254,9 +275,12 @@ def _train(run: Programs, runs: list[_Run]) -> None:
                 program = run.evaluate_together if many else run.evaluate
                 sums = evaluate(
                     program, state.learned, state.batch_stats, frozen, feeds, held_out,
-                    settings.evaluation_batch,
+                    settings.evaluation_batch, wait,
                 )  # fmt: skip
                 results = lanes.means(sums, len(runs))
+            # Only of a stream, so that what is written of resident data has no times in it.
+            share = (waited - epoch_waited) / (time.monotonic() - epoch_began)
+            timed = {"waited": round(share, 4)} if streams else {}
             last = epoch + 1 == settings.epochs
             for index, each in enumerate(runs):
                 if stopped[index]:
@@ -264,7 +288,7 @@ def _train(run: Programs, runs: list[_Run]) -> None:
                 if scores:
                     density[index] = _kept(run, take(index), jobs[index].frozen) / scores
                 records[index].write(
-                    end, epoch + 1, "train", **means[index], density=density[index]
+                    end, epoch + 1, "train", **means[index], density=density[index], **timed
                 )
                 if feeds:
                     records[index].write(end, epoch + 1, "validation", **results[index])
@@ -280,7 +304,7 @@ def _train(run: Programs, runs: list[_Run]) -> None:
                     now = take(index)
                     each.best = Best(*host_copy((now.learned, now.batch_stats)))
                 if last or each.progress.ended:
-                    _save(each, take(index), before[index] + time.monotonic() - began)
+                    keep_one(index)
                     stopped[index] = True
             if all(stopped):
                 break
@@ -290,9 +314,9 @@ def _train(run: Programs, runs: list[_Run]) -> None:
         _obey(signals)
 
 
-def _save(run: _Run, state: State, seconds: float) -> None:
+def _save(run: _Run, state: State, seconds: float, waited: float) -> None:
     run.state, run.step = state, int(state.step)
-    run.progress = run.progress._replace(seconds=seconds)
+    run.progress = run.progress._replace(seconds=seconds, waited=waited)
     best = run.best if run.progress.chosen else None
     run.checkpoints.save(Checkpoint(state, best, run.progress))
 

@@ -12,7 +12,7 @@ from jaxmask.errors import InputError
 from jaxmask.train.named import Call, call, calls
 
 Schedule = Callable[[Any], Any]  # step -> factor
-Group = str  # "mask" (scores) or "train" (weights)
+Group = str  # "mask" (scores), "train" (weights), "low_rank" (factors) or "density"
 
 
 def schedule(text: str, steps: int, steps_per_epoch: int) -> Schedule:
@@ -129,6 +129,28 @@ def grouped(groups: Mapping[Group, optax.GradientTransformation]) -> optax.Gradi
             {name: pair[0] for name, pair in pairs.items()},
             {name: pair[1] for name, pair in pairs.items()},
         )
+
+    return optax.GradientTransformation(initialise, update)
+
+
+def falling(steps: int) -> optax.GradientTransformation:
+    """A density that falls linearly from 1 in so many steps, whatever its gradient.
+
+    Its parameters are `{"now": density, "target": density}`; after step k, `now` is
+    `1 - (1 - target) * min(k / steps, 1)`, and from the last of the steps on exactly `target`.
+    """
+
+    def initialise(parameters: Mapping[str, Any]) -> Any:
+        del parameters
+        return jnp.zeros((), jnp.int32)
+
+    def update(gradients: Any, step: Any, parameters: Any = None) -> tuple[Any, Any]:
+        del gradients
+        now, target = parameters["now"], parameters["target"]
+        share = jnp.minimum((step + 1) / steps, 1.0).astype(target.dtype)
+        # the difference of two floats within a factor of two is exact, and so is the last value
+        value = jnp.where(share < 1, 1 - (1 - target) * share, target)
+        return {"now": value - now, "target": jnp.zeros_like(target)}, step + 1
 
     return optax.GradientTransformation(initialise, update)
 

@@ -261,3 +261,15 @@ def test_many_building_at_once_all_get_it(folder, damaged_before):
     for entry in results:
         check(entry)
     assert os.listdir(folder.parent) == [folder.name]
+
+
+def test_an_entry_without_images(folder):
+    """It says that all of them could be decoded, and their labels."""
+    parts = [(None, LABELS[:4]), (None, LABELS[4:])]
+    for entry in (build(folder, parts), cache.read(folder, "print")):
+        assert entry.images is None
+        np.testing.assert_array_equal(entry.labels, LABELS)
+        assert entry.classes == NAMES
+    assert sorted(os.listdir(folder)) == ["labels.npy", "manifest.json"]
+    (folder / "labels.npy").write_bytes(b"")
+    assert cache.read(folder, "print") is None

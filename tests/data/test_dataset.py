@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxmask import data
-from jaxmask.data import tfds_source
+from jaxmask.data import decoded
 from jaxmask.errors import InputError
 
 
@@ -26,13 +26,13 @@ def load(tmp_path, monkeypatch):
 @pytest.fixture
 def decodings(monkeypatch):
     """How many times a split was decoded."""
-    build, calls = tfds_source._build, []
+    build, calls = decoded._build, []
 
-    def counted(found, split, *args):
-        calls.append(split)
-        return build(found, split, *args)
+    def counted(described, *args):
+        calls.append(described.short.split()[-1])
+        return build(described, *args)
 
-    monkeypatch.setattr(tfds_source, "_build", counted)
+    monkeypatch.setattr(decoded, "_build", counted)
     return calls
 
 
@@ -60,7 +60,7 @@ def test_records_arrive_whole_and_in_order(load, mnist):
 
 
 def test_many_chunks_over_many_threads_keep_the_order(load, mnist, monkeypatch):
-    monkeypatch.setattr(tfds_source, "CHUNK", 4)
+    monkeypatch.setattr(decoded, "CHUNK", 4)
     np.testing.assert_array_equal(load(validation=0).train.images, mnist[1]["train"][0])
 
 
@@ -176,7 +176,7 @@ def test_images_of_many_sizes_need_a_size(load, tiny, tmp_path, decodings):
 
 
 def test_sizes_that_differ_between_chunks(load, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(tfds_source, "CHUNK", 1)
+    monkeypatch.setattr(decoded, "CHUNK", 1)
     records = [(tiny.encode(np.zeros([s, s, 3], np.uint8)), 0) for s in (4, 5)]
     tiny.write(tmp_path / "tfds", dict(train=records, test=records), shape=(None, None, 3))
     assert "4x4 and 5x5" in complaint(load)
@@ -295,3 +295,72 @@ def test_what_is_loaded_cannot_be_changed_by_accident():
 )
 def test_settings_that_cannot_be(options):
     complaint(data.load, "digits", **options)
+
+
+def prepared(tiny, tmp_path, counts, shape=(6, 6, 3), name="mnist"):
+    """{split: number of images}; the first pixel of each is its label, the second its number."""
+    content, start = {}, 0
+    for split, count in counts.items():
+        images, labels = tiny.examples(count, 2, shape, seed=len(content))
+        images[:, 0, 0, 0], images[:, 0, 1, 0] = labels, start + np.arange(count)
+        content[split] = tiny.records(images, labels)
+        start += count
+    tiny.write(tmp_path / "tfds", content, shape=shape, name=name)
+
+
+def numbers(split):
+    images = np.asarray(split.images)
+    np.testing.assert_array_equal(split.labels, images[:, 0, 0, 0])
+    return images[:, 0, 1, 0].tolist()
+
+
+def test_without_a_test_split_a_fifth_of_train_is_tested_on(load, tiny, tmp_path):
+    prepared(tiny, tmp_path, {"train": 60}, name="eurosat")
+    one, other = (load("eurosat", seed=seed, validation=0.1) for seed in (0, 1))
+    assert numbers(one.test) == numbers(other.test)
+    np.testing.assert_array_equal(np.bincount(one.test.labels), [6, 6])
+    assert sorted(n for part in one[1:4] for n in numbers(part)) == list(range(60))
+    assert numbers(one.validation) != numbers(other.validation)
+    # A result is comparable only while this holds.
+    assert numbers(one.test) == [8, 9, 20, 26, 27, 34, 39, 44, 51, 54, 55, 57]
+
+
+def test_a_validation_split_is_trained_on_or_else_tested_on(load, tiny, tmp_path, decodings):
+    prepared(tiny, tmp_path, {"test": 8, "train": 10, "validation": 6}, name="dtd")
+    dataset = load("dtd", validation=4)
+    assert numbers(dataset.test) == list(range(8))
+    assert sorted(numbers(dataset.train) + numbers(dataset.validation)) == list(range(8, 24))
+    assert decodings == ["train+validation", "test"]
+    prepared(tiny, tmp_path, {"train": 10, "validation": 6}, name="imagenet2012")
+    dataset = load("imagenet2012", validation=4)
+    assert numbers(dataset.test) == list(range(10, 16))
+    assert sorted(numbers(dataset.train) + numbers(dataset.validation)) == list(range(10))
+    split = data.load_split("dtd", "validation", data_dir=tmp_path / "tfds", progress=False)[0]
+    assert numbers(split) == list(range(18, 24))
+    split = data.load_split("dtd", "all", data_dir=tmp_path / "tfds", progress=False)[0]
+    assert numbers(split) == [*range(8, 24), *range(8)]
+
+
+def test_over_the_budget_records_are_decoded_when_they_are_asked_for(load, tiny, tmp_path):
+    """Across the border of the two splits that are trained on, and in any order."""
+    prepared(tiny, tmp_path, {"test": 8, "train": 10, "validation": 6}, name="dtd")
+    lazy = load("dtd", size=4, cache_gib=0, validation=0)
+    kept = load("dtd", size=4, validation=0)
+    assert isinstance(kept.train.images, np.memmap)
+    for one, other in zip(kept[1:4], lazy[1:4]):
+        np.testing.assert_array_equal(one.labels, other.labels)
+        np.testing.assert_array_equal(one.images, np.asarray(other.images))
+    order = np.array([15, 3, 9, 10, 0, 15])
+    np.testing.assert_array_equal(lazy.train.images.read(order), kept.train.images[order])
+
+
+def test_a_damaged_record_over_the_budget_is_told_of_at_once(load, tiny, mnist):
+    data_dir, content = mnist
+    records = tiny.records(*content["train"])
+    records[17] = (b"no image", 0)
+    tiny.write(data_dir, dict(train=records, test=records))
+    assert "record 17 of split 'train' is damaged" in complaint(load, cache_gib=0)
+
+
+def test_a_budget_that_cannot_be():
+    assert "cache_gib" in complaint(data.load, "digits", cache_gib=-1)

@@ -1,12 +1,13 @@
 """The Grain pipeline against plain indexing."""
 
+import sys
 import threading
 import time
 
 import numpy as np
 import pytest
 
-from jaxmask.data import Split, stream
+from jaxmask.data import Lazy, Split, stream
 from jaxmask.errors import InputError
 
 
@@ -82,3 +83,21 @@ def test_nothing_to_do(split):
 def test_an_order_that_does_not_fit_is_refused_at_the_call(split, order, lengths):
     with pytest.raises(InputError, match="order"):
         stream(split, np.array(order, np.int32), lengths)
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_lazy_images_are_made_in_several_threads(split, threads, monkeypatch):
+    monkeypatch.setattr(sys.modules["jaxmask.data.stream"], "cores", lambda: 3)
+    makers = set()
+
+    def make(indices):
+        makers.add(threading.get_ident())
+        time.sleep(0.005)
+        return np.asarray(split.images)[indices]
+
+    lazy = Split(Lazy(make, (5, 4, 3), np.arange(40)), split.labels)
+    order = np.random.default_rng(1).permutation(40).reshape(10, 4)
+    images = np.concatenate([images for images, _ in stream(lazy, order, [3, 7], threads)])
+    np.testing.assert_array_equal(images, split.images[order])
+    assert (len(makers) > 1) == (threads != 1)
+    assert threading.get_ident() not in makers

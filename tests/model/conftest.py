@@ -45,3 +45,17 @@ def shapes():
         return {"/".join(key.key for key in path): leaf.shape for path, leaf in leaves}
 
     return make
+
+
+@pytest.fixture
+def tokenizer_file(tmp_path):
+    """A tokenizer.json as CLIP's, of words: `a photo of cat` are 0 to 3, 8 begins and 9 ends."""
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {"a": 0, "photo": 1, "of": 2, "cat": 3, "<start>": 8, "<end>": 9, "<unknown>": 10}
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<unknown>"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<start> $A <end>", special_tokens=[("<start>", 8), ("<end>", 9)]
+    )
+    made.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path / "tokenizer.json"

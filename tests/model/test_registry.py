@@ -8,29 +8,43 @@ import pytest
 from jaxmask import model
 from jaxmask.errors import InputError
 
-IMAGE = (16, 16, 1)  # the smallest that every network takes
-FAMILIES = ("lenet_300_100", "lenet5", "conv2", "resnet20", "vgg11", "resnet18", "resnet50")
-WITHOUT_BATCH_NORM = ("lenet_300_100", "lenet5", "conv2", "conv4", "conv6")
+IMAGE = (16, 16, 1)  # the smallest that every network takes, but for patches of 32 pixels
+CONVOLUTIONAL = ("lenet_300_100", "lenet5", "conv2", "resnet20", "vgg11", "resnet18", "resnet50")
+TRANSFORMERS = ("vit_s32", "clip_vit_b32")  # one for each module
+FAMILIES = (*TRANSFORMERS, *CONVOLUTIONAL)
+WITHOUT_BATCH_NORM = ("lenet_300_100", "lenet5", "conv2", "conv4", "conv6", *TRANSFORMERS)
 
 # Jitting these is quicker. In the others every block repeats: without jit each is compiled once.
 JITTED = (*WITHOUT_BATCH_NORM, "resnet50")
 
 
-def some_images():
-    return np.random.default_rng(0).normal(size=(2, *IMAGE)).astype(np.float32)
+def image_of(name):
+    return (32, 64, 1) if name.endswith("32") and "vit" in name else IMAGE
+
+
+def some_images(name="resnet20"):
+    return np.random.default_rng(0).normal(size=(2, *image_of(name))).astype(np.float32)
+
+
+def create(name, width=0.1, **options):
+    """A small network of three classes; one of twelve equal blocks has two here."""
+    module = model.create(name, classes=3, width=width, **options)
+    return module.clone(blocks=2) if "vit" in name else module
 
 
 def test_names():
-    assert len(model.names()) == len(set(model.names())) == 17
+    assert len(model.names()) == len(set(model.names())) == 24
     assert set(FAMILIES) <= set(model.names())
 
 
 @pytest.mark.parametrize("width", [0.1, 0.2])
-@pytest.mark.parametrize("name", model.names())
+@pytest.mark.parametrize(
+    "name", [*(name for name in model.names() if "vit" not in name), *TRANSFORMERS]
+)
 def test_forward_and_gradient(name, width, random_variables):
-    module = model.create(name, classes=3, width=width)
-    variables = random_variables(module, IMAGE)
-    x = some_images()
+    module = create(name, width)
+    variables = random_variables(module, image_of(name))
+    x = some_images(name)
 
     def loss(params):
         logits = module.apply({**variables, "params": params}, x)
@@ -48,10 +62,10 @@ def test_forward_and_gradient(name, width, random_variables):
 
 @pytest.mark.parametrize("name", FAMILIES[:-1])  # the last two are one module
 def test_head_makes_the_logits_of_the_features(name, random_variables):
-    module = model.create(name, classes=3, width=0.1)
-    variables = random_variables(module, IMAGE)
-    features = module.apply(variables, some_images(), features=True)
-    logits = module.apply(variables, some_images())
+    module = create(name)
+    variables = random_variables(module, image_of(name))
+    features = module.apply(variables, some_images(name), features=True)
+    logits = module.apply(variables, some_images(name))
     head = variables["params"]["head"]
     assert features.shape == (2, head["kernel"].shape[0])
     assert features.dtype == jnp.float32
@@ -74,26 +88,27 @@ def test_only_training_changes_batch_statistics(name, random_variables):
 
 @pytest.mark.parametrize("name", WITHOUT_BATCH_NORM)
 def test_training_without_batch_norm_is_harmless(name, random_variables):
-    module = model.create(name, classes=3, width=0.1)
-    variables = random_variables(module, IMAGE)
+    module = create(name)
+    variables = random_variables(module, image_of(name))
+    x = some_images(name)
     assert variables["batch_stats"] == {}
-    logits, update = module.apply(variables, some_images(), train=True, mutable=["batch_stats"])
+    logits, update = module.apply(variables, x, train=True, mutable=["batch_stats"])
     assert not jax.tree.leaves(update)
-    np.testing.assert_array_equal(logits, module.apply(variables, some_images()))
+    np.testing.assert_array_equal(logits, module.apply(variables, x))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_bfloat16_is_for_activations_only(name, random_variables):
-    module = model.create(name, classes=3, width=0.1, dtype="bfloat16")
-    variables = random_variables(module, IMAGE)
+    module = create(name, dtype="bfloat16")
+    variables = random_variables(module, image_of(name))
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("float32")}
     (logits, update), program = (
         jax.eval_shape(
             lambda v, x: module.apply(v, x, train=True, mutable=["batch_stats"]),
             variables,
-            some_images(),
+            some_images(name),
         ),
-        jax.make_jaxpr(module.apply)(variables, some_images()),
+        jax.make_jaxpr(module.apply)(variables, some_images(name)),
     )
     assert logits.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(update)} <= {np.dtype("float32")}
@@ -113,11 +128,11 @@ def test_bfloat16_is_close_to_float32(random_variables):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_float64_throughout(name, random_variables):
     """SynFlow's products overflow float32, so that nothing on the way may fall back to it."""
-    module = model.create(name, classes=3, width=0.1, dtype="float64")
+    module = create(name, dtype="float64")
     with jax.enable_x64(True):
-        variables = random_variables(module, IMAGE)
+        variables = random_variables(module, image_of(name))
         doubles = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), variables)
-        program = jax.make_jaxpr(module.apply)(doubles, some_images().astype(np.float64))
+        program = jax.make_jaxpr(module.apply)(doubles, some_images(name).astype(np.float64))
     assert "f64[" in str(program)
     assert "f32[" not in str(program)
 
@@ -132,6 +147,49 @@ def winners(rules, paths):
 
 
 @pytest.mark.parametrize("name", model.names())
+def test_every_parameter_but_the_heads_is_in_one_stage(name, shapes):
+    paths = [p for p in shapes(name, image_of(name), classes=3, width=0.1) if "head/" not in p]
+    stages = model.stages(name)
+    found = [[i for i, stage in enumerate(stages) if re.fullmatch(stage, p)] for p in paths]
+    assert [len(where) for where in found] == [1] * len(paths)
+    assert {where[0] for where in found} == set(range(len(stages)))
+
+
+@pytest.mark.parametrize(
+    ("name", "firsts"),
+    [
+        ("lenet5", ["conv1/bias", "conv2/bias", "fc1/bias"]),
+        ("conv4", ["conv2/bias", "conv3/bias", "fc1/bias", "fc2/kernel"]),
+        ("vgg11", [f"conv{i}_1/kernel" for i in range(1, 6)]),
+        ("resnet20", ["conv1/kernel", "layer2_0/conv1/kernel", "layer3_2/bn1/bias"]),
+        ("resnet50", ["bn1/bias", *(f"layer{i}_2/conv3/kernel" for i in (2, 3, 4))]),
+        ("vit_b16", ["position", *(f"block{i}/query/bias" for i in range(1, 11)), "norm/scale"]),
+        ("clip_vit_b32", ["pre_norm/bias", *(f"block{i}/fc1/bias" for i in range(1, 12))]),
+    ],
+)
+def test_stages_are_in_the_order_of_the_network(name, firsts):
+    stages = model.stages(name)
+    assert len(stages) == len(firsts)
+    assert all(re.fullmatch(stage, path) for stage, path in zip(stages, firsts))
+
+
+TRANSFORMER_LAYERS = r"block\d+/(query|key|value|out|fc1|fc2)/"
+
+
+@pytest.mark.parametrize("name", [name for name in model.names() if "vit" in name])
+def test_rules_of_transformers_mask_the_layers_of_blocks(name, shapes):
+    paths = shapes(name, image_of(name), classes=3, width=0.1)
+    won = winners(model.rules(name), paths)
+    masked = {path for rule, paths in won.items() if rule and rule[1] == "mask" for path in paths}
+    trained = {path for rule, paths in won.items() if rule and rule[1] == "train" for path in paths}
+    leaf = "(kernel|bias)" if name.startswith("clip") else "kernel"
+    assert trained == {"head/kernel", "head/bias"}
+    assert masked == {path for path in paths if re.fullmatch(TRANSFORMER_LAYERS + leaf, path)}
+    blocks = 24 if name == "vit_l16" else 12
+    assert len(masked) == blocks * 6 * (2 if name.startswith("clip") else 1)
+
+
+@pytest.mark.parametrize("name", [name for name in model.names() if "vit" not in name])
 def test_rules_mask_every_kernel_but_the_heads(name, shapes):
     paths = shapes(name, IMAGE, classes=3, width=0.1)
     won = winners(model.rules(name), paths)

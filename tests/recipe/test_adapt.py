@@ -47,7 +47,8 @@ def test_every_method_has_a_complete_run_directory(adapted):
                       "density", "density_by_leaf", "mask_bits", "storage_bytes", "steps",
                       "seconds", "versions"):  # fmt: skip
             assert field in result, (name, field)
-        for file in ("config.json", "metrics.jsonl", "weights.safetensors"):
+        stored = "weights.safetensors" if name == "pretrain" else "masks/task.mask"
+        for file in ("config.json", "metrics.jsonl", stored):
             assert (folder / file).exists(), (name, file)
     assert (adapted / "table.md").read_text().count("\n") == 5
     for picture in ("accuracy_against_bytes", "loss", "density_mask"):
@@ -78,18 +79,17 @@ def test_the_chosen_value_is_the_best_on_validation_data(adapted):
 
 
 def accuracy_of(base, folder, classes, network):
-    """Test accuracy of the base weights with what a mask's run directory stores beside them."""
+    """Test accuracy, in numpy, of the base weights with what a mask's run directory stores."""
     import jax.numpy as jnp
 
     from jaxmask import data, model, tree
     from jaxmask.recipe import run_directory, setup
 
     weights, about = run_directory.load_weights(base)
-    beside, _ = run_directory.load_weights(folder)
-    bits = mask.file.load(folder / "masks" / "task.mask")
+    task = mask.file.read(folder / "masks" / "task.mask")
     flat = {path: np.asarray(leaf) for path, leaf in tree.named_leaves(weights["params"]).items()}
-    flat |= tree.named_leaves(beside.get("params", {}))
-    for path, on in tree.named_leaves(bits).items():
+    flat |= tree.named_leaves(task.arrays.get("params", {}))
+    for path, on in tree.named_leaves(task.masks).items():
         flat[path] = flat[path] * on / np.sqrt(on.mean())
     nested: dict = {}
     for path, leaf in flat.items():
@@ -98,17 +98,16 @@ def accuracy_of(base, folder, classes, network):
     dataset = data.load("digits", classes=classes, validation=0.2, seed=setup.number(0, "data"))
     images = ((dataset.test.images / 255.0 - about["mean"]) / about["std"]).astype(np.float32)
     logits = model.create("conv2", classes=5, width=network).apply({"params": nested}, images)
-    return (np.asarray(logits).argmax(-1) == dataset.test.labels).mean(), bits
+    return (np.asarray(logits).argmax(-1) == dataset.test.labels).mean(), task.masks
 
 
-def test_the_mask_file_and_the_weights_are_all_the_task_needs(adapted):
+def test_the_mask_file_is_all_that_the_task_needs(adapted):
     """The stored bits, over the frozen weights, give the accuracy that was reported."""
     result = read(adapted / "mask")
     accuracy, bits = accuracy_of(adapted / "pretrain", adapted / "mask", (5, 6, 7, 8, 9), 0.25)
     assert accuracy == pytest.approx(result["accuracy"])
     assert result["density"] == pytest.approx(float(mask.measure.density(bits)))
-    files = [adapted / "mask" / "masks" / "task.mask", adapted / "mask" / "weights.safetensors"]
-    assert result["storage_bytes"] == sum(file.stat().st_size for file in files)
+    assert result["storage_bytes"] == (adapted / "mask" / "masks" / "task.mask").stat().st_size
     assert result["mask_bits"] == sum(
         leaf.size for layer in bits.values() for leaf in layer.values()
     )
@@ -157,9 +156,9 @@ def test_a_choice_that_diverged_is_not_chosen(tmp_path):
 
 
 def test_a_choice_that_diverged_after_its_best_epoch_is_not_chosen(tmp_path, monkeypatch):
-    from jaxmask.recipe import methods
+    from jaxmask.recipe import trained
 
-    made = methods.make_trainer
+    made = trained.make_trainer
 
     def spoiled(*arguments):
         trainer = made(*arguments)
@@ -173,7 +172,7 @@ def test_a_choice_that_diverged_after_its_best_epoch_is_not_chosen(tmp_path, mon
 
         return trainer._replace(fit=fit)
 
-    monkeypatch.setattr(methods, "make_trainer", spoiled)
+    monkeypatch.setattr(trained, "make_trainer", spoiled)
     status = main(
         ["--config=digits", f"--workdir={tmp_path}", "--config.network.width=0.125",
          "--config.start=random", "--config.methods=('full',)", "--config.full.train.epochs=3",

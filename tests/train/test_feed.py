@@ -1,3 +1,6 @@
+import threading
+import time
+
 import jax
 import numpy as np
 import pytest
@@ -75,3 +78,48 @@ def test_batches_that_cannot_be_are_refused():
         feed.check_batch(0, 10, mesh)
     with pytest.raises(InputError, match="more than the 10 training examples"):
         feed.check_batch(64, 10, mesh)
+
+
+def test_one_chunk_is_made_ahead_and_no_more():
+    made = []
+
+    def chunks():
+        for index in range(5):
+            made.append((index, threading.get_ident()))
+            yield index
+
+    waits = []
+    for index in feed.ahead(chunks(), waits.append):
+        deadline = time.monotonic() + 10
+        while len(made) < min(index + 2, 5) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(0.01)
+        assert len(made) == min(index + 2, 5)
+    assert [index for index, _ in made] == list(range(5))
+    assert threading.get_ident() not in {thread for _, thread in made}
+    assert len(waits) == 6  # the last one finds that there is nothing more
+    assert sum(waits[1:]) < 5
+
+
+def test_waiting_is_told_and_so_are_errors():
+    def chunks():
+        yield 1
+        time.sleep(0.2)
+        yield 2
+        raise ValueError("damaged")
+
+    waits = []
+    pieces = feed.ahead(chunks(), waits.append)
+    assert [next(pieces), next(pieces)] == [1, 2]
+    assert waits[1] > 0.1 > waits[0]
+    with pytest.raises(ValueError, match="damaged"):
+        next(pieces)
+
+
+def test_chunks_that_nobody_takes_end_their_thread():
+    before = threading.active_count()
+    pieces = feed.ahead(iter(range(100)), lambda seconds: None)
+    next(pieces)
+    assert threading.active_count() == before + 1
+    pieces.close()
+    assert threading.active_count() == before

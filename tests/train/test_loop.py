@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import chex
@@ -46,6 +47,28 @@ def test_streamed_batches_give_what_resident_ones_give(tmp_path):
     resident = problems.fit(tmp_path / "a")
     streamed = problems.fit(tmp_path / "b", how="streamed")
     chex.assert_trees_all_close(learned(resident), learned(streamed), rtol=1e-6, atol=1e-6)
+
+
+def test_the_share_of_time_that_the_device_waited_is_told(tmp_path, monkeypatch):
+    plain = problems.stream
+
+    def slow(*arguments):
+        for chunk in plain(*arguments):
+            time.sleep(0.1)  # a scan takes a fraction of it
+            yield chunk
+
+    monkeypatch.setattr(problems, "stream", slow)
+    fit = problems.fit(tmp_path / "slow", how="streamed")
+    pieces = 3 * (3 + 1)  # epochs, scans of training and of validation
+    assert 0.4 * pieces * 0.1 < fit.waited * fit.seconds < pieces * 0.1 + 1
+    lines = [line for line in read_records(tmp_path / "slow") if line["split"] == "train"]
+    assert all(0 < line["waited"] < 1 for line in lines)
+    assert lines[-1]["waited"] > 0.3  # nothing is compiled any more
+    again = problems.fit(tmp_path / "slow", how="streamed")
+    assert (again.waited, again.seconds) == (fit.waited, fit.seconds)
+    resident = problems.fit(tmp_path / "resident")
+    assert 0 <= resident.waited < 0.3
+    assert all("waited" not in line for line in read_records(tmp_path / "resident"))
 
 
 def test_how_an_epoch_is_cut_into_scans_changes_nothing(tmp_path):

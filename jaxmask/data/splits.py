@@ -1,0 +1,52 @@
+"""Which of a dataset's own splits are trained on and which are tested on."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxmask.data.subset import stratified
+
+TEST_SHARE = 5  # one in so many, where a dataset has no test examples of its own
+
+
+class Choice(NamedTuple):
+    """The dataset's own splits, one after the other, that make up one of ours.
+
+    Attributes:
+      names: of the dataset's own splits; those that do not exist are for the caller to refuse.
+      fifth: None for all of their examples, True for the seeded fifth, False for the others.
+    """
+
+    names: tuple[str, ...]
+    fifth: bool | None = None
+
+
+def choose(available: tuple[str, ...], split: str) -> Choice:
+    """What "train", "test" or "all" are, for a dataset with the splits `available`.
+
+    Tested on is the split `test`, else `validation`, else a fifth of `train`. Trained on is all
+    the rest of the three. Any other split is itself.
+    """
+    known = tuple(name for name in ("train", "validation", "test") if name in available)
+    if split == "all" and "all" not in available:
+        return Choice(known or ("train",))
+    if split not in ("train", "test"):
+        return Choice((split,))
+    own = [name for name in ("test", "validation") if name in available][:1]
+    if split == "test":
+        return Choice(tuple(own)) if own else Choice(("train",), True)
+    names = ("train", *(name for name in known if name not in ("train", *own)))
+    names = tuple(name for name in names if name != "test")
+    return Choice(names, None if own else False)
+
+
+def in_fifth(labels: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """bool [N]: the stratified fifth with the smallest keys; every class keeps one example.
+
+    Args:
+      labels: int [N].
+      keys: uint64 [N], that belong to the examples whatever seed an experiment has.
+    """
+    present, counts = np.unique(labels, return_counts=True)
+    total = min(round(len(labels) / TEST_SHARE), int((counts - 1).sum())) if len(present) else 0
+    return stratified(labels, total, keys, spare=1)

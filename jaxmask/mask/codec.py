@@ -1,0 +1,112 @@
+"""Codecs of a mask file's parts: bytes to fewer bytes and back, never to more than was declared.
+
+General codecs take bytes; `entropy`, the one that knows what a mask is, has a module of its own.
+Their settings are each library's defaults, the published rule of counting.
+"""
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxmask.errors import InputError
+
+
+class Codec(NamedTuple):
+    """`decompress(data, size)` stops after `size` bytes, or one more, whatever `data` says."""
+
+    compress: Callable[[bytes], bytes]
+    decompress: Callable[[bytes, int], bytes]
+    expansion: int  # the most bytes that come out for one that goes in, in round numbers
+
+
+def _stream(decompressor: Callable[[], Any]) -> Callable[[bytes, int], bytes]:
+    """For the standard library's decompressors, which can be told when to stop."""
+
+    def decompress(data: bytes, size: int) -> bytes:
+        stream = decompressor()
+        # One more than there should be: a limit of 0 would be none, and the surplus is seen.
+        content = stream.decompress(data, size + 1)
+        if not stream.eof and len(content) <= size:
+            # zlib may owe nothing but its checksum
+            content += stream.decompress(getattr(stream, "unconsumed_tail", b""), 1)
+        if not stream.eof or stream.unused_data:
+            raise ValueError("it does not end where it should")
+        return content
+
+    return decompress
+
+
+def _cramjam(name: str, expansion: int, **settings: Any) -> Codec:
+    """For the compiled codecs, which fill a buffer that was made for them."""
+
+    def compress(data: bytes) -> bytes:
+        import cramjam
+
+        return bytes(getattr(cramjam, name).compress(data, **settings))
+
+    def decompress(data: bytes, size: int) -> bytes:
+        import cramjam
+
+        buffer = bytearray(size)
+        try:
+            written = getattr(cramjam, name).decompress_into(data, buffer)
+        except cramjam.DecompressionError as error:
+            raise ValueError(str(error)) from None
+        return bytes(buffer[:written])
+
+    return Codec(compress, decompress, expansion)
+
+
+def _gzip(data: bytes) -> bytes:
+    # not gzip.compress, whose header differs between versions of Python
+    stream = zlib.compressobj(9, wbits=31)
+    return stream.compress(data) + stream.flush()
+
+
+GENERAL: dict[str, Codec] = {
+    "raw": Codec(bytes, lambda data, size: data, 1),
+    "gzip": Codec(_gzip, _stream(lambda: zlib.decompressobj(wbits=31)), 2**11),
+    "bz2": Codec(bz2.compress, _stream(bz2.BZ2Decompressor), 2**21),
+    "lzma": Codec(
+        lzma.compress,
+        # a few bytes may ask for a dictionary of gigabytes; the default's decoder takes 9 MB
+        _stream(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=2**26)),
+        2**14,
+    ),
+    "zstd": _cramjam("zstd", 2**16, level=3),
+    "lz4": _cramjam("lz4", 2**8),
+    "snappy": _cramjam("snappy", 2**6),
+}
+CODECS = ("entropy", *GENERAL)
+# what a header may name besides: `entropy` whose reader must have the frozen weights
+GIVEN_WEIGHTS = "entropy_given_weights"
+_SLACK = 64
+
+
+def plausible(name: str, stored: int, size: int) -> bool:
+    """Whether `stored` bytes can hold `size`, by what the codec can reach at best."""
+    return size <= (stored + _SLACK) * GENERAL[name].expansion
+
+
+def compress(name: str, data: bytes) -> bytes:
+    """`data` under the codec `name`; the same data and library give the same bytes."""
+    return GENERAL[name].compress(data)
+
+
+def decompress(name: str, data: bytes, size: int) -> bytes:
+    """The inverse, in memory of the order of `size`.
+
+    Raises:
+      InputError: for data that is not exactly one compressed whole of `size` bytes.
+    """
+    if not plausible(name, len(data), size):
+        raise InputError(f"{len(data)} bytes of {name} cannot hold {size}")
+    try:
+        content = GENERAL[name].decompress(data, size)
+    except (ValueError, OSError, EOFError, MemoryError, zlib.error, lzma.LZMAError) as error:
+        raise InputError(f"not {size} bytes of {name} ({' '.join(str(error).split())})") from None
+    if len(content) != size:
+        raise InputError(f"not {size} bytes of {name}, but {len(content)} or more")
+    return content

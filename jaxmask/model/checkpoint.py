@@ -1,0 +1,155 @@
+"""A checkpoint's files: on this machine or on the hub, the weights and what lies beside them."""
+
+import json
+import math
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxmask.errors import InputError
+
+SAFETENSORS = (".safetensors",)
+TORCH = (".pth", ".pt", ".bin", ".tar")  # the last as in .pth.tar
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+BESIDE = ("config.json", "preprocessor_config.json", "tokenizer.json")
+
+
+def find(source: str | Path) -> Path:
+    """The file of weights that `source` names.
+
+    Args:
+        source: a file; a folder with a model.safetensors or pytorch_model.bin; or
+            "hub:owner/name", "hub:owner/name/file", fetched (once) by huggingface_hub.
+
+    Raises:
+        InputError: there is none, or it cannot be fetched.
+    """
+    if str(source).startswith("hub:"):
+        return _from_hub(str(source))
+    path = Path(source)
+    if path.is_dir():
+        found = [path / name for name in _WEIGHTS if (path / name).is_file()]
+        if not found:
+            raise InputError(f"{path} holds no {' and no '.join(_WEIGHTS)}; give the file itself")
+        path = found[0]
+    if not path.is_file():
+        raise InputError(f"there are no weights at {path}; give a file, a folder or hub:owner/name")
+    if path.suffix not in SAFETENSORS + TORCH:
+        raise InputError(f"{path} is no .safetensors, .pth, .pt or .bin file")
+    return path
+
+
+def _from_hub(source: str) -> Path:
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    except ImportError:
+        raise InputError(
+            f"{source} needs the package huggingface_hub; install jaxmask[hub]"
+        ) from None
+    owner, _, rest = source.removeprefix("hub:").partition("/")
+    name, _, file = rest.partition("/")
+    if not owner or not name:
+        raise InputError(f"{source} is no hub:owner/name or hub:owner/name/file")
+
+    def fetch(wanted: str) -> Path | None:
+        try:
+            return Path(hf_hub_download(f"{owner}/{name}", wanted))
+        except LocalEntryNotFoundError:
+            raise InputError(
+                f"cannot fetch {wanted} of {source}: the hub cannot be reached and there is no "
+                "copy here; give a file instead"
+            ) from None
+        except EntryNotFoundError:
+            return None
+        except Exception as error:  # the hub's client raises errors of several libraries
+            reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
+            raise InputError(f"cannot fetch {wanted} of {source} ({reason})") from None
+
+    candidates = (file,) if file else _WEIGHTS
+    weights = next(filter(None, map(fetch, candidates)), None)
+    if weights is None:
+        raise InputError(f"{source} has no {' and no '.join(candidates)}; name its file of weights")
+    for beside in BESIDE:
+        fetch(beside)
+    return weights
+
+
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """What a JSON file beside the weights says; empty if there is none.
+
+    Raises:
+        InputError: it is no JSON object.
+    """
+    path = folder / name
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is no JSON object; repair it or take it away")
+    return found
+
+
+def moments(folder: Path) -> tuple[list[float], list[float]] | None:
+    """Mean and std of the images' channels, where a file beside the weights tells them.
+
+    Raises:
+        InputError: they are not three numbers each.
+    """
+    config = read_json(folder, "config.json")
+    images = read_json(folder, "preprocessor_config.json")
+    for told, mean, std in (
+        (config.get("pretrained_cfg"), "mean", "std"),  # TIMM
+        (config, "mean", "std"),
+        (images, "image_mean", "image_std"),
+    ):
+        if isinstance(told, dict) and mean in told and std in told:
+            return _three(told[mean], folder), _three(told[std], folder)
+    return None
+
+
+def _three(values: Any, folder: Path) -> list[float]:
+    try:
+        found = [float(value) for value in values]
+    except (TypeError, ValueError):
+        found = []
+    if len(found) != 3 or not all(map(math.isfinite, found)):
+        raise InputError(f"a mean or std beside the weights in {folder} is {values}, not 3 numbers")
+    return found
+
+
+def read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a safetensors file, in the dtypes that they have there.
+
+    Raises:
+        InputError: it is truncated, or something else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, OSError, TypeError, LookupError) as error:
+        raise InputError(f"{path} is no whole safetensors file ({error})") from None
+
+
+def safetensors_names(path: Path) -> list[str]:
+    """The names in a safetensors file's header; none if it is no such file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            return list(file.keys())
+    except (SafetensorError, ValueError, OSError):
+        return []
+
+
+def beside(path: Path) -> Path:
+    """A new name in the same folder: write there, then rename, and no file is ever half there."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")

@@ -1,0 +1,105 @@
+"""What the vision transformers and CLIP's towers share: attention blocks, patches."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from jaxmask.errors import InputError
+from jaxmask.model import layers
+
+HEAD = 64  # units of an attention head; the registry's `width` multiplies them
+
+_glorot = nn.initializers.xavier_uniform()
+_small = nn.initializers.normal(0.02)
+
+gelu = partial(jax.nn.gelu, approximate=False)
+
+
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """x * sigmoid(1.702 x), which CLIP takes for the GELU."""
+    return x * nn.sigmoid(1.702 * x)
+
+
+def norm(name: str, epsilon: float, dtype: DTypeLike) -> nn.LayerNorm:
+    """Layer norm over the last axis; the variance as a mean of squared differences."""
+    return nn.LayerNorm(epsilon=epsilon, dtype=dtype, use_fast_variance=False, name=name)
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)) with four times the units inside.
+
+    Queries, keys and values are three dense layers, so that each has a mask of its own.
+    """
+
+    heads: int
+    dtype: DTypeLike
+    epsilon: float
+    activation: Callable[[jax.Array], jax.Array]
+    causal: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, T, D] -> [B, T, D]; with `causal` a token sees none that come after it."""
+        size = x.shape[-1]
+        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=_glorot)
+        y = norm("norm1", self.epsilon, self.dtype)(x)
+        apart = (*x.shape[:-1], self.heads, size // self.heads)
+        q, k, v = (dense(size, name=part)(y).reshape(apart) for part in ("query", "key", "value"))
+        # jax.nn.dot_product_attention would take the softmax of float64 in float32
+        share = nn.dot_product_attention_weights(
+            q,
+            k,
+            mask=nn.make_causal_mask(x[..., 0]) if self.causal else None,
+            force_fp32_for_softmax=jnp.finfo(self.dtype).bits < 32,
+        )
+        y = jnp.einsum("...hqk,...khd->...qhd", share.astype(v.dtype), v)
+        x = x + dense(size, name="out")(y.reshape(x.shape))
+        y = norm("norm2", self.epsilon, self.dtype)(x)
+        y = self.activation(dense(4 * size, name="fc1")(y))
+        return x + dense(size, name="fc2")(y)
+
+
+def tokens(
+    module: nn.Module, x: jax.Array, size: int, patch: int, *, bias: bool, dtype: DTypeLike
+) -> jax.Array:
+    """Images [B, H, W, C] -> tokens [B, 1 + HW / patch^2, size], positions added.
+
+    The first is the class token. What is learned (`patch`, `class_token`, `position`) becomes part
+    of `module`.
+    """
+    x = layers.images(x, dtype, least=patch)
+    if x.shape[1] % patch or x.shape[2] % patch:
+        raise InputError(
+            f"images of {x.shape[1]}x{x.shape[2]} pixels cannot be cut into patches of {patch}; "
+            f"give multiples of {patch}"
+        )
+    conv = layers.conv(size, patch, patch, name="patch", dtype=dtype, bias=bias, padding=0)
+    x = conv(x)
+    x = x.reshape(x.shape[0], -1, size)
+    first = module.param("class_token", nn.initializers.zeros, (size,)).astype(dtype)
+    x = jnp.concatenate([jnp.broadcast_to(first, (x.shape[0], 1, size)), x], axis=1)
+    return x + module.param("position", _small, x.shape[1:]).astype(dtype)
+
+
+def image_size(positions: Sequence[int], patch: int) -> int:
+    """The pixels a side of the square images that positions [.., 1 + grid^2, D] are for."""
+    return max(1, math.isqrt(max(0, math.prod(positions[-2:-1]) - 1))) * patch
+
+
+def resized(positions: np.ndarray, size: int, patch: int) -> np.ndarray:
+    """Positions [1 + grid^2, D] for square images of `size` pixels; the class token's stays.
+
+    Bicubic, antialiased where the grid becomes smaller, as in TIMM.
+    """
+    if size < patch or size % patch:
+        raise InputError(f"size is {size}; give a multiple of the {patch} pixels of a patch")
+    old, new = math.isqrt(len(positions) - 1), size // patch
+    grid = positions[1:].reshape(old, old, -1)
+    grid = np.asarray(jax.image.resize(grid, (new, new, grid.shape[-1]), "bicubic"))
+    return np.concatenate([positions[:1], grid.reshape(new * new, -1)])

@@ -1,0 +1,71 @@
+"""Batch statistics of a network on given images."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmask.errors import InputError
+
+
+def reestimate(
+    module: nn.Module,
+    variables: dict[str, Any],
+    prepare: Any,
+    images: Any,
+    batch_size: int = 256,
+) -> dict[str, Any]:
+    """The variables with batch statistics of these images in place of the running ones.
+
+    For every batch norm: the mean, and the variance around it, of all full batches in train mode,
+    each batch normalised by its own statistics. A network without batch norm comes back as it is.
+
+    Args:
+      module: a Linen network, see `model.create`.
+      variables: {"params", "batch_stats"}.
+      prepare: uint8 images [B, H, W, C] -> what the network sees.
+      images: uint8 [N, H, W, C], on the host, may be memory-mapped or decoded lazily.
+      batch_size: examples a batch; all of them where there are fewer.
+
+    Raises:
+      InputError: fewer than two images.
+    """
+    statistics = variables.get("batch_stats", {})
+    if not jax.tree.leaves(statistics):
+        return variables
+    if len(images) < 2:
+        raise InputError("batch statistics need at least two images")
+    batch_size = min(batch_size, len(images))
+
+    def moved(start: float, batch: jax.Array) -> Any:
+        """The running statistics after one batch, from `start` everywhere."""
+        before = jax.tree.map(lambda leaf: jnp.full_like(leaf, start), statistics)
+        given = {**variables, "batch_stats": before}
+        _, after = module.apply(given, prepare(batch), train=True, mutable=["batch_stats"])
+        return after["batch_stats"]
+
+    @jax.jit
+    def of_batch(batch: jax.Array) -> Any:
+        # running = momentum * start + (1 - momentum) * batch's, so that two starts tell momentum
+        zero, one = moved(0.0, batch), moved(1.0, batch)
+        own = jax.tree.map(lambda a, b: a / (1 - (b - a)), zero, one)
+        # variances around zero can be averaged over batches, those around each mean cannot
+        return _norms(own, lambda mean, var: {"mean": mean, "var": var + mean**2})
+
+    total: Any = None
+    starts = range(0, len(images) - batch_size + 1, batch_size)
+    for start in starts:
+        found = of_batch(jnp.asarray(np.asarray(images[start : start + batch_size])))
+        total = found if total is None else jax.tree.map(jnp.add, total, found)
+    averaged = jax.tree.map(lambda leaf: leaf / len(starts), total)
+    centred = _norms(averaged, lambda mean, var: {"mean": mean, "var": var - mean**2})
+    return {**variables, "batch_stats": centred}
+
+
+def _norms(tree: Any, function: Any) -> Any:
+    """`function(mean, var)` in the place of every batch norm's statistics."""
+    if set(tree) == {"mean", "var"}:
+        return function(tree["mean"], tree["var"])
+    return {name: _norms(branch, function) for name, branch in tree.items()}

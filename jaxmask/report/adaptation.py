@@ -1,0 +1,194 @@
+"""The comparison of methods over many `adapt` runs: accuracy, and what storing it takes."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from jaxmask.report import groups, significance, summary
+
+FULL = "full"
+SHARE = "config.data.share"
+# the field of a result that a method's choices set: a result has one of them
+TUNED = ("mask_learning_rate", "learning_rate", "regularisation", "neighbours")
+MEANS = ("storage_bytes", "trained_numbers", "density")
+
+
+class Adapted(NamedTuple):
+    """What a report says of `adapt` runs."""
+
+    runs: pd.DataFrame  # of `named`
+    groups: pd.DataFrame  # of `compare`
+    table: pd.DataFrame  # of `table_of`
+    caption: str
+    best: set[tuple[int, int]]  # (row, column) of the best accuracy of each task
+
+
+def make(frame: pd.DataFrame, baseline: str | None, metric: str, test: str) -> Adapted:
+    """The report on the runs of `named`.
+
+    Raises:
+      InputError: as `significance.compare`.
+    """
+    compared = compare(frame, baseline, metric)
+    table = table_of(compared, test)
+    best = {(row, 1 + len(groups.further(compared))) for row in _best(compared)}
+    return Adapted(frame, compared, table, caption(compared, test), best)
+
+
+def named(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs with the settings of a method in its name: `mask (stages=2)`.
+
+    Named are fields that make a setting (`groups.settings`) and differ between runs of that
+    method; those of the task (dataset, network, `config.data`, `config.network`) stay columns.
+
+    What a method chose on validation data makes no setting: each seed may choose for itself, or
+    be given what another one chose. Only where runs that agree in all else, the seed included,
+    ended with different values, the value is named: `full (learning_rate=0.1)`.
+
+    All runs of a seed count as begun from the same weights, for the paired test, unless
+    `config.start` tells them apart.
+
+    Args:
+      frame: of `collect.collect`, runs of `adapt` alone.
+    """
+    # the share first, for other fields (epochs, say) may differ only where it does
+    frame = frame[sorted(frame, key=lambda name: name != SHARE)]
+    runs, keys = groups.settings(frame)
+    own = [name for name in keys[len(groups.KEYS) :] if not name.startswith(significance.TASK)]
+    runs["tuned"] = _tuned(runs, keys)
+    said: list[list[str]] = [[] for _ in range(len(runs))]
+    for column in (*own, "tuned"):
+        several = runs.groupby("method")[column].transform("nunique", dropna=False) > 1
+        for row, value in enumerate(runs[column]):
+            if several.iloc[row] and not pd.isna(value):
+                said[row].append(_said(column, runs["method"].iloc[row], value))
+    names = [
+        f"{method} ({', '.join(each)})" if each else method
+        for method, each in zip(runs["method"], said)
+    ]
+    starts = runs["config.start"] if "config.start" in runs else ""
+    return runs.drop(columns=["series", "tuned"]).assign(method=names, initial_sha256=starts)
+
+
+def compare(frame: pd.DataFrame, baseline: str | None, metric: str) -> pd.DataFrame:
+    """`significance.compare` of the runs of `named`, with what storing each setting takes.
+
+    Further columns, means over the seeds: `storage_bytes`, `trained_numbers`, `density`; and
+    `times_smaller`, the bytes of full fine-tuning of the same task by those of the setting.
+    Tasks come by their columns, larger shares of labels first; within a task fewest bytes first.
+
+    Raises:
+      InputError: as `significance.compare`.
+    """
+    compared = significance.compare(frame, baseline, metric)
+    tasks = groups.further(compared)
+    keys = [*groups.KEYS, *tasks]
+    for name in MEANS:
+        if name not in frame or frame[name].isna().all():
+            compared[name] = np.nan
+            continue
+        means = groups.summarise(frame, name)[[*keys, "mean"]].rename(columns={"mean": name})
+        compared = compared.merge(means, on=keys, how="left")
+    task = task_of(compared)
+    full = compared[[name == FULL or name.startswith(f"{FULL} (") for name in compared["method"]]]
+    # of several settings of `full` none is the one to compare with
+    full = full[~task[full.index].duplicated(keep=False)]
+    bytes_of_full = task.map(dict(zip(task[full.index], full["storage_bytes"])))
+    compared["times_smaller"] = bytes_of_full.astype("float64") / compared["storage_bytes"]
+    by = [*tasks, "storage_bytes"]
+    return compared.sort_values(by, ascending=[name != SHARE for name in by], ignore_index=True)
+
+
+def task_of(compared: pd.DataFrame) -> pd.Series:
+    """The number of each row's task: what is compared with each other."""
+    tasks = groups.further(compared)
+    if not tasks:
+        return pd.Series(0, compared.index)
+    return compared.groupby(tasks, dropna=False, sort=False).ngroup()
+
+
+def tasks_named(compared: pd.DataFrame, without: str = "") -> list[str]:
+    """What the task of each row is called: `cifar100, share=0.1`; "" where there is only one."""
+    columns = [name for name in groups.further(compared) if name != without]
+    table = compared.assign(method="", schedule="")
+    return [text.removeprefix(", ") for text in groups.series(table, columns)]
+
+
+def table_of(compared: pd.DataFrame, test: str = "welch") -> pd.DataFrame:
+    """A row a method (and setting) and task, cells of text; see `caption`.
+
+    Args:
+      compared: of `compare`.
+      test: whose stars the accuracy has, `welch` or `paired`.
+    """
+    tasks = groups.further(compared)
+    lines = compared.to_dict("records")
+    baseline = compared["baseline"].dropna()
+    shown: dict[str, list[str]] = {"method": list(compared["method"])}
+    for name, short in zip(tasks, groups.short(tasks)):
+        shown[short] = [_number(line[name], "g") for line in lines]
+    metric = compared["metric"].iloc[0]
+    shown[summary.title(metric)] = [summary.cell(line, test) for line in lines]
+    columns = [("count", "seeds", "d"), ("density", "density", ".3f"),
+               ("trained_numbers", "trained numbers", ",.0f"),
+               ("storage_bytes", "bytes to store", ",.0f"),
+               ("times_smaller", f"times smaller than {FULL}", ".3g")]  # fmt: skip
+    if len(baseline):
+        percent = 100 if summary.share(metric) else 1
+        lines = [{**line, "difference": percent * line["difference"]} for line in lines]
+        columns += [
+            ("difference", f"against {baseline.iloc[0]}", "+.2f" if percent == 100 else "+.4g"),
+            ("welch_p_holm", "p (Welch)", ".2g"),
+            ("paired_p_holm", "p (paired)", ".2g"),
+        ]
+    for name, head, form in columns:
+        if compared[name].notna().any() or name.endswith("_holm"):
+            shown[head] = [_number(line[name], form) for line in lines]
+    return pd.DataFrame(shown)
+
+
+def caption(compared: pd.DataFrame, test: str = "welch") -> str:
+    """What the cells of `table_of` are, in a few sentences."""
+    said = (
+        f"{summary.title(compared['metric'].iloc[0])}: mean ± sample standard deviation over "
+        f"{summary.seeds(compared)}; the other columns: means. Bytes: all that the task needs "
+        "beside the base network, compressed, as on disk."
+    )
+    if compared["baseline"].notna().any():
+        said += summary.tested(compared, test, " of the same task")
+        said += " The columns p are corrected, too."
+    return said
+
+
+def _tuned(runs: pd.DataFrame, keys: list[str]) -> pd.Series:
+    """`learning_rate=0.1`, where runs of one setting and seed ended with different values."""
+    values = pd.Series(None, runs.index, dtype="object")
+    for name in TUNED:
+        if name in runs:
+            text = runs[name].map(lambda value, name=name: f"{name}={value:g}", na_action="ignore")
+            values = values.where(values.notna(), text.astype("object"))
+    by = [runs[name] for name in keys]
+    of_seed = values.groupby([*by, runs["seed"]], dropna=False).transform("nunique")
+    return values.where(of_seed.groupby(by, dropna=False).transform("max") > 1)
+
+
+def _said(column: str, method: str, value: Any) -> str:
+    if column == "tuned":
+        return value
+    name = column.removeprefix("config.").removeprefix(f"{method}.")
+    return f"{name}={_number(value, 'g')}"
+
+
+def _number(value: Any, form: str) -> str:
+    if pd.isna(value):
+        return ""
+    return f"{value:{form}}" if isinstance(value, int | float) and value is not True else str(value)
+
+
+def _best(compared: pd.DataFrame) -> list[int]:
+    """The rows of the best accuracy of each task, where it is an accuracy that is compared."""
+    if not summary.share(compared["metric"].iloc[0]):
+        return []
+    best = compared.groupby(task_of(compared))["mean"].transform("max")
+    return list(np.flatnonzero(compared["mean"] == best))

@@ -1,0 +1,152 @@
+import json
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from jaxmask.errors import InputError
+from jaxmask.model import checkpoint
+
+
+def test_find_a_file_or_a_folder(tmp_path):
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"")
+    other = tmp_path / "pytorch_model.bin"
+    other.write_bytes(b"")
+    assert checkpoint.find(file) == file
+    assert checkpoint.find(str(other)) == other
+    assert checkpoint.find(tmp_path) == file
+    file.unlink()
+    assert checkpoint.find(tmp_path) == other
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nothing.safetensors", "there are no weights at .*nothing.safetensors; give"),
+        ("empty", "holds no model.safetensors and no pytorch_model.bin"),
+        ("notes.txt", "is no .safetensors, .pth, .pt or .bin file"),
+    ],
+)
+def test_nothing_to_find(source, message, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(InputError, match=message):
+        checkpoint.find(tmp_path / source)
+
+
+class EntryNotFoundError(Exception):
+    pass
+
+
+class LocalEntryNotFoundError(EntryNotFoundError, FileNotFoundError):
+    pass
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A stand-in for huggingface_hub whose files are those of a folder."""
+    fetched = []
+
+    def hf_hub_download(repository, name):
+        fetched.append((repository, name))
+        if repository == "a/unreachable":
+            raise LocalEntryNotFoundError("no network")
+        if repository == "a/private":
+            raise PermissionError("403 Forbidden\nRequest id 12")
+        if not (tmp_path / name).exists():
+            raise EntryNotFoundError(name)
+        return str(tmp_path / name)
+
+    errors = SimpleNamespace(
+        EntryNotFoundError=EntryNotFoundError, LocalEntryNotFoundError=LocalEntryNotFoundError
+    )
+    module = SimpleNamespace(hf_hub_download=hf_hub_download, errors=errors)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", module)
+    monkeypatch.setitem(sys.modules, "huggingface_hub.errors", errors)
+    return fetched
+
+
+def test_hub_fetches_the_weights_and_what_lies_beside(hub, tmp_path):
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    (tmp_path / "config.json").write_text("{}")
+    assert checkpoint.find("hub:timm/resnet18") == tmp_path / "pytorch_model.bin"
+    wanted = ["model.safetensors", "pytorch_model.bin", *checkpoint.BESIDE]
+    assert hub == [("timm/resnet18", name) for name in wanted]
+
+
+def test_hub_fetches_a_named_file(hub, tmp_path):
+    (tmp_path / "other.pth").write_bytes(b"")
+    assert checkpoint.find("hub:a/b/other.pth") == tmp_path / "other.pth"
+    with pytest.raises(InputError, match=r"hub:a/b/folder/x.pth has no folder/x.pth; name its"):
+        checkpoint.find("hub:a/b/folder/x.pth")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("hub:a/b", "has no model.safetensors and no pytorch_model.bin"),
+        ("hub:a", "hub:a is no hub:owner/name"),
+        ("hub:/b", "is no hub:owner/name"),
+        ("hub:a/unreachable", "the hub cannot be reached and there is no copy here"),
+        ("hub:a/private", r"cannot fetch model.safetensors of hub:a/private \(403 Forbidden\)"),
+    ],
+)
+def test_hub_without_such_weights(hub, source, message):
+    with pytest.raises(InputError, match=message) as caught:
+        checkpoint.find(source)
+    assert "\n" not in str(caught.value)
+
+
+def test_hub_needs_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(InputError, match=r"install jaxmask\[hub\]"):
+        checkpoint.find("hub:timm/resnet18")
+
+
+def test_read_safetensors(tmp_path):
+    save_file({"a": np.arange(6, dtype=np.float16).reshape(2, 3)}, tmp_path / "a.safetensors")
+    found = checkpoint.read_safetensors(tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(found["a"], [[0, 1, 2], [3, 4, 5]])
+    assert checkpoint.safetensors_names(tmp_path / "a.safetensors") == ["a"]
+    whole = (tmp_path / "a.safetensors").read_bytes()
+    for content in (whole[:-1], whole[:20], b"", b"\xff" * 100):
+        (tmp_path / "b.safetensors").write_bytes(content)
+        with pytest.raises(InputError, match="is no whole safetensors file"):
+            checkpoint.read_safetensors(tmp_path / "b.safetensors")
+        assert checkpoint.safetensors_names(tmp_path / "b.safetensors") == []
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, None),
+        ({"config.json": {"architecture": "x"}}, None),
+        ({"config.json": {"pretrained_cfg": {"mean": [1, 2, 3], "std": [4, 5, 6]}}}, (1, 4)),
+        ({"config.json": {"mean": [1, 2, 3], "std": [4, 5, 6]}}, (1, 4)),
+        ({"preprocessor_config.json": {"image_mean": [7, 8, 9], "image_std": [1, 1, 2]}}, (7, 1)),
+    ],
+)
+def test_moments(files, expected, tmp_path):
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    found = checkpoint.moments(tmp_path)
+    assert (found and (found[0][0], found[1][0])) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1]", "is no JSON object"),
+        ("{", "is no JSON object"),
+        ('{"mean": [1, 2], "std": [1, 2, 3]}', r"is \[1, 2\], not 3 numbers"),
+        ('{"mean": [1, 2, NaN], "std": [1, 2, 3]}', "not 3 numbers"),
+        ('{"mean": "abc", "std": [1, 2, 3]}', "not 3 numbers"),
+    ],
+)
+def test_wrong_config(content, message, tmp_path):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(InputError, match=message):
+        checkpoint.moments(tmp_path)
