@@ -37,7 +37,7 @@ def run(rounds: int = 5, count: int = 192, shape: tuple[int, int] = (375, 500)) 
                 f"folder:{folder}/images", size=SIZE, validation=0, cache_dir=folder, cache_gib=0
             )
         results = decoding(files, dataset.train, rounds)
-        results.append(accelerator(dataset.train, rounds))
+        results.append(accelerator(dataset.train, min(rounds, 3)))
         results.append(training(Path(folder), rounds=1))
     return results
 

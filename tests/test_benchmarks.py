@@ -108,3 +108,15 @@ def test_interleaved_keeps_the_first_call_apart():
     timings = measure.interleaved(sides, 2)
     assert order == ["a", "b", "a", "b", "b", "a"]
     assert len(timings["a"].seconds) == 2
+
+
+def test_input_runs_its_sides(capsys, tmp_path):
+    from benchmarks import input as input_
+    from jaxmask import data
+
+    files = input_.photographs(tmp_path / "images", 32, (60, 80))
+    options = {"size": 32, "validation": 0, "cache_dir": tmp_path, "cache_gib": 0}
+    train = data.load(f"folder:{tmp_path}/images", progress=False, **options).train
+    results = input_.decoding(files, train, rounds=1)
+    assert [result.against for result in results] == [results[0].against] * len(results)
+    assert "Pillow in a loop" in capsys.readouterr().out

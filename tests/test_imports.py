@@ -27,7 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recipe": BELOW_RECIPES | {"report"},
     "main": BELOW_RECIPES | {"report", "recipe"},
     "sweep": BELOW_RECIPES | {"report", "recipe", "main"},
-    "masks": {"mask", "model"},
+    "mask_files": {"mask", "model"},
+    "masks": {"mask", "model", "mask_files"},
     "task": BELOW_RECIPES | {"report", "recipe"},
     "__init__": set(CORE),
 }

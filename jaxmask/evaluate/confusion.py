@@ -1,35 +1,74 @@
-"""Which classes are taken for which."""
+"""Which classes are taken for which, and how often each is recognised."""
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
+from jaxmask.errors import InputError
+
 
 @partial(jax.jit, static_argnames="classes")
 def confusion_matrix(labels: jax.Array, predictions: jax.Array, classes: int) -> jax.Array:
-    """How often each class was taken for each: int32 [classes, classes], rows the true classes.
+    """How many examples of each class, a row, were taken for each class, a column.
 
     Args:
-      labels, predictions: int [N] in [0, classes).
+      labels: [N], integers; examples with one outside [0, classes) are left out.
+      predictions: [N], integers; likewise.
+      classes: C.
+
+    Returns:
+      int32 [C, C].
+
+    Raises:
+      InputError: not as many predictions as labels.
 
     Example:
-      >>> evaluate.confusion_matrix(jnp.array([0, 1, 1]), jnp.array([0, 0, 1]), 2).tolist()
-      [[1, 0], [1, 1]]
+      >>> confusion_matrix(jnp.array([0, 0, 1]), jnp.array([0, 1, 1]), 2).tolist()
+      [[1, 1], [0, 1]]
     """
-    return jnp.zeros((classes, classes), jnp.int32).at[labels, predictions].add(1)
+    labels, predictions = _fitting(labels, predictions)
+    known = _inside(labels, classes) & _inside(predictions, classes)
+    row = jnp.where(known, labels, classes)  # a row that is not there
+    counts = jnp.zeros((classes, classes), jnp.int32)
+    return counts.at[row, predictions].add(1, mode="drop")
 
 
 @partial(jax.jit, static_argnames="classes")
 def per_class_accuracy(labels: jax.Array, predictions: jax.Array, classes: int) -> jax.Array:
-    """The share of each class's examples that are right: float32 [classes], NaN where it has none.
+    """The share of each class's examples that are predicted to be of it; NaN where it has none.
 
     Args:
-      labels, predictions: int [N] in [0, classes).
+      labels: [N], integers; examples with one outside [0, classes) are left out.
+      predictions: [N], integers.
+      classes: C.
+
+    Returns:
+      Floating point [C].
+
+    Raises:
+      InputError: not as many predictions as labels.
 
     Example:
-      >>> evaluate.per_class_accuracy(jnp.array([0, 1, 1]), jnp.array([0, 0, 1]), 2).tolist()
-      [1.0, 0.5]
+      >>> per_class_accuracy(jnp.array([0, 0, 1]), jnp.array([0, 1, 1]), 3).tolist()
+      [0.5, 1.0, nan]
     """
-    counts = confusion_matrix(labels, predictions, classes)
-    return jnp.diagonal(counts) / counts.sum(axis=1)
+    labels, predictions = _fitting(labels, predictions)
+    row = jnp.where(_inside(labels, classes), labels, classes)
+    none = jnp.zeros(classes, jnp.int32)
+    right = none.at[row].add((labels == predictions).astype(jnp.int32), mode="drop")
+    return right / none.at[row].add(1, mode="drop")
+
+
+def _inside(labels: jax.Array, classes: int) -> jax.Array:
+    return (labels >= 0) & (labels < classes)
+
+
+def _fitting(labels: jax.Array, predictions: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Both as int32, which holds any number of classes."""
+    if labels.ndim != 1 or labels.shape != predictions.shape:
+        raise InputError(
+            f"labels {labels.shape} and predictions {predictions.shape} do not fit; "
+            "give [N] of both"
+        )
+    return labels.astype(jnp.int32), predictions.astype(jnp.int32)

@@ -1,14 +1,25 @@
 """Features of a whole split, batch by batch on the device."""
 
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmask.errors import InputError
+
+
+class Images(Protocol):
+    """An array, or what gives arrays for slices of it, such as images decoded when asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: slice, /) -> Any: ...
+
 
 def extract(
-    function: Callable[[jax.Array], jax.Array], images: np.ndarray, batch_size: int = 512
+    function: Callable[[jax.Array], jax.Array], images: Images, batch_size: int = 512
 ) -> np.ndarray:
     """`function` of every image, in order: [N, F] for images [N, H, W, C].
 
@@ -16,8 +27,13 @@ def extract(
 
     Args:
       function: [B, H, W, C] uint8 -> [B, F], jitted.
-      images: on the host, may be memory-mapped.
+      images: on the host; may be memory-mapped, or made when they are asked for.
+
+    Raises:
+      InputError: there are no images.
     """
+    if not len(images):
+        raise InputError("there are no images to take features of; give at least one")
     found = []
     for start in range(0, len(images), batch_size):
         batch = np.asarray(images[start : start + batch_size])

@@ -1,11 +1,13 @@
-"""Weighted k-nearest neighbours, exact, in blocks on the device."""
+"""Weighted k-nearest neighbours: a measure of features that learns nothing."""
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
-BLOCK = 1024  # queries, and training examples, whose similarities are computed together
+from jaxmask.errors import InputError
+
+EXAMPLES = 64  # times a block of queries, are compared with it at a time
 
 
 @partial(jax.jit, static_argnames=("classes", "neighbours", "block"))
@@ -17,61 +19,86 @@ def knn(
     classes: int,
     neighbours: int = 200,
     temperature: float | jax.Array = 0.1,
-    block: int = BLOCK,
+    block: int = 256,
 ) -> jax.Array:
-    """Votes of the most similar training examples: `sum_i exp(cos(q, f_i) / temperature)` by class.
+    """For each class the sum of `exp(similarity / temperature)` over the nearest examples of it.
 
-    The sum is over the `neighbours` features with the largest cosine similarity (all of them,
-    where there are fewer; ties go to the earlier one), relative to the nearest, so that nothing
-    overflows. Wu et al. 2018, https://arxiv.org/abs/1805.01978, with 200 and 0.1 as usual.
+    The similarity is the cosine of the angle between two features; that of a feature that is all
+    zero is 0. The neighbours are exact: those most similar of all examples, and of equally similar
+    ones the first. The sums are given relative to the nearest neighbour's weight, so they lie in
+    [0, neighbours] and none overflows. Wu et al., "Unsupervised feature learning via
+    non-parametric instance discrimination", 2018.
+
+    Beside its arguments it takes about `64 * block * (block + F)` numbers, however many examples
+    there are, and a copy of the features.
 
     Args:
-      features: [N, F], of the training examples.
-      labels: int [N] in [0, classes).
+      features: [N, F] of the examples.
+      labels: [N], integers in [0, classes).
       queries: [Q, F].
-      temperature: may be traced.
-      block: the similarities of so many queries and so many features lie in memory at a time.
+      classes: C.
+      neighbours: how many vote; all examples where there are fewer.
+      temperature: above 0; may be traced, so another one compiles nothing.
+      block: how many queries are dealt with at a time.
 
     Returns:
-      float [Q, classes]; the class of the largest is the answer.
+      [Q, C], float32 or wider; the class of a query is the argmax.
+
+    Raises:
+      InputError: the shapes do not fit together, or nobody may vote.
 
     Example:
-      >>> votes = evaluate.knn(features, labels, queries, classes=10)  # doctest: +SKIP
+      >>> scores = knn(jnp.eye(2), jnp.array([0, 1]), jnp.array([[3.0, 1.0]]), classes=2)
+      >>> scores.argmax(-1)
+      Array([0], dtype=int32)
     """
-    count, number = min(neighbours, len(features)), len(queries)
-    features, queries = _unit(features), _unit(queries)
-    rows = min(block, max(len(features), 1))
-    pieces = -(-len(features) // rows)
-    padding = pieces * rows - len(features)
-    index = jnp.arange(pieces * rows).reshape(pieces, rows)
-    cut = jnp.pad(features, ((0, padding), (0, 0))).reshape(pieces, rows, -1)
-
-    def of_block(query: jax.Array) -> jax.Array:
-        def merge(best: tuple, piece: tuple) -> tuple[tuple, None]:
-            rows, numbers = piece
-            similarity = jnp.where(numbers < len(features), query @ rows.T, -jnp.inf)
-            found = jnp.concatenate([best[0], similarity], axis=1)
-            owners = jnp.concatenate([best[1], jnp.broadcast_to(numbers, similarity.shape)], axis=1)
-            values, place = jax.lax.top_k(found, count)
-            return (values, jnp.take_along_axis(owners, place, axis=1)), None
-
-        start = (
-            jnp.full((len(query), count), -jnp.inf, query.dtype),
-            jnp.zeros((len(query), count), index.dtype),
+    if features.ndim != 2 or labels.shape != features.shape[:1] or not len(features):
+        raise InputError(
+            f"k-NN: features {features.shape} and labels {labels.shape} do not fit; "
+            "give [N, F] and [N]"
         )
-        (values, owners), _ = jax.lax.scan(merge, start, (cut, index))
-        weights = jnp.exp((values - values[:, :1]) / temperature)
-        of = jnp.arange(len(query))[:, None]
-        return jnp.zeros((len(query), classes), query.dtype).at[of, labels[owners]].add(weights)
+    if queries.ndim != 2 or queries.shape[1] != features.shape[1]:
+        raise InputError(
+            f"k-NN: queries {queries.shape} and features {features.shape} do not fit; "
+            "give as many numbers for each"
+        )
+    if neighbours < 1 or block < 1:
+        raise InputError(f"k-NN: {neighbours} neighbours in blocks of {block}; give at least 1")
+    features, queries, labels = _unit(features), _unit(queries), labels.astype(jnp.int32)
+    count, voters = len(features), min(neighbours, len(features))
+    length = min(EXAMPLES * block, count)
+    # The last piece begins earlier, not to be shorter: what it repeats is left out.
+    wanted = jnp.arange(-(-count // length)) * length
+    numbers = jnp.arange(classes)
 
-    size = min(block, max(number, 1))
-    blocks = -(-number // size)
-    padded = jnp.pad(queries, ((0, blocks * size - number), (0, 0)))
-    votes = jax.lax.map(of_block, padded.reshape(blocks, size, -1))
-    return votes.reshape(blocks * size, classes)[:number]
+    def nearest(query: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The voters' similarities and labels, most similar first."""
+
+        def merge(found: tuple, start: jax.Array) -> tuple[tuple, None]:
+            begin = jnp.minimum(start, count - length)
+            piece = jax.lax.dynamic_slice_in_dim(features, begin, length)
+            similar = jnp.matmul(query, piece.T, precision="highest")
+            similar = jnp.where(begin + jnp.arange(length) < start, -jnp.inf, similar)
+            theirs, places = jax.lax.top_k(similar, min(voters, length))
+            # Earlier examples come first, and so win where they are as similar.
+            values, chosen = jax.lax.top_k(jnp.concatenate([found[0], theirs]), voters)
+            return (values, jnp.concatenate([found[1], labels[begin + places]])[chosen]), None
+
+        nobody = jnp.full(voters, -jnp.inf, queries.dtype), jnp.full(voters, -1)
+        return jax.lax.scan(merge, nobody, wanted)[0]
+
+    def votes(query: jax.Array) -> jax.Array:
+        similar, theirs = nearest(query)
+        weights = jnp.exp((similar - similar[0]) / temperature)
+        return jnp.where(theirs[:, None] == numbers, weights[:, None], 0).sum(axis=0)
+
+    return jax.lax.map(votes, queries, batch_size=block)
 
 
-def _unit(rows: jax.Array) -> jax.Array:
-    """Rows of length 1; those of zeros stay, and are similar to nothing."""
-    length = jnp.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / jnp.where(length > 0, length, 1)
+def _unit(vectors: jax.Array) -> jax.Array:
+    vectors = vectors.astype(jnp.promote_types(vectors.dtype, jnp.float32))
+    # Without this, the squares of large numbers overflow and those of small ones vanish.
+    largest = jnp.abs(vectors).max(axis=1, keepdims=True)
+    vectors = vectors / jnp.where(largest > 0, largest, 1)
+    length = jnp.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / jnp.where(length > 0, length, 1)

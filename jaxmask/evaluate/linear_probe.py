@@ -10,7 +10,7 @@ import optax
 from jaxmask.errors import InputError
 
 TOLERANCE = 1e-5  # of the gradient's largest entry
-FLATTER = 10  # times, about, is the loss at the end, where probabilities are sharp
+FLATTER = 16  # times the loss is taken to be, at the end, where probabilities are sharp
 ROWS = 8  # times F examples are enough to tell how the features correlate
 EVALUATIONS = 20  # of a line search, at most
 
@@ -42,7 +42,7 @@ class _State(NamedTuple):
     largest: jax.Array  # entry of the gradient by kernel and bias
     point: "_Point"
     lbfgs: Any
-    count: jax.Array
+    iterations: jax.Array
     descends: jax.Array
 
 
@@ -81,7 +81,7 @@ def linear_probe(
     scikit-learn's `LogisticRegression` with `C = 1 / (regularisation * N)`.
 
     L-BFGS moves in coordinates in which the loss curves about alike in every direction: those
-    that whiten `S / C + 10 regularisation I`, where S is the features' correlation. That
+    that whiten `S / C + 16 regularisation I`, where S is the features' correlation. That
     changes the path and not its end, and needs fewer iterations where features are correlated.
 
     Args:
@@ -125,20 +125,20 @@ def linear_probe(
     def iterate(state: _State) -> _State:
         updates, lbfgs = solver.update(state.gradient, state.lbfgs, state.weights)
         direction = jax.tree.map(jnp.negative, updates)
-        kernel, bias = of(direction)
-        logits = _product(inputs, kernel.T) + bias
-        along = regularisation * (state.kernel * kernel).sum(), regularisation * (kernel**2).sum()
+        change, bias = of(direction)
+        logits = _product(inputs, change.T) + bias
+        along = regularisation * (state.kernel * change).sum(), regularisation * (change**2).sum()
         slope = optax.tree.vdot(state.gradient, direction)
         search = _line_search(state.point, logits, targets, along, slope)
         weights = jax.tree.map(lambda w, d: w + search.step * d, state.weights, direction)
-        kernel = state.kernel + search.step * kernel
+        kernel = state.kernel + search.step * change
         return _State(
             weights, kernel, *gradient(kernel, search.point.residual), search.point, lbfgs,
-            state.count + 1, search.found,
+            state.iterations + 1, search.found,
         )  # fmt: skip
 
     def unfinished(state: _State) -> jax.Array:
-        return (state.count < iterations) & (state.largest > TOLERANCE) & state.descends
+        return (state.iterations < iterations) & (state.largest > TOLERANCE) & state.descends
 
     solver = optax.scale_by_lbfgs()
     kernel = jnp.zeros((classes, features.shape[1]), dtype)
@@ -155,13 +155,14 @@ def linear_probe(
     state = jax.lax.while_loop(unfinished, iterate, state)
     kernel, bias = of(state.weights)
     kernel = kernel.T / deviation[:, None]
-    return LinearProbe(kernel, bias - _product(mean, kernel), state.count)
+    return LinearProbe(kernel, bias - _product(mean, kernel), state.iterations)
 
 
 def _whitening(inputs: jax.Array, regularisation: float | jax.Array, classes: int) -> jax.Array:
-    """[F, F], T with `T T' = inverse(S / C + 10 regularisation I)`.
+    """[F, F], T with `T T' = inverse(S / C + 16 regularisation I)`.
 
-    At zero the loss's Hessian is S / C, but for what moves all logits alike.
+    At zero the loss's Hessian is S / C, but for what moves all logits alike; it falls from there,
+    and the regularisation's stays.
     """
     count, size = inputs.shape
     some = inputs[:: max(count // (ROWS * size), 1)]
@@ -201,10 +202,12 @@ def _line_search(
         here = (point.residual * direction).sum() / len(direction) + along[0] + step * along[1]
         lower = change <= slack
         before = lower & (here < 0)
-        low, low_slope = (jnp.where(before, *pair) for pair in ((step, search.low),
-                                                                (here, search.low_slope)))
-        high, high_slope = (jnp.where(before, *pair) for pair in ((search.high, step),
-                                                                  (search.high_slope, here)))
+        low, low_slope = (
+            jnp.where(before, *pair) for pair in ((step, search.low), (here, search.low_slope))
+        )
+        high, high_slope = (
+            jnp.where(before, *pair) for pair in ((search.high, step), (search.high_slope, here))
+        )
         inside = jnp.clip(low_slope / (low_slope - high_slope), 0.1, 0.9)
         between = low + jnp.where(high_slope > 0, inside, 0.5) * (high - low)
         found = lower & (jnp.abs(here) <= jnp.abs(slope) / 2)

@@ -13,10 +13,11 @@ STEPS = (0, 8, 16, 24, 32, 48, 64, 96)  # of a channel's level, in scores; 0: th
 MOST = 15  # levels are -MOST..MOST
 # The other axis and the bits nearby tell half of what a channel's level does (measured).
 _SHARE = 0.5
+_FEW = 8  # bits of a channel that tell nothing of it
 _SAMPLE = 2**17
 _CLOSE = 0.5 / UNIT
 _FAR = 4 * LIMIT
-OFFSET_BITS = 16
+_OFFSET_BITS = 16
 
 
 class Channels(NamedTuple):
@@ -75,9 +76,7 @@ def fit(
         inside = [index for index, leaf in enumerate(layouts) if leaf.kernel == kernel]
         stride = sum(offs[index].size for index in inside) // _SAMPLE + 1
         parts = [
-            _sample(
-                offs[index], layouts[index], given[index], channels[index], bases[index], stride
-            )
+            _sample(offs[index], layouts[index], given[index], channels[index], stride)
             for index in inside
         ]
         names = contexts.names(kernel, given[inside[0]] is not None)
@@ -101,12 +100,15 @@ def _channels(off: np.ndarray, others: int, base: float, steps: Sequence[int]) -
 
     The channels are those of the axis of inputs and outputs that is not `others`.
     """
+    none = Channels(0, np.zeros(off.shape[3 - others], np.int64))
+    size = off.size // max(off.shape[3 - others], 1)
+    if size < _FEW:
+        return none
     counts = off.sum(0, dtype=np.int32).sum(others - 1, dtype=np.int64)
-    size = off.size // max(len(counts), 1)
     # A channel's share is drawn a little towards its leaf's, for it may be all or none.
     share = 1 / (1 + math.exp(-base))
     logits = np.log((counts + share) / (size - counts + 1 - share)) - base
-    best, least = Channels(0, np.zeros(len(counts), np.int64)), math.inf
+    best, least = none, math.inf
     for index, step in enumerate(steps):
         levels = np.clip(np.rint(logits * UNIT / step), -MOST, MOST) if step else 0 * logits
         score = base + levels * (step / UNIT)
@@ -128,16 +130,17 @@ def _sample(
     leaf: Layout,
     given: Frozen | None,
     channels: tuple[Channels, Channels],
-    base: float,
     stride: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """[bits, 2 + features], the first two columns 1 and the leaf's logit; the bits."""
+    """[bits, 2 + features], the first two columns 1 and the leaf's or plane's logit; the bits."""
+    counts, size = _counts(off)
     off, given = _thin(off, given, stride)
     outputs, inputs = (axis.levels * (STEPS[axis.step] / UNIT) for axis in channels)
     rows = slice(0, off.shape[1])
     planes = []
     for plane in range(len(off)):
         found = contexts.features(off, leaf, plane, rows, given)
+        base = _logit(int(counts[plane % len(counts)]), size)
         columns = [1, base, outputs, inputs[::stride, None], *found]
         filled = [np.broadcast_to(0 if c is None else c, off.shape[1:]).ravel() for c in columns]
         planes.append(np.stack(filled, 1, dtype=np.float64, casting="unsafe"))
@@ -179,7 +182,7 @@ def _offsets(model: contexts.Leaf, off: np.ndarray, given: Frozen | None) -> lis
     """The integers that make the expected number of bits that are off the true one.
 
     Of all bits, not of a sample, which may miss the few inputs that a sparse leaf has left. One a
-    plane where planes differ by more bits than twice the offsets' own.
+    plane where the planes' densities save more than twice the bits of the offsets.
     """
     if not off.size:
         return [0]
@@ -187,16 +190,24 @@ def _offsets(model: contexts.Leaf, off: np.ndarray, given: Frozen | None) -> lis
     for plane, rows in contexts.chunks(model.layout):
         score = contexts.scores(model, off, plane, rows, given).reshape(-1)
         often[plane] += np.bincount(np.clip(score, -_FAR, _FAR) + _FAR, minlength=2 * _FAR + 1)
-    counts, size = np.count_nonzero(off, axis=(1, 2)), off[0].size
-    gain = _bits(counts.sum(keepdims=True), off.size).sum() - _bits(counts, size).sum()
-    if gain < 2 * OFFSET_BITS * (len(off) - 1):
-        return [_offset(often.sum(0), int(counts.sum()))]
+    counts, _ = _counts(off)
+    often = often if len(counts) > 1 else often.sum(0, keepdims=True)
     return [_offset(*plane) for plane in zip(often, counts.tolist())]
+
+
+def _counts(off: np.ndarray) -> tuple[np.ndarray, int]:
+    """How many bits are off of how many: of the leaf, or of each plane if they differ."""
+    counts = np.count_nonzero(off, axis=(1, 2))
+    leaf = counts.sum(keepdims=True)
+    gain = _bits(leaf, off.size).sum() - _bits(counts, off[0].size).sum()
+    if gain < 2 * _OFFSET_BITS * (len(off) - 1) or len(off) == 1:
+        return leaf, off.size
+    return counts, off[0].size
 
 
 def _bits(counts: np.ndarray, size: int) -> np.ndarray:
     """The entropy of so many of `size` bits."""
-    shares = np.clip(counts / size, 1e-9, 1 - 1e-9)
+    shares = np.clip(counts / max(size, 1), 1e-9, 1 - 1e-9)
     return -size * (shares * np.log2(shares) + (1 - shares) * np.log2(1 - shares))
 
 

@@ -86,6 +86,7 @@ def prepare(config: ConfigDict, dataset: Dataset | None = None) -> Begin:
                 "diverged": fit.diverged,
                 "steps": fit.steps,
                 "seconds": fit.seconds,
+                "waited": fit.waited,
             },
         )
 

@@ -169,6 +169,7 @@ def write(
         "diverged": fit.diverged,
         "steps": fit.steps,
         "seconds": fit.seconds,
+        "waited": fit.waited,
     }
     report.figures.method(folder, result["method"], result["density_by_leaf"])
     return run_directory.finish(folder, result)

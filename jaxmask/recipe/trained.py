@@ -78,6 +78,7 @@ def trained(
             "diverged": fit.diverged,
             "steps": fit.steps,
             "seconds": fit.seconds,
+            "waited": fit.waited,
         }
         return result, fit, prepared
 

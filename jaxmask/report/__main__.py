@@ -5,6 +5,9 @@
 RUNS are run directories, or folders that are searched for them. The folder of the report gets
 results.csv and results.parquet (a row a run), summary.csv (a row a setting: mean, deviation,
 p-values), table.md and figures/*.png; the table is printed, too.
+
+A run of `adapt` counts as one run for each of its methods. These have a table of their own, with
+the bytes that each takes to store, and `--baseline=full` tests the others against fine-tuning.
 """
 
 import argparse
@@ -58,8 +61,9 @@ def _report(given: argparse.Namespace) -> None:
     grid.save(found, given.out)
     # a table in a file or a pipe has no end of the line to keep to
     console = Console(width=None if sys.stdout.isatty() else 300, highlight=False)
-    console.print(summary.terminal(found.table))
-    print(found.caption)
+    for table, caption, _ in grid.tables(found):
+        console.print(summary.terminal(table))
+        print(caption)
     print(f"{len(found.runs)} runs; tables and figures: {given.out}")
 
 
@@ -77,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, text, settings in (
         ("out", "where the report is written (default: report)",
          {"metavar": "FOLDER", "type": Path, "default": Path("report")}),
-        ("baseline", "test the others against this row of the table, such as 'snip USS'",
+        ("baseline", "test the others against this row of the table, such as 'snip USS' or full",
          {"metavar": "LABEL"}),
         ("metric", "the column of results.csv to summarise (default: accuracy; density where "
          "nothing was trained)",

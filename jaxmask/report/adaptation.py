@@ -67,7 +67,7 @@ def named(frame: pd.DataFrame) -> pd.DataFrame:
         f"{method} ({', '.join(each)})" if each else method
         for method, each in zip(runs["method"], said)
     ]
-    starts = runs["config.start"] if "config.start" in runs else ""
+    starts = runs.get("config.start", "")
     return runs.drop(columns=["series", "tuned"]).assign(method=names, initial_sha256=starts)
 
 
@@ -133,12 +133,13 @@ def table_of(compared: pd.DataFrame, test: str = "welch") -> pd.DataFrame:
     columns = [("count", "seeds", "d"), ("density", "density", ".3f"),
                ("trained_numbers", "trained numbers", ",.0f"),
                ("storage_bytes", "bytes to store", ",.0f"),
-               ("times_smaller", f"times smaller than {FULL}", ".3g")]  # fmt: skip
+               ("times_smaller", f"times smaller than {FULL}", ",.2f")]  # fmt: skip
     if len(baseline):
-        percent = 100 if summary.share(metric) else 1
-        lines = [{**line, "difference": percent * line["difference"]} for line in lines]
+        percent = summary.share(metric)
+        factor, unit, form = (100, " in points", "+.2f") if percent else (1, "", "+.4g")
+        lines = [{**line, "difference": factor * line["difference"]} for line in lines]
         columns += [
-            ("difference", f"against {baseline.iloc[0]}", "+.2f" if percent == 100 else "+.4g"),
+            ("difference", f"against {baseline.iloc[0]}{unit}", form),
             ("welch_p_holm", "p (Welch)", ".2g"),
             ("paired_p_holm", "p (paired)", ".2g"),
         ]

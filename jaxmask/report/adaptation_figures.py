@@ -1,14 +1,18 @@
 """Pictures of many `adapt` runs: accuracy, bytes to store, shares of labels, tuned rates."""
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from jaxmask.report import canvas, find, groups, summary
-from jaxmask.report.adaptation import SHARE, TUNED, task_of, tasks_named
+from jaxmask.report import canvas, find, groups, mask_figures, summary
+from jaxmask.report.adaptation import SHARE, TUNED, Adapted, task_of, tasks_named
 
+Style = dict[str, dict[str, Any]]
+
+NAMES = ("accuracy_against_bytes", "accuracy_against_labels", "rates", "density_by_layer_adapt")
 # where a name may stand beside its point, in points: first those that are read most easily
 BESIDE = [
     (x, y, "left" if x > 0 else "right" if x < 0 else "center")
@@ -18,12 +22,23 @@ BESIDE = [
 ]  # fmt: skip
 
 
-def styles(compared: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """How to plot each method (and setting), the same in all figures of a report."""
-    return canvas.styles(compared.assign(series=compared["method"], schedule=""))
+def drawings(adapted: Adapted | None) -> dict[str, Callable[[Path], bool]]:
+    """What draws the pictures of a report on `adapt` runs, by their names; None draws nothing."""
+    if adapted is None:
+        return dict.fromkeys(NAMES, lambda path: False)
+    # of each method (and setting), the same in all figures of a report
+    methods = list(dict.fromkeys([*adapted.groups["method"], *adapted.runs["method"]]))
+    style = canvas.styles(pd.DataFrame({"series": methods, "schedule": ""}))
+    draw: tuple[Callable[[Path], bool], ...] = (
+        lambda path: against_bytes(path, adapted.groups, style),
+        lambda path: against_labels(path, adapted.groups, style),
+        lambda path: rates(path, adapted.runs, style),
+        lambda path: layers(path, adapted.runs, style),
+    )
+    return dict(zip(NAMES, draw))
 
 
-def against_bytes(path: Path, compared: pd.DataFrame) -> bool:
+def against_bytes(path: Path, compared: pd.DataFrame, style: Style) -> bool:
     """The metric over the bytes to store, a point a method with a bar of one standard deviation.
 
     A panel a task. Names stand where they cover no point and no other name, if there is room.
@@ -31,11 +46,11 @@ def against_bytes(path: Path, compared: pd.DataFrame) -> bool:
     Args:
       path: of the PNG file.
       compared: of `adaptation.compare`.
+      style: how to plot each method.
 
     Returns:
       Whether there was anything to draw; so do the other figures.
     """
-    style = styles(compared)
     table = compared.assign(task=task_of(compared), title=tasks_named(compared))
     table = table[(table["storage_bytes"] > 0) & table["mean"].notna()]
     if table.empty:
@@ -74,21 +89,19 @@ def against_bytes(path: Path, compared: pd.DataFrame) -> bool:
     return True
 
 
-def against_labels(path: Path, compared: pd.DataFrame) -> bool:
+def against_labels(path: Path, compared: pd.DataFrame, style: Style) -> bool:
     """The metric over the share of the labels, a line a method with bars of one deviation."""
     if SHARE not in groups.further(compared):
         return False
     other = tasks_named(compared, without=SHARE)
-    table = compared.assign(
-        line=[f"{method}, {task}" if task else method for method, task in zip(compared["method"], other)],
-        schedule="",
-    )
+    names = [f"{name}, {task}" if task else name for name, task in zip(compared["method"], other)]
+    table = compared.assign(series=names)
     table = table[(table[SHARE] > 0) & table["mean"].notna()]
     metric = table["metric"].iloc[0]
     factor = 100 if summary.share(metric) else 1
     figure, axes = canvas.new(7.0, 4.2)
-    style = canvas.styles(table.assign(series=table["line"]))
-    for name, line in table.groupby("line", sort=False):
+    style = _of_lines(style, table)
+    for name, line in table.groupby("series", sort=False):
         line = line.sort_values(SHARE)
         axes.errorbar(100 * line[SHARE], factor * line["mean"], factor * line["std"].fillna(0),
                       label=name, capsize=2, elinewidth=0.8, **style[name])  # fmt: skip
@@ -100,44 +113,125 @@ def against_labels(path: Path, compared: pd.DataFrame) -> bool:
     return True
 
 
+def layers(path: Path, runs: pd.DataFrame, style: Style) -> bool:
+    """Density of each masked leaf, mean over seeds, a line a method that masks.
+
+    Args:
+      runs: of `adaptation.named`.
+    """
+    settled, _ = groups.settings(runs)
+    return mask_figures.layers(path, settled, _of_lines(style, settled), logarithmic=False)
+
+
+def rates(path: Path, runs: pd.DataFrame, style: Style) -> bool:
+    """Validation accuracy over the values that were tried: how much depends on them.
+
+    A line a method, mean over runs with bars of one standard deviation; beside it the density
+    that masks were found to have. Methods that tried fewer than three values are left out.
+
+    Args:
+      runs: of `adaptation.named`.
+    """
+    table = tried(runs)
+    table = table[table.groupby("series")["value"].transform("nunique") > 2]
+    if table.empty:
+        return False
+    masks = table[table["found_density"].notna()]
+    panels = [("validation", table, "validation accuracy in %", 100)]
+    if len(masks):
+        panels.append(("found_density", masks, "density found", 1))
+    style = _of_lines(style, table)
+    figure = canvas.blank(1.8 + 4.2 * len(panels), 4.0)
+    all_axes = figure.subplots(1, len(panels), squeeze=False).ravel()
+    for axes, (column, shown, title, factor) in zip(all_axes, panels):
+        _open(axes)
+        for name, line in shown.groupby("series", sort=False):
+            at = (factor * line[column]).groupby(line["value"]).agg(["mean", "std"])
+            axes.errorbar(at.index, at["mean"], at["std"].fillna(0), label=name, capsize=2,
+                          elinewidth=0.8, **style[name])  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_xlabel("tuned value")
+        axes.set_ylabel(title)
+    handles, names = all_axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right center", fontsize=7, frameon=False)
+    canvas.save(figure, path)
+    return True
+
+
 def tried(runs: pd.DataFrame) -> pd.DataFrame:
     """What the methods tried on validation data: one row a run and value.
 
     Read from `choices/*/result.json` beneath each run directory; what diverged is left out.
-    Columns: those of `runs`, and `field`, `value`, `validation`, `found_density` (NaN without a
-    mask).
+    Columns: `method`, `series` (it, its task and the field that was tuned), `value`, `validation`
+    (accuracy) and `found_density`, NaN without a mask.
 
     Args:
       runs: of `adaptation.named`.
     """
-    rows = []
-    for run in runs.to_dict("records"):
-        for file in sorted(Path(run["folder"]).glob("choices/*/result.json")):
+    settled, _ = groups.settings(runs)
+    rows: list[tuple[Any, ...]] = []
+    for method, name, folder in zip(settled["method"], settled["series"], settled["folder"]):
+        for file in sorted(Path(folder).glob("choices/*/result.json")):
             result = find.read_result(file.parent)
-            field = next((name for name in TUNED if result.get(name)), None)
+            field = next((each for each in TUNED if result.get(each)), None)
             accuracy = result.get("validation_accuracy")
             if field is None or accuracy is None or result.get("diverged"):
                 continue
-            density = result.get("density") if result.get("mask_bits") else None
-            rows.append({**run, "field": field, "value": result[field], "validation": accuracy,
-                         "found_density": density})  # fmt: skip
-    more = ["field", "value", "validation", "found_density"]
-    table = pd.DataFrame(rows, columns=[*runs.columns, *more])
-    return table.astype({"value": "float64", "validation": "float64", "found_density": "float64"})
+            density = result["density"] if result.get("mask_bits") else None
+            rows.append((method, f"{name}: {field}", result[field], accuracy, density))
+    numbers = ["value", "validation", "found_density"]
+    table = pd.DataFrame(rows, columns=["method", "series", *numbers])
+    return table.astype(dict.fromkeys(numbers, "float64"))
 
 
-def rates(path: Path, runs: pd.DataFrame, compared: pd.DataFrame) -> bool:
-    """Validation accuracy over the values that were tried, a line a method: how it depends on them.
+def _of_lines(style: Style, table: pd.DataFrame) -> Style:
+    """The style of each `series`: that of its `method`, several of one in different kinds."""
+    found: Style = {}
+    count: Counter[str] = Counter()
+    for method, name in dict.fromkeys(zip(table["method"], table["series"])):
+        found[name] = {**style[method], "linestyle": ("-", "--", ":", "-.")[count[method] % 4]}
+        count[method] += 1
+    return found
 
-    Beneath it the density that masks were found to have. Means over seeds, bars of one standard
-    deviation. Methods that tried fewer than three values are left out.
 
-    Args:
-      path: of the PNG file.
-      runs: of `adaptation.named`.
-      compared: of `adaptation.compare`, of these runs.
-    """
-    table = tried(runs)
-    columns = groups.further(compared)
-    tasks = tasks_named(table.assign(metric=""), ) if False else None
-    return bool(tasks) and bool(columns)
+def _open(axes: Any) -> None:
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _log_axis(axes: Any, values: list[float]) -> None:
+    """A logarithmic axis with a number at each of the values."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(values))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _name(axes: Any, points: list[tuple[float, float, str]]) -> None:
+    """Writes the name of each point beside it, where it covers no other, if there is room."""
+    from matplotlib.transforms import Bbox
+
+    pixel = axes.figure.dpi / 72
+    taken = []
+    for x, y, _ in points:
+        at = axes.transData.transform((x, y))
+        taken.append(Bbox([at - 4 * pixel, at + 4 * pixel]))
+    for x, y, name in sorted(points, key=lambda point: -point[1]):
+        note = axes.annotate(name, (x, y), xytext=(7, 0), textcoords="offset points",
+                             va="center", fontsize=8)  # fmt: skip
+        note.set_in_layout(False)  # the panel stays where it was measured
+        boxes: list[tuple[int, int, Any]] = []
+        for right, up, side in BESIDE:
+            note.xyann = (right, up)
+            note.set_horizontalalignment(side)
+            box = note.get_window_extent()
+            inside = axes.bbox.contains(*box.min) and axes.bbox.contains(*box.max)
+            boxes.append((box.count_overlaps(taken) + (not inside), len(boxes), box))
+            if boxes[-1][0] == 0:
+                break
+        _, best, box = min(boxes, key=lambda each: each[:2])
+        note.xyann = BESIDE[best][:2]
+        note.set_horizontalalignment(BESIDE[best][2])
+        taken.append(box)

@@ -1,4 +1,10 @@
-"""The report on many runs: results.csv and .parquet, summary.csv, table.md and pictures."""
+"""The report on many runs: results.csv and .parquet, summary.csv, table.md and pictures.
+
+Runs of `adapt` have a table and pictures of their own: theirs is accuracy against bytes to store,
+that of all others (dense, pruned) accuracy against density. Where both are given, results.csv and
+summary.csv have the rows of both, table.md has two tables, and a baseline is that of those which
+know its name.
+"""
 
 import sys
 import tempfile
@@ -10,11 +16,14 @@ import pandas as pd
 
 from jaxmask.errors import InputError
 from jaxmask.report import (
+    adaptation,
+    adaptation_figures,
     canvas,
     collect,
     grid_figures,
     groups,
     mask_figures,
+    methods,
     one_density,
     published,
     significance,
@@ -28,10 +37,11 @@ class Report(NamedTuple):
     """What a report says, before it is written."""
 
     runs: pd.DataFrame  # of `collect.collect`
-    groups: pd.DataFrame  # of `significance.compare`
-    table: pd.DataFrame  # of `summary.pivot`
+    groups: pd.DataFrame  # of `significance.compare`, and of `adaptation.compare` below them
+    table: pd.DataFrame | None  # of `summary.pivot`; None where all runs are of `adapt`
     caption: str
     density: float | None  # whose masks and weights are drawn
+    adapted: adaptation.Adapted | None  # where there are runs of `adapt`
 
 
 def write(
@@ -42,7 +52,8 @@ def write(
     Args:
       folders: run directories, or folders of them.
       out: is made where needed; files of an earlier report in it are replaced.
-      baseline: a label such as `snip USS` that the others are tested against; None tests nothing.
+      baseline: a label such as `snip USS`, or a method of `adapt` such as `full`, that the
+        others are tested against; None tests nothing.
 
     Raises:
       InputError: no finished run is found, or none of the baseline; then nothing is written.
@@ -79,21 +90,42 @@ def make(
       InputError: no finished run; no such baseline, metric or density; no such published rows.
     """
     runs = collect.collect(folders)
-    chosen = one_density.chosen_density(runs, density)
-    if metric is None:
-        metric = "density" if runs["accuracy"].isna().all() else "accuracy"
-    compared = significance.compare(runs, baseline, metric)
-    labels = list(dict.fromkeys(groups.labels(compared)))
-    beside = published.read(published_file, labels, published_rows) if published_file else {}
-    repeated = groups.repeated(runs)
+    pruned, adapting = _parts(runs)
+    chosen = one_density.chosen_density(pruned, density)
+    if published_file and pruned.empty:
+        raise InputError("published figures stand beside pruned networks; there are none here")
+    of_pruned, of_adapting = _baselines(pruned, adapting, baseline)
+    compared: list[pd.DataFrame] = []
+    table, caption, adapted = None, "", None
+    if len(pruned):
+        found = significance.compare(pruned, of_pruned, metric or _measured(pruned))
+        labels = list(dict.fromkeys(groups.labels(found)))
+        beside = published.read(published_file, labels, published_rows) if published_file else {}
+        table = summary.pivot(found, test, beside)
+        caption = summary.caption(found, test, bool(beside))
+        compared.append(found)
+    if len(adapting):
+        adapted = adaptation.make(adapting, of_adapting, metric or _measured(adapting), test)
+        compared.append(adapted.groups)
+    repeated = sum(groups.repeated(part) for part in (pruned, adapting) if len(part))
     if repeated:
         print(
             f"jaxmask: {repeated} of {len(runs)} runs repeat another run's setting and seed; "
             "their mean counts as one run",
             file=sys.stderr,
         )
-    table = summary.pivot(compared, test, beside)
-    return Report(runs, compared, table, summary.caption(compared, test, bool(beside)), chosen)
+    both = pd.concat(compared, ignore_index=True) if len(compared) > 1 else compared[0]
+    return Report(runs, both, table, caption, chosen, adapted)
+
+
+def tables(report: Report) -> list[tuple[pd.DataFrame, str, set[tuple[int, int]]]]:
+    """The tables of a report with their captions, and the cells (row, column) of the best."""
+    found: list[tuple[pd.DataFrame, str, set[tuple[int, int]]]] = []
+    if report.table is not None:
+        found.append((report.table, report.caption, set()))
+    if report.adapted is not None:
+        found.append((report.adapted.table, report.adapted.caption, report.adapted.best))
+    return found
 
 
 def save(report: Report, out: str | Path) -> None:
@@ -113,7 +145,8 @@ def save(report: Report, out: str | Path) -> None:
     collect.write_table(report.runs, out / "results.csv")
     collect.write_table(report.runs, out / "results.parquet")
     collect.write_table(report.groups, out / "summary.csv")
-    replace_text(out / "table.md", summary.markdown(report.table, report.caption))
+    texts = [summary.markdown(*shown) for shown in tables(report)]
+    replace_text(out / "table.md", "\n".join(texts))
     for name, content in pictures.items():
         path = out / "figures" / f"{name}.png"
         if content is None:
@@ -124,16 +157,20 @@ def save(report: Report, out: str | Path) -> None:
 
 def _drawn(report: Report) -> dict[str, bytes | None]:
     """The pictures as PNG by their names; None where there is nothing to draw."""
-    at = one_density.at_density(report.runs, report.density)
-    styles = canvas.styles(one_density.pruned(report.runs))
+    pruned, _ = _parts(report.runs)
+    at = one_density.at_density(pruned, report.density)
+    styles = canvas.styles(one_density.pruned(pruned))
     drawings: dict[str, Callable[[Path], bool]] = {
         "against_density": lambda path: grid_figures.against_density(path, report.groups),
         "change_against_baseline": lambda path: grid_figures.change(path, report.groups),
         "density_by_layer": lambda path: mask_figures.layers(path, at, styles),
         "mask_overlap": lambda path: mask_figures.overlap(path, at),
         "kept_weights": lambda path: weight_figures.weights(path, at),
-        "steps": lambda path: _steps(path, report.runs),
+        "steps": lambda path: _steps(path, pruned),
+        **adaptation_figures.drawings(report.adapted),
     }
+    if pruned.empty:  # the name is free
+        drawings["density_by_layer"] = drawings.pop("density_by_layer_adapt")
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "drawn.png"
         return {name: path.read_bytes() if draw(path) else None for name, draw in drawings.items()}
@@ -143,3 +180,31 @@ def _steps(path: Path, runs: pd.DataFrame) -> bool:
     if runs["chosen_step"].isna().all():
         return False
     return grid_figures.steps(path, groups.summarise(runs, "chosen_step"))
+
+
+def _parts(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The runs that are not of `adapt`; and those that are, named by their settings."""
+    of_adapt = runs["recipe"] == methods.RECIPE
+    adapting = runs[of_adapt].reset_index(drop=True)
+    return (
+        runs[~of_adapt].reset_index(drop=True),
+        adaptation.named(adapting) if len(adapting) else adapting,
+    )
+
+
+def _measured(runs: pd.DataFrame) -> str:
+    return "density" if runs["accuracy"].isna().all() else "accuracy"
+
+
+def _baselines(
+    pruned: pd.DataFrame, adapting: pd.DataFrame, baseline: str | None
+) -> tuple[str | None, str | None]:
+    """The baseline for each part: where there are both, for those that know it."""
+    if baseline is None or pruned.empty or adapting.empty:
+        return baseline, baseline
+    known = [dict.fromkeys(groups.labels(groups.settings(part)[0])) for part in (pruned, adapting)]
+    if not any(baseline in labels for labels in known):
+        names = ", ".join(repr(name) for labels in known for name in labels)
+        raise InputError(f"no run is of the baseline {baseline!r}; known are {names}")
+    one, two = (baseline if baseline in labels else None for labels in known)
+    return one, two

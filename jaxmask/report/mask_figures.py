@@ -12,7 +12,9 @@ from jaxmask.report import canvas, find, one_density
 from jaxmask.tree import named_leaves
 
 
-def layers(path: Path, runs: pd.DataFrame, styles: dict[str, dict[str, Any]]) -> bool:
+def layers(
+    path: Path, runs: pd.DataFrame, styles: dict[str, dict[str, Any]], logarithmic: bool = True
+) -> bool:
     """Density of each masked leaf, mean over seeds, a line a method; an empty leaf lies at 0.
 
     Args:
@@ -38,7 +40,9 @@ def layers(path: Path, runs: pd.DataFrame, styles: dict[str, dict[str, Any]]) ->
         mean = means[name].reindex(leaves)
         axes.plot(range(len(leaves)), mean, label=name, **styles[name])
     positive = means[means > 0]
-    if len(positive) == len(means):
+    if not logarithmic:
+        axes.set_ylim(0, 1)
+    elif len(positive) == len(means):
         axes.set_yscale("log")
     elif len(positive):
         # logarithmic, but with a place for an empty leaf
