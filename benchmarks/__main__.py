@@ -14,6 +14,7 @@ NAMES = (
     "masked_step",
     "convolution",
     "selection",
+    "compression",
     "probe",
     "scoring",
     "start_up",

@@ -46,6 +46,8 @@ def exit_status(work: Callable[[], None], place: str) -> int:
         return 0
     except KeyboardInterrupt:
         return _tell("stopped by SIGINT", 130)
+    except BrokenPipeError:  # whoever reads the output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if error.errno is None:
             raise

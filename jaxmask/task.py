@@ -117,7 +117,8 @@ def predict(given: argparse.Namespace) -> None:
         text = json.dumps(found, indent=2) + "\n"
     else:
         width = order.shape[1]
-        titles = [f"{what}{n or ''}" for n in range(width) for what in ("class", "probability")]
+        places = range(1, width + 1) if width > 1 else [""]
+        titles = [f"{what}{place}" for place in places for what in ("class", "probability")]
         rows = [
             [each["file"], *(part for pair in zip(each["classes"], each["probabilities"])
                              for part in pair)]

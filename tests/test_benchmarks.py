@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import (
     accelerator,
+    compression,
     convolution,
     epoch,
     grid,
@@ -18,6 +19,7 @@ from benchmarks import (
     selection,
     start_up,
 )
+from jaxmask import mask
 
 
 def test_epoch_runs_its_three_sides(capsys):
@@ -49,6 +51,19 @@ def test_selection_runs_its_sides(capsys):
 def test_selection_takes_at_most_two_copies_of_the_scores():
     assert selection.copies(1_000_000) < 2
     assert selection.copies(1_000_000, np.dtype("float16")) <= 2.01
+
+
+def test_compression_runs_and_describes_files(capsys, tmp_path):
+    results = compression.run(rounds=1, width=0.05)
+    assert [result.aim for result in results] == ["2 s", "2 s", "1", "1.02"]
+    leaves = {"conv/kernel": np.random.default_rng(0).random((3, 3, 8, 8)) < 0.9}
+    tuned = {"params": {"conv": {"kernel": np.ones((3, 3, 8, 8), np.float32)}}}
+    for name, masks, arrays in (("mask", leaves, None), ("full", {}, tuned)):
+        (tmp_path / name / "masks").mkdir(parents=True)
+        mask.file.save(tmp_path / name / "masks" / "task.mask", masks, arrays=arrays)
+    text = compression.describe(tmp_path, None, None)
+    assert f"density {leaves['conv/kernel'].mean():.4f}" in text
+    assert "fine-tuned float32 copy under lzma" in text
 
 
 @pytest.mark.parity
@@ -120,3 +135,11 @@ def test_input_runs_its_sides(capsys, tmp_path):
     results = input_.decoding(files, train, rounds=1)
     assert [result.against for result in results] == [results[0].against] * len(results)
     assert "Pillow in a loop" in capsys.readouterr().out
+
+
+def test_probe_runs_its_sides(capsys):
+    from benchmarks import probe
+
+    (result,) = probe.run(1, examples=500, size=16, classes=5, regularisation=1e-2)
+    assert result.aim == "1.00"
+    assert "jaxmask / side" in capsys.readouterr().out

@@ -155,6 +155,17 @@ def test_show_what_is_no_task(tmp_path, capsys):
     assert found["density"] is None
 
 
+def test_show_masks_that_are_coded_given_the_weights(some, tmp_path, capsys):
+    folder, masks, flat = some
+    frozen = {path.removeprefix("params/"): leaf for path, leaf in flat.items()}
+    write_task(tmp_path / "x.mask", flat, masks["b"], {}, weights=frozen)
+    base = folder / "base.safetensors"
+    (found,) = json.loads(told(capsys, "show", tmp_path / "x.mask", "--base", base, "--json"))
+    assert found["kept"] == sum(leaf.sum() for leaf in masks["b"].values())
+    assert main(["show", str(tmp_path / "x.mask")]) == 2
+    assert "--base=PATH" in capsys.readouterr().err
+
+
 # --- overlap
 
 

@@ -69,10 +69,7 @@ def encode(
                 family,
                 contexts.probabilities(score),
             )
-    for levels in [axis.levels for pair in model.channels for axis in pair if axis.step][::-1]:
-        for block in reversed(list(_blocks(len(levels)))):
-            symbols = (levels[block] + MOST).astype(np.int32)
-            coder.encode_reverse(symbols, _level_model(levels[: block.start]))
+    push_levels(coder, model)
     words = np.asarray(coder.get_compressed(), np.uint32)
     steps = [
         outputs.step << 4 | inputs.step | _BY_PLANE * (len(offsets) > 1)
@@ -81,6 +78,14 @@ def encode(
     integers = [model.weights[kernel] for kernel in sorted(model.weights)] + model.offsets
     numbers = np.array(list(itertools.chain(*integers)), "<i2")
     return bytes(steps) + numbers.tobytes() + words.astype("<u4").tobytes()
+
+
+def push_levels(coder: Any, model: Model) -> None:
+    """Codes the levels of all channels."""
+    for levels in [axis.levels for pair in model.channels for axis in pair if axis.step][::-1]:
+        for block in reversed(list(_blocks(len(levels)))):
+            symbols = (levels[block] + MOST).astype(np.int32)
+            coder.encode_reverse(symbols, _level_model(levels[: block.start]))
 
 
 def decompress(

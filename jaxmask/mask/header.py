@@ -103,7 +103,7 @@ def _fault_of_shapes(leaves: Any, plural: str, singular: str, length: int) -> st
         return f"{plural} is not a list"
     for leaf in leaves:
         if not isinstance(leaf, list) or len(leaf) != length or not isinstance(leaf[0], str):
-            return f"a {singular} is not a path{', a dtype' * (length == 3)} and a shape"
+            return f"not every {singular} is a path{', a dtype' * (length == 3)} and a shape"
         name, shape = leaf[0], leaf[-1]
         steps = name.split("/")
         if any(step in ("", ".", "..") or not step.isprintable() for step in steps):

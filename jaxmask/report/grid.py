@@ -169,8 +169,9 @@ def _drawn(report: Report) -> dict[str, bytes | None]:
         "steps": lambda path: _steps(path, pruned),
         **adaptation_figures.drawings(report.adapted),
     }
-    if pruned.empty:  # the name is free
-        drawings["density_by_layer"] = drawings.pop("density_by_layer_adapt")
+    if pruned.empty:  # the shorter name is free
+        one, two = "density_by_layer", "density_by_layer_adapt"
+        drawings[one], drawings[two] = drawings[two], drawings[one]
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "drawn.png"
         return {name: path.read_bytes() if draw(path) else None for name, draw in drawings.items()}

@@ -40,7 +40,7 @@ def test_it_is_scikit_learns_logistic_regression(digits, regularisation, monkeyp
         probe = linear_probe(exact[train], labels[train], regularisation, classes=10)
         found = jax.nn.softmax(exact[test] @ probe.kernel + probe.bias)
     assert found.dtype == np.float64
-    np.testing.assert_allclose(found, theirs.predict_proba(others), atol=1e-5)
+    np.testing.assert_allclose(found, theirs.predict_proba(others), atol=1e-4)
 
 
 def test_it_ends_where_the_gradient_vanishes(digits):
@@ -84,7 +84,8 @@ def test_correlated_features_need_few_iterations(digits):
     theirs = LogisticRegression(C=1 / (1e-2 * len(labels)), max_iter=5000, tol=1e-5)
     theirs.fit(inputs, labels)
     assert 2 * probe.iterations < theirs.n_iter_[0]
-    assert abs(objective(probe, mixed, labels, 1e-2) - objective_of(theirs, inputs, labels)) < 1e-6
+    lower = objective_of(theirs, inputs, labels) - objective(probe, mixed, labels, 1e-2)
+    assert -1e-6 < lower < 1e-5
 
 
 def objective(probe, features, labels, regularisation):
@@ -136,3 +137,16 @@ def test_shapes_that_do_not_fit_are_refused(shapes):
     features, labels = (np.zeros(shape, np.float32) for shape in shapes)
     with pytest.raises(InputError, match="do not fit"):
         linear_probe(features, labels.astype(int), 0.1, classes=2)
+
+
+def test_a_search_refuses_a_gentle_slope_higher_up():
+    module = sys.modules["jaxmask.evaluate.linear_probe"]
+    targets = jax.nn.one_hot(jnp.zeros(2, int), 2)
+    start = module._softmax(jnp.array([[0.0, 0.0], [0.0, 20.0]]), targets)
+    # the first loss falls by log 2 at most, and at once; the second rises by 10 for a step of 1
+    direction = jnp.array([[100.0, 0.0], [-10.0, 0.0]])
+    flat = jnp.float32(0), jnp.float32(0)
+    found = jax.jit(module._line_search)(start, direction, targets, flat, jnp.float32(-20))
+    assert found.found
+    assert 0 < found.step < 0.1
+    assert found.point.losses.mean() < start.losses.mean()

@@ -174,8 +174,7 @@ CASES = {
     "torchvision": ("resnet18", functools.partial(RESNET18, 5), lightning, "torchvision"),
     "swav": ("resnet50", functools.partial(RESNET50, 0), swav, "swav"),
     "dino": ("resnet50", functools.partial(RESNET50, 0), dino, "dino"),
-    "vit": ("vit_s16", functools.partial(ViT, 48, 6, 16, 3, 5), plain, "timm"),
-    "vit32": ("vit_b32", functools.partial(ViT, 96, 12, 32, 2, 5), lightning, "timm"),
+    "vit": ("vit_ti16", functools.partial(ViT, 24, 3, 16, 3, 5), plain, "timm"),
 }
 
 

@@ -78,3 +78,68 @@ def frame_of(samples, **changes):
         for seed, value in enumerate(values)
     ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+BYTES = {"full": 70000, "mask": 5900, "mask_topk": 5800, "knn": 32000}
+TUNED = {"knn": "neighbours", "full": "learning_rate"}
+
+
+def make_adapt(folder, accuracies, seed=0, finished=True, tried=None, config=None):
+    """Writes a run of `adapt`: one directory for it, and one for each method beneath.
+
+    `accuracies` is test accuracy by method, None where the method is unfinished; `tried` the
+    validation accuracy by value, of some methods; `config` changes fields: `{"mask.stages": 2}`.
+    """
+    fields = {"recipe": "adapt", "seed": seed, "network.name": "lenet", "data.name": "digits",
+              "data.share": 1.0, "start": "random", "grid": [], "methods": list(accuracies),
+              "mask_topk.density": 0.5, "mask.stages": 0}  # fmt: skip
+    for method in BYTES:
+        fields |= {f"{method}.choices": [0.1], f"{method}.epochs": 4}
+        if method != "knn":
+            fields[f"{method}.tune"] = TUNED.get(method, "mask_learning_rate")
+    fields |= config or {}
+    folder.mkdir(parents=True)
+    for method, accuracy in accuracies.items():
+        values = (tried or {}).get(method, {})
+        mine = {**fields, "methods": [method]}
+        if values:
+            fields[f"{method}.choices"] = mine[f"{method}.choices"] = list(values)
+        chosen = max(values, key=values.get) if values else fields[f"{method}.choices"][0]
+        _write(folder / method, mine, _adapted(method, accuracy, seed, chosen))
+        for value, validation in values.items():
+            result = _adapted(method, None, seed, value)
+            result["validation_accuracy"] = validation
+            place = folder / method / "choices" / f"rate_{value}"
+            _write(place, {**mine, f"{method}.choices": [value]}, result, always=True)
+    best = {"recipe": "adapt", "method": "mask", "methods": {name: {} for name in accuracies},
+            "accuracy": 0.999, "seed": seed}  # fmt: skip
+    _write(folder, fields, best if finished else None)
+    make_run(folder / "pretrain", 0.1, "dense", files=False)
+    return folder
+
+
+def _adapted(method, accuracy, seed, value):
+    masked = method.startswith("mask")
+    leaves = {"fc1/kernel": 0.4, "fc2/kernel": 0.6} if masked else {}
+    return {
+        "recipe": "adapt", "method": method, "dataset": "digits", "network": "lenet",
+        "seed": seed, "accuracy": accuracy, "validation_accuracy": accuracy,
+        "density": 0.5 if masked else 1.0, "density_by_leaf": leaves,
+        "mask_bits": 200 * masked, "storage_bytes": BYTES[method] + seed,
+        "trained_numbers": 1234, TUNED.get(method, "mask_learning_rate"): value,
+        "diverged": False, "seconds": 1.5, "choices": [], "runs": [],
+    }  # fmt: skip
+
+
+def _write(folder, fields, result, always=False):
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {}
+    for name, value in fields.items():
+        place = config
+        *sections, last = name.split(".")
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    if result and (always or result["accuracy"] is not None):
+        (folder / "result.json").write_text(json.dumps(result))

@@ -1,0 +1,266 @@
+"""Mask files: what each codec makes of masks and of float32 weights, and the time that it takes.
+
+    python -m benchmarks.compression [PATH ...] [--full FILE] [--weights FILE] [--results FILE]
+
+Without paths, masks of ResNet-50's shapes, drawn so that channels differ and the bits of a filter
+are alike; with paths, mask files or run directories, the tables of their masks. `--full`:
+a mask file or safetensors with fine-tuned weights; a run directory's own is found. `--weights`:
+safetensors with the frozen ones, to see what the codec would gain from them.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measure import Result, machine, table
+from jaxmask import mask
+from jaxmask.mask import codec, contexts, entropy, fit
+from jaxmask.tree import named_leaves
+
+Leaves = dict[str, np.ndarray]
+CONTEXTS = {
+    "output channel": ("output",),
+    "input channel": ("input",),
+    "four neighbours": ("up", "left", "up_left", "up_right"),
+    "count in the filter": ("count",),
+    "place in the kernel": ("has_up", "has_left"),
+    "all of the filter": contexts.FILTER,
+    "all but leaf and plane": (*contexts.CHANNELS, *contexts.FILTER),
+}
+
+
+def run(rounds: int = 3, width: float = 1.0) -> list[Result]:
+    """Encodes and decodes drawn masks, and prints their tables."""
+    leaves = drawn(width)
+    masks = list(leaves.values())
+    shapes = [leaf.shape for leaf in masks]
+    packed = _packed(leaves)
+    stored = entropy.compress(masks)
+    sides = {
+        "encode": lambda: entropy.compress(masks),
+        "decode": lambda: entropy.decompress(stored, shapes),
+        "lzma encode": lambda: codec.compress("lzma", packed),
+    }
+    for side in sides.values():
+        side()  # imports, tables
+    seconds = {name: _seconds(side, rounds) for name, side in sides.items()}
+    bits = sum(leaf.size for leaf in masks)
+    print(_tables("drawn masks", leaves))
+    lzma_bytes = len(codec.compress("lzma", packed))
+    ideal, side_bits, _ = _entropy(leaves)
+    what = f"masks of {bits / 1e6:.1f} million bits"
+    texts = {
+        name: f"{cpu:.2f} s ({wall:.2f} s by the clock)" for name, (cpu, wall) in seconds.items()
+    }
+    results = [
+        Result(f"{what}, encoded", texts["encode"], f"lzma {texts['lzma encode']}", "", "2 s"),
+        Result(f"{what}, decoded", texts["decode"], "", "", "2 s"),
+        Result(
+            f"{what}, bytes", f"{len(stored):,}", f"lzma {lzma_bytes:,}",
+            f"{len(stored) / lzma_bytes:.3f}", "1",
+        ),
+        Result(
+            f"{what}, code without model", f"{len(stored) - side_bits / 8:,.0f}",
+            f"model's entropy {ideal / 8:,.0f}",
+            f"{(8 * len(stored) - side_bits) / ideal:.4f}", "1.02",
+        ),
+    ]  # fmt: skip
+    print(table(("measured", "jaxmask", "against", "ratio", "aim"), results))
+    return results
+
+
+def _seconds(side: Callable[[], Any], rounds: int) -> tuple[float, float]:
+    """Medians of the processor's time, which other programs leave alone, and of the clock's."""
+    times = []
+    for _ in range(rounds):
+        began = time.process_time(), time.perf_counter()
+        side()
+        times.append((time.process_time() - began[0], time.perf_counter() - began[1]))
+    cpu, wall = zip(*times)
+    return statistics.median(cpu), statistics.median(wall)
+
+
+def drawn(width: float = 1.0, seed: int = 0) -> Leaves:
+    """Masks with the shapes of ResNet-50's convolutions (times `width`), 97 % of the bits on."""
+    random = np.random.default_rng(seed)
+    shapes, inputs = [(7, 7, 3, 64)], 64
+    for channels, blocks in ((64, 3), (128, 4), (256, 6), (512, 3)):
+        for block in range(blocks):
+            shapes += [(1, 1, inputs, channels), (3, 3, channels, channels)]
+            shapes += [(1, 1, channels, 4 * channels)]
+            if block == 0:
+                shapes += [(1, 1, inputs, 4 * channels)]
+            inputs = 4 * channels
+    leaves = {}
+    for index, shape in enumerate([*shapes, (2048, 768)]):
+        *kernel, rows, columns = shape
+        rows, columns = max(int(rows * width), 1), max(int(columns * width), 1)
+        alike = 0.6 * random.normal(size=(rows, 1)) + 0.6 * random.normal(size=columns)
+        alike = alike + 0.8 * random.standard_normal((rows, columns), dtype=np.float32)
+        noise = random.standard_normal((*kernel, rows, columns), dtype=np.float32)
+        leaves[f"{index:02}/kernel"] = alike.astype(np.float32) + noise < 2.9
+    return leaves
+
+
+def describe(path: Path, full: Path | None, weights: Path | None) -> str:
+    """The tables of the masks of a file, or of all files of a run directory."""
+    if path.is_file():
+        files = [path]
+    else:
+        files = [f for f in sorted(path.rglob("masks/*.mask")) if "choices" not in f.parts]
+        own = path / "full" / "masks" / "task.mask"
+        full = full or (own if own.exists() else None)
+    tuned = _weights(full) if full else {}
+    frozen = _weights(weights) if weights else {}
+    texts = []
+    for file in files:
+        leaves = {name: np.asarray(leaf) > 0 for name, leaf in _masks(file).items()}
+        if leaves:
+            texts.append(_tables(str(file), leaves, tuned, frozen))
+    return "\n".join(texts)
+
+
+def _masks(file: Path) -> Leaves:
+    return named_leaves(mask.file.load(file))
+
+
+def _weights(file: Path) -> Leaves:
+    """By path, without the leading `params/`."""
+    if file.suffix == ".safetensors":
+        from safetensors.numpy import load_file
+
+        leaves = load_file(file)
+    else:
+        leaves = named_leaves(mask.file.read(file).arrays)
+    return {name.removeprefix("params/"): leaf for name, leaf in leaves.items()}
+
+
+def _packed(leaves: Leaves) -> bytes:
+    return np.packbits(np.concatenate([leaf.reshape(-1) for leaf in leaves.values()])).tobytes()
+
+
+def _entropy(
+    leaves: Leaves, without: Sequence[str] = (), weights: Leaves | None = None
+) -> tuple[float, float, int]:
+    """The bits of masks under the fitted model, those of the model, the bytes of both as coded."""
+    from constriction import stream
+
+    layouts = [contexts.layout(leaf.shape) for leaf in leaves.values()]
+    offs = [
+        np.logical_not(leaf).reshape(place.planes).view(np.uint8)
+        for leaf, place in zip(leaves.values(), layouts)
+    ]
+    given = [
+        contexts.frozen(weights[name], place) if weights else None
+        for name, place in zip(leaves, layouts)
+    ]
+    model = fit.fit(offs, layouts, given, without)
+    bits = 0.0
+    for index, (off, place) in enumerate(zip(offs, layouts)):
+        bound = fit.bind(model, index, place)
+        for plane, rows in contexts.chunks(place):
+            score = contexts.scores(bound, off, plane, rows, given[index])
+            share = contexts.probabilities(score).astype(np.float64)
+            bits -= np.log2(np.abs(1 - off[plane, rows].reshape(-1) - share)).sum()
+    coder = stream.stack.AnsCoder()
+    entropy.push_levels(coder, model)
+    side = coder.num_valid_bits() + 8 * len(leaves)
+    side += 16 * sum(map(len, [*model.weights.values(), *model.offsets]))
+    return bits, side, len(entropy.encode(model, offs, layouts, given))
+
+
+def _tables(
+    title: str, leaves: Leaves, tuned: Leaves | None = None, frozen: Leaves | None = None
+) -> str:
+    packed, size = _packed(leaves), sum(leaf.size for leaf in leaves.values())
+    tuned = {name: tuned[name] for name in leaves if tuned and name in tuned}
+    floats = b"".join(np.asarray(leaf, "<f4").tobytes() for leaf in tuned.values())
+    on = [int(np.count_nonzero(leaf)) for leaf in leaves.values()]
+    by_leaf = sum(
+        _binary(count / leaf.size) * leaf.size for count, leaf in zip(on, leaves.values())
+    )
+    ideal, side, coded = _entropy(leaves)
+    stored = {name: len(codec.compress(name, packed)) for name in codec.GENERAL}
+    stored["entropy"] = coded
+    rows = []
+    for name, count in stored.items():
+        floating = ""
+        if floats and name != "entropy":
+            floating = _reduction(len(codec.compress(name, floats)), len(floats))
+        rows.append(
+            (
+                name,
+                f"{count:,}",
+                f"{8 * count / size:.4f}",
+                _reduction(count, len(packed)),
+                floating,
+            )
+        )
+    lines = [
+        f"\n{title}: {size:,} bits, density {sum(on) / size:.4f}",
+        table(
+            ("codec", "bytes", "bits a weight", "masks: reduction %", "float32: reduction %"), rows
+        ),
+        f"entropy given the density {_binary(sum(on) / size):.4f}, given each leaf's "
+        f"{by_leaf / size:.4f}, of the model {ideal / size:.4f} bits a weight; the code takes "
+        f"{(8 * coded - side) / ideal:.4f} of the last, and {8 * coded / ideal:.4f} with the model "
+        f"and the channels' levels; {coded / stored['lzma']:.3f} of lzma",
+        table(("without", "bytes", "more"), _ablation(leaves, coded)),
+    ]
+    if frozen and not leaves.keys() <= frozen.keys():
+        lines.append("the frozen weights given lack some of the masks' paths")
+    elif frozen:
+        _, _, known = _entropy(leaves, weights=frozen)
+        lines.append(f"given the frozen weights: {known:,} bytes, {1 - known / coded:.1%} fewer")
+    if floats and len(tuned) == len(leaves):
+        weights = len(codec.compress("lzma", floats))
+        lines.append(
+            f"fine-tuned float32 copy under lzma / mask under lzma: "
+            f"{weights / stored['lzma']:.1f}; / mask under entropy: {weights / coded:.1f}"
+        )
+    return "\n".join(lines)
+
+
+def _ablation(leaves: Leaves, coded: int) -> list[tuple[str, str, str]]:
+    rows = []
+    for name, without in CONTEXTS.items():
+        _, _, other = _entropy(leaves, without)
+        rows.append((name, f"{other:,}", f"{other / coded - 1:+.2%}"))
+    return rows
+
+
+def _binary(share: float) -> float:
+    if share in (0, 1):
+        return 0.0
+    return -(share * math.log2(share) + (1 - share) * math.log2(1 - share))
+
+
+def _reduction(stored: int, size: int) -> str:
+    return f"{100 * (1 - stored / size):.2f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("paths", nargs="*", type=Path, help="mask files or run directories")
+    parser.add_argument("--full", type=Path, help="fine-tuned weights: .mask or .safetensors")
+    parser.add_argument("--weights", type=Path, help="frozen weights: .safetensors")
+    parser.add_argument("--results", type=Path, help="a file for the lines of the summary, JSON")
+    arguments = parser.parse_args()
+    for path in arguments.paths:
+        print(describe(path, arguments.full, arguments.weights))
+    results = [] if arguments.paths else run()
+    if arguments.results:
+        arguments.results.write_text(json.dumps(results))
+    else:
+        print(machine())
+
+
+if __name__ == "__main__":
+    main()
