@@ -29,8 +29,8 @@ from ml_collections import ConfigDict
 
 from jaxmask.recipe import defaults
 
-MODES = ("resnet18", "resnet20", "resnet20_rates", "resnet20_labels", "resnet20_long", "resnet56",
-         "scratch", "smoke")  # fmt: skip
+MODES = ("resnet18", "resnet20", "resnet20_seeds", "resnet20_rates", "resnet20_labels",
+         "resnet20_long", "resnet56", "scratch", "smoke")  # fmt: skip
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean, std of the channels
 # of ResNet-20: three for each method that trains, of scores for masks, else of weights
 RATES = {
@@ -88,6 +88,13 @@ def resnet20(config: ConfigDict) -> None:
              ("knn", "linear_probe"))  # fmt: skip
     config.grid = ((("methods", apart),),)
     config.together = 1
+
+
+def resnet20_seeds(config: ConfigDict) -> None:
+    """The same on two fresh seeds, with the rates that seed 0 chose."""
+    resnet20(config)
+    config.full.choices, config.mask.choices = (0.1,), (10.0,)
+    config.grid = ((("methods", (("full",), ("mask",))), ("seed", (1, 2))),)
 
 
 def resnet20_rates(config: ConfigDict) -> None:

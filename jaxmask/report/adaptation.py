@@ -144,7 +144,7 @@ def table_of(compared: pd.DataFrame, test: str = "welch") -> pd.DataFrame:
             ("paired_p_holm", "p (paired)", ".2g"),
         ]
     for name, head, form in columns:
-        if compared[name].notna().any() or name.endswith("_holm"):
+        if name != metric and (compared[name].notna().any() or name.endswith("_holm")):
             shown[head] = [_number(line[name], form) for line in lines]
     return pd.DataFrame(shown)
 

@@ -73,6 +73,10 @@ def test_the_table_is_means_over_seeds_with_tests_against_full(sweep):
     assert line["against full in points"] == "+3.67"
     assert line["p (Welch)"] == f"{corrected:.2g}"
     assert "t-test against full of the same task" in found.caption
+    other = make([sweep], metric="storage_bytes").adapted
+    assert other.table.iloc[0, :3].tolist() == ["mask", "5901 ± 1", "3"]
+    assert "bytes to store" not in other.table
+    assert other.best == set()
 
 
 def test_methods_are_runs_and_what_was_tried_is_none(sweep, tmp_path):
