@@ -110,6 +110,8 @@ def frozen(config: ConfigDict) -> None:
 def top_k(config: ConfigDict) -> None:
     """Masks of a given density: a half, or the one found; constant or falling from 1."""
     config.methods = ("mask", "mask_topk")
+    config.mask.train.select = "last"
+    config.mask_topk.choices = _around(0.5)  # their scores begin a hundred times smaller
     falling = (("last", 0.0), ("last", 150.0))
     fields = "mask_topk.train.select,mask_topk.falling_epochs"
     densities = ("mask_topk.density", (0.5, 0.0))

@@ -259,7 +259,8 @@ def _base(path: Path, header: dict[str, Any], base: str) -> tuple[dict[str, Any]
         place = Path(source) / "weights.safetensors" if Path(source).is_dir() else Path(source)
         weights = traverse_util.unflatten_dict(checkpoint.read_safetensors(place), sep="/")
     else:
-        weights, found = pretrained.load(source, name, width=width, stem=stem)
+        seen = about.get("image_shape") or [0]
+        weights, found = pretrained.load(source, name, width=width, stem=stem, size=seen[0] or None)
         layout, place = found["layout"], checkpoint.find(source)
     parameters = weights.get("params", {})
     without_head = {key: leaf for key, leaf in parameters.items() if key != "head"}

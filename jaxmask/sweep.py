@@ -88,17 +88,17 @@ def sweep(config: ConfigDict, folder: Path) -> None:
     runs = expand(config)
     if config.get("together", 0) < 0:
         raise InputError(f"together is {config.together}; it must be at least 0")
-    begun = {}
+    left = []
     for name, run in runs.items():
         try:
             if run_directory.result_of(folder / name, run) is None:
-                begun[name] = recipe.prepare(run)
+                recipe.prepare(run)  # again when it begins: all datasets at once may be too large
+                left.append(name)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
     at_once = config.get("together", 0) or (1 if jax.default_backend() == "cpu" else TOGETHER)
-    print(f"{len(runs)} runs, {len(runs) - len(begun)} of them finished before", flush=True)
+    print(f"{len(runs)} runs, {len(runs) - len(left)} of them finished before", flush=True)
     failed: dict[str, str] = {}
-    left = list(begun)
     while left:
         with ExitStack() as stack:
             batch: list[str] = []
@@ -107,7 +107,9 @@ def sweep(config: ConfigDict, folder: Path) -> None:
                     batch.append(name)
             # another process may have finished some of them meanwhile
             mine = [name for name in batch if not (folder / name / "result.json").exists()]
-            experiments = [begun[name](folder / name, folder / "initial") for name in mine]
+            experiments = [
+                recipe.prepare(runs[name])(folder / name, folder / "initial") for name in mine
+            ]
             for name, result in zip(mine, _run(experiments)):
                 if isinstance(result, InputError):
                     failed[name] = str(result)
@@ -115,7 +117,6 @@ def sweep(config: ConfigDict, folder: Path) -> None:
                 print(f"[{done}/{len(runs)}] {name}: {_told(result)}", flush=True)
         for name in batch:
             left.remove(name)
-            del begun[name]
         if not batch:
             time.sleep(1.0)  # the runs that are left are with other processes
     if len(failed) < len(runs):

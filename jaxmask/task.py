@@ -50,7 +50,7 @@ def evaluate(given: argparse.Namespace) -> None:
     name = given.data or task.about.get("dataset", "")
     if not name:
         raise InputError(f"{task.source} names no dataset; give one after it")
-    side = _side(task)
+    side = _side(task, resizable=False)
     own = data.load_split(name, given.split, data_dir=given.directory or None, size=side)
     images, labels = _of_task(task, *own, name)
     task = _with_statistics(task, images, given)
@@ -132,15 +132,16 @@ def predict(given: argparse.Namespace) -> None:
         print(text, end="")
 
 
-def _side(task: Any) -> int:
-    """The side in pixels that images are cut to when they are decoded."""
-    height, width, _ = task.about.get("stored_shape", (0, 0, 0))
-    if height != width:
+def _side(task: Any, resizable: bool = True) -> int:
+    """The side in pixels to which images are cut when they are decoded; 0 leaves them."""
+    shape = task.about.get("stored_shape") or task.about.get("image_shape") or (0, 0, 0)
+    height, width, _ = shape
+    if height != width and resizable:
         raise InputError(
             f"{task.source} is for images of {height} x {width} pixels, which are not square; "
-            "give a dataset that has that size"
+            "give a dataset of such images to evaluate"
         )
-    return height
+    return height if height == width else 0
 
 
 def _of_task(task: Any, split: Any, names: Sequence[str], dataset: str) -> tuple[Any, np.ndarray]:
@@ -163,6 +164,11 @@ def _with_statistics(task: Any, images: Any, given: argparse.Namespace) -> Any:
 
     if not given.statistics:
         return task
+    if task.about["method"] == "knn":
+        raise InputError(
+            f"{task.source} is a k-NN task, whose stored features have the statistics that they "
+            "were made with; leave out --statistics"
+        )
     variables = statistics.reestimate(task.module, task.variables, task.prepare, images, BATCH)
     return task._replace(variables=variables)
 

@@ -84,14 +84,18 @@ def test_classes_are_matched_by_name_and_others_left_out(learned, capsys):
     assert "other classes are left out" in shown.err
 
 
-def test_statistics_of_new_images(learned, capsys):
-    """A network without batch norm gives the same with and without."""
+def test_statistics_of_new_images(learned, tmp_path, capsys):
+    """Of a network with batch norms other predictions, of one without the same."""
     file, images, _ = learned
-    shown = []
-    for more in ([], ["--statistics"]):
-        assert main(["predict", str(file), str(images), *more]) == 0
-        shown.append(capsys.readouterr().out)
-    assert shown[0] == shown[1]
+    path, variables = base(tmp_path, "resnet20", 0.25)
+    with_norms = tmp_path / "norms.mask"
+    task(with_norms, path, variables, CLASSES, network="resnet20", width=0.25)
+    for each, same in ((file, True), (with_norms, False)):
+        shown = []
+        for more in ([], ["--statistics"]):
+            assert main(["predict", str(each), str(images), *more]) == 0
+            shown.append(capsys.readouterr().out)
+        assert (shown[0] == shown[1]) is same
 
 
 @pytest.mark.parametrize(

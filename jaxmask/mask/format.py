@@ -7,15 +7,15 @@ Version 2, all integers little-endian:
 | 8 | `89 4A 4D 41 53 4B 0D 0A` (`\\x89JMASK\\r\\n`: a transfer as text breaks it visibly) |
 | 4 | format version |
 | 4 | length of the header |
-| | header (`jaxmask.mask.header`): canonical JSON (sorted keys, no spaces, ASCII) |
+| | header (`jaxmask.mask.header`): canonical JSON (sorted keys, no spaces, ASCII), under zlib |
 | | the masks under the codec (see below) |
 | | the arrays, one after the other in the order of the header, under the arrays' codec |
 | 32 | SHA-256 of all before it |
 
 The general codecs compress the bits of all leaves in the order of the header, most significant
 first, padded with 0; `entropy` (`jaxmask.mask.entropy`) codes them by a model of masks. Version 1
-is the same without codec and arrays: the bits as they are. A file holds no times: the same
-content gives the same bytes.
+is the same without codec and arrays, the header and the bits as they are. A file holds no times:
+the same content gives the same bytes.
 """
 
 import hashlib
@@ -87,7 +87,7 @@ def encode(
         _stored_bits(codec, {path: leaf > 0 for path, leaf in masks.items()}, weights),
         codecs.compress(_codec_of_arrays(codec), b"".join(map(_bytes, others.values()))),
     ]
-    text = headers.canonical({**header, "sizes": [len(part) for part in parts]})
+    text = headers.packed({**header, "sizes": [len(part) for part in parts]})
     body = b"".join([_PREFIX.pack(MAGIC, VERSION, len(text)), text, *parts])
     return body + hashlib.sha256(body).digest()
 
@@ -246,6 +246,7 @@ def parts(content: bytes) -> tuple[int, dict[str, Any], bytes, bytes]:
 
 def _parsed(text: bytes, version: int) -> dict[str, Any]:
     try:
+        text = text if version == 1 else headers.unpacked(text)
         header = json.loads(text.decode("ascii"))
         canonical = headers.canonical(header) == text
     except (ValueError, RecursionError):

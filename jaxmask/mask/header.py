@@ -1,4 +1,4 @@
-"""The header of a mask file: canonical JSON, and every field looked at before it is believed.
+"""The header of a mask file: canonical JSON, every field of it looked at before it is believed.
 
 | field | what |
 |---|---|
@@ -16,6 +16,7 @@ Version 1 has `kind`, `leaves` and `metadata` alone.
 import itertools
 import json
 import math
+import zlib
 from typing import Any
 
 import jax.numpy as jnp
@@ -38,6 +39,28 @@ DTYPES = {
 MAX_BITS = 2**33
 _MAX_AXES = 32
 _MAX_SIZE = 2**48
+_MAX_TEXT = 2**26  # bytes
+
+
+def packed(header: dict[str, Any]) -> bytes:
+    """The header as version 2 stores it: its canonical text under zlib."""
+    return zlib.compress(canonical(header), 9)
+
+
+def unpacked(stored: bytes) -> bytes:
+    """The text of a stored header of version 2.
+
+    Raises:
+      ValueError: it is no stream of zlib, has bytes behind its end, or is absurdly long.
+    """
+    stream = zlib.decompressobj()
+    try:
+        text = stream.decompress(stored, _MAX_TEXT)
+    except zlib.error as error:
+        raise ValueError(error) from None
+    if not stream.eof or stream.unused_data:
+        raise ValueError("the stream does not end with the header")
+    return text
 
 
 def canonical(header: dict[str, Any]) -> bytes:

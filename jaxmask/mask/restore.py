@@ -62,11 +62,11 @@ def restore(
                 f"the mask of {path!r} has shape {leaf.shape}, the weights {base.shape}; "
                 "it belongs to another network"
             )
-        signs = jnp.issubdtype(leaf.dtype, jnp.signedinteger) or jnp.issubdtype(
-            leaf.dtype, jnp.floating
-        )
         bits = jnp.asarray(leaf).astype(jnp.float32)
-        flat[f"params/{path}"] = masked(bits, jnp.asarray(base), rescale and not signs)
+        under = masked(bits, jnp.asarray(base), rescale)
+        if rescale:  # signs are told by their values, for {0, 1} has all dtypes
+            under = jnp.where((bits < 0).any(), bits * base, under)
+        flat[f"params/{path}"] = under
     return {"batch_stats": {}, **_nested(flat)}
 
 

@@ -26,7 +26,9 @@ def prepare(config: ConfigDict) -> Begin:
     check_methods(config)
     seed = config.seed
     pretrain = config.start == "pretrain"
-    start, about = starting.load_start("random" if pretrain else config.start, config.network)
+    start, about = starting.load_start(
+        "random" if pretrain else config.start, config.network, starting.pixels(config.data)
+    )
     dataset = setup.load_data(config.data, seed)
     if len(dataset.validation.labels) == 0:
         raise InputError("adapt chooses on validation data: set data.validation above 0")

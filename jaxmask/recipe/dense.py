@@ -28,7 +28,7 @@ def prepare(config: ConfigDict, dataset: Dataset | None = None) -> Begin:
       InputError: the config cannot be run (or, when it runs, the loss was never finite).
     """
     seed = config.seed
-    start, about = starting.load_start(config.start, config.network)
+    start, about = starting.load_start(config.start, config.network, starting.pixels(config.data))
     dataset = dataset or setup.load_data(config.data, seed)
     normalisation = setup.normalisation_of(config.data, dataset, about)
     task = setup.make_task(config.data, config.network, dataset, normalisation)
@@ -64,7 +64,9 @@ def prepare(config: ConfigDict, dataset: Dataset | None = None) -> Begin:
             "batch_stats": fit.batch_stats,
         }
         size = run_directory.save_weights(
-            folder / "weights.safetensors", weights, setup.about_network(config.network, task)
+            folder / "weights.safetensors",
+            weights,
+            {**setup.about_network(config.network, task), "dataset": dataset.name},
         )
         report.figures.method(folder, "dense", {})
         return run_directory.finish(

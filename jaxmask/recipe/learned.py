@@ -21,7 +21,7 @@ class Learned(NamedTuple):
 
     Attributes:
       logits: (variables, uint8 images [B, H, W, C]) -> float32 [B, classes], jitted.
-      variables: what the network computes with.
+      variables: what the network computes with ("params", "batch_stats"), and "neighbours".
       module: the Linen network.
       prepare: uint8 images -> what the network sees.
       classes: their names.
@@ -83,21 +83,21 @@ def read(file: Path, base: str = "") -> Parts:
     Raises:
       InputError: see `load`.
     """
-    content = mask.file.read(file)
-    about = task_file.about(content, file)
+    header = mask.file.read_header(file)
+    about = task_file.about(header["metadata"], file)
     source = base or _base_beside(file) or about.get("start", "")
     if source in ("", "random", "pretrain"):
         raise InputError(
             f"{file} was learned over weights that are not with it; give them: --base=PATH"
         )
-    start, _ = starting.load_start(source, _network(about))
-    start = _matching(start, content.base, file)
+    start, _ = starting.load_start(source, _network(about), about.get("image_shape", (0,))[0])
+    start = _matching(start, header["base"], file)
     weights = start.weights or {}
     parameters = dict(weights["params"])
     if not start.head_in_base:
         parameters.pop("head", None)
     bare = {"params": parameters, "batch_stats": weights.get("batch_stats", {})}
-    return Parts(bare, content, about)
+    return Parts(bare, mask.file.read(file, weights=bare["params"]), about)
 
 
 class Network(NamedTuple):
@@ -142,17 +142,19 @@ def _ready(
 
     @jax.jit
     def logits(variables: dict[str, Any], images: jax.Array) -> jax.Array:
-        found: Any = module.apply(variables, prepare(images), features=bool(neighbours))
-        if neighbours:
-            scores = evaluate.knn(
-                jnp.asarray(neighbours["features"]), jnp.asarray(neighbours["labels"]), found,
-                classes=len(classes), neighbours=int(about["neighbours"]),
-                temperature=about["temperature"],
-            )  # fmt: skip
-            return jnp.log(scores / scores.sum(axis=1, keepdims=True) + 1e-12)
-        return found
+        stored = variables.get("neighbours")
+        network = {name: variables[name] for name in ("params", "batch_stats")}
+        found: Any = module.apply(network, prepare(images), features=stored is not None)
+        if stored is None:
+            return found
+        scores = evaluate.knn(
+            stored["features"], stored["labels"], found, classes=len(classes),
+            neighbours=int(about["neighbours"]), temperature=about["temperature"],
+        )  # fmt: skip
+        return jnp.log(scores / scores.sum(axis=1, keepdims=True) + 1e-12)
 
-    variables = {"batch_stats": {}, **jax.tree.map(jnp.asarray, variables)}
+    more = {"neighbours": neighbours} if neighbours else {}
+    variables = jax.tree.map(jnp.asarray, {"batch_stats": {}, **variables, **more})
     return Learned(logits, variables, module, prepare, classes, about, file)
 
 

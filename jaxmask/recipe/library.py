@@ -54,7 +54,12 @@ def load(paths: Sequence[str | Path], base: str = "", group: int = GROUP) -> Lib
     files = [learned.find(path) for path in _files(paths)]
     parts = [learned.read(file, base) for file in files]
     abouts = [each.about for each in parts]
-    for file, about in zip(files, abouts):
+    for file, about, part in zip(files, abouts, parts):
+        if _base_of(part) != _base_of(parts[0]):
+            raise InputError(
+                f"{file} and {files[0]} were learned over different base networks: their "
+                "fingerprints differ"
+            )
         for field in ("network", "width", "stem", "mean", "std", "image_shape"):
             if about.get(field) != abouts[0].get(field):
                 raise InputError(
@@ -67,12 +72,15 @@ def load(paths: Sequence[str | Path], base: str = "", group: int = GROUP) -> Lib
     shared, own = _stacked(parts, count)
     network = learned.network(abouts[0], count)
 
-    def logits(task: Any, images: jax.Array) -> jax.Array:
-        found: Any = network.module.apply(_variables(shared, task), network.prepare(images))
-        return found
+    @jax.jit  # the weights are arguments: as constants they would lie in the program once more
+    def serve(shared: Any, own: Any, images: jax.Array, tasks: jax.Array) -> jax.Array:
+        def logits(task: Any, images: jax.Array) -> jax.Array:
+            found: Any = network.module.apply(_variables(shared, task), network.prepare(images))
+            return found
 
-    serve = jax.jit(partial(grouped, logits, group=group, classes=count))
-    return Library(tuple(map(str, files)), classes, partial(serve, own))
+        return grouped(logits, own, images, tasks, group=group, classes=count)
+
+    return Library(tuple(map(str, files)), classes, partial(serve, shared, own))
 
 
 def grouped(
@@ -154,27 +162,35 @@ def _stacked(parts: Sequence[learned.Parts], classes: int) -> tuple[Any, Any]:
     bits = {}
     for path in masked - replaced:
         leaves = [each.get(path) for each in masks]
+        size = shared[path].size
         bits[path] = {
-            "on": jnp.stack(
+            "on": np.stack(
                 [
-                    jnp.ones(shared[path].shape, bool) if leaf is None else jnp.asarray(leaf > 0)
+                    np.packbits(np.ones(size, bool) if leaf is None else leaf.reshape(-1) > 0)
                     for leaf in leaves
                 ]
             ),
-            "factors": jnp.array([_factors(leaf, each.about) for leaf, each in zip(leaves, parts)]),
-        }
+            "factors": np.array([_factors(leaf, each.about) for leaf, each in zip(leaves, parts)],
+                                np.float32),
+        }  # fmt: skip
+    bits = jax.tree.map(jnp.asarray, bits)
     whole = {path: jnp.stack([jnp.asarray(task[path]) for task in tasks]) for path in replaced}
     return jax.tree.map(jnp.asarray, shared), {"bits": bits, "whole": whole}
 
 
 def _variables(shared: dict[str, jax.Array], task: Any) -> dict[str, Any]:
     """The network's variables for one task."""
-    masked = {
-        path: shared[path] * jnp.where(leaf["on"], *leaf["factors"])
-        for path, leaf in task["bits"].items()
-    }
+    masked = {}
+    for path, leaf in task["bits"].items():
+        weights = shared[path]
+        on = jnp.unpackbits(leaf["on"], count=weights.size).reshape(weights.shape).astype(bool)
+        masked[path] = weights * jnp.where(on, *leaf["factors"])
     flat = {**shared, **masked, **task["whole"]}
     return {"batch_stats": {}, **traverse_util.unflatten_dict(flat, sep="/")}
+
+
+def _base_of(part: learned.Parts) -> str:
+    return part.file.base.fingerprint if part.file.base else ""
 
 
 def _factors(leaf: np.ndarray | None, about: dict[str, Any]) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """The methods of `adapt` that learn masks over frozen weights."""
 
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from jaxmask.recipe import setup, starting
 from jaxmask.recipe.composition import masked
 from jaxmask.recipe.trained import Learner, Method, head_rule, trained
 from jaxmask.recipe.trainer import Prepared
-from jaxmask.train.named import call
+from jaxmask.train.named import call, calls
 
 TRANSFORMS: dict[str, Callable] = {
     "threshold": mask.threshold,
@@ -57,6 +58,11 @@ def learn_top_k(task: setup.Task, config: ConfigDict, seed: int) -> Method:
             f"mask_topk.falling_epochs is {section.falling_epochs}, with "
             f"{section.train.epochs} epochs of training"
         )
+    if section.falling_epochs and section.train.patience:
+        raise InputError(
+            "mask_topk.falling_epochs needs mask_topk.train.patience=0: training that ends early "
+            "ends at another density"
+        )
     if section.falling_epochs and section.train.select != "last":
         raise InputError(
             "mask_topk.falling_epochs needs mask_topk.train.select='last': an earlier epoch has "
@@ -91,14 +97,22 @@ def mask_transform(text: str) -> mask.MaskTransform:
     return transform
 
 
+def rescales(text: str) -> bool:
+    """Whether the transform that a config names divides weights by the root of the density."""
+    (each,) = calls(text, TRANSFORMS, "mask transform")
+    bound = inspect.signature(each.function).bind(*each.arguments, **each.keywords)
+    bound.apply_defaults()
+    return bool(bound.arguments.get("rescale", False))
+
+
 def mask_rules(method: str, config: ConfigDict) -> list[tuple[str, str]]:
     """Path rules of a mask section: its head's, then its own or else the network's."""
     section, network = config[method], config.network.name
     if section.head not in ("train", "mask"):
         raise InputError(f"{method}.head is {section.head!r}; it is 'train' or 'mask'")
-    head = head_rule(config)
-    if section.head == "mask" and head[1] == "train":
-        head = ("head/kernel", "mask")
+    if section.head == "mask" and config.head == "text":
+        raise InputError(f"{method}.head is 'mask', but a head of text stays as it is")
+    head = ("head/kernel", "mask") if section.head == "mask" else head_rule(config)
     stages = model.stages(network)
     if not 0 <= section.stages <= len(stages):
         raise InputError(
@@ -160,7 +174,7 @@ def _learned(
         learned["mask"] = transform(1.0).init(key, parts["mask"])
         return Prepared(learned, frozen, variables["batch_stats"])
 
-    rescaled = transform(0.5).apply({"w": jnp.array([9.0, -9.0])}, {"w": jnp.ones(2)})["w"]
-    about = {"rescale": bool(rescaled[0] > 1.2), "transform": section.get("transform", "top_k")}
+    rescale = section.rescale if "rescale" in section else rescales(section.transform)
+    about = {"rescale": bool(rescale), "transform": section.get("transform", "top_k")}
     learner = Learner(masked(transform, falling), prepare, about)
     return trained(method, task, config, seed, learner)

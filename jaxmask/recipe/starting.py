@@ -41,7 +41,7 @@ def task_of(config: ConfigDict) -> tuple[setup.Task, Start]:
     Raises:
       InputError: data, network or weights that cannot be had, or do not fit each other.
     """
-    start, about = load_start(config.start, config.network)
+    start, about = load_start(config.start, config.network, pixels(config.data))
     if start.weights is not None:
         start = start._replace(head=True, head_in_base=True)
     normalised = {key: about.get(key) for key in ("mean", "std")}
@@ -57,13 +57,15 @@ def task_of(config: ConfigDict) -> tuple[setup.Task, Start]:
     return task, start
 
 
-def load_start(start: str, network: ConfigDict) -> tuple[Start, dict[str, Any]]:
+def load_start(start: str, network: ConfigDict, size: int = 0) -> tuple[Start, dict[str, Any]]:
     """The weights of a config's `start`, and what they say about themselves.
 
     Args:
       start: "random", a run directory, a file of weights in this package's names or in PyTorch's
         (see `model.pretrained.load`), or "hub:owner/name".
       network: the network section of the config.
+      size: the side in pixels of the images that it will see, for networks whose weights depend
+        on it; 0 is the side that they were made for.
     """
     if start == "random":
         return Start(None, start), {}
@@ -74,13 +76,18 @@ def load_start(start: str, network: ConfigDict) -> tuple[Start, dict[str, Any]]:
         weights, about = load_weights(Path(start))
     else:
         weights, about = pretrained.load(
-            start, network.name, width=network.width, stem=network.stem
+            start, network.name, width=network.width, stem=network.stem, size=size or None
         )
         about = {name: value for name, value in about.items() if value is not None}
     for name, leaf in traverse_util.flatten_dict(weights, sep="/").items():
         if not np.isfinite(leaf).all():
             raise InputError(f"the weights of {start} are not finite in {name}; give others")
     return Start(weights, start), about
+
+
+def pixels(config: ConfigDict) -> int:
+    """The side of the images that a network sees, as far as a data section says it."""
+    return config.size or config.decode_size
 
 
 def with_text_head(start: Start, classes: Sequence[str], prompt: str) -> Start:

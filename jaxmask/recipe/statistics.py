@@ -20,7 +20,8 @@ def reestimate(
     """The variables with batch statistics of these images in place of the running ones.
 
     For every batch norm: the mean, and the variance around it, of all full batches in train mode,
-    each batch normalised by its own statistics. A network without batch norm comes back as it is.
+    each batch, drawn at random, normalised by its own statistics. A network without batch norm
+    comes back as it is.
 
     Args:
       module: a Linen network, see `model.create`.
@@ -50,18 +51,30 @@ def reestimate(
     def of_batch(batch: jax.Array) -> Any:
         # running = momentum * start + (1 - momentum) * batch's, so that two starts tell momentum
         zero, one = moved(0.0, batch), moved(1.0, batch)
-        own = jax.tree.map(lambda a, b: a / (1 - (b - a)), zero, one)
+        own = jax.tree.map(lambda a, b: a / (1 - _momentum(a, b)), zero, one)
         # variances around zero can be averaged over batches, those around each mean cannot
         return _norms(own, lambda mean, var: {"mean": mean, "var": var + mean**2})
 
     total: Any = None
+    # in random order: images lie sorted by class, and a batch of one class has other statistics
+    order = np.random.default_rng(0).permutation(len(images))
     starts = range(0, len(images) - batch_size + 1, batch_size)
     for start in starts:
-        found = of_batch(jnp.asarray(np.asarray(images[start : start + batch_size])))
+        rows = np.sort(order[start : start + batch_size])  # as a file is read
+        found = of_batch(jnp.asarray(np.asarray(images[rows])))
         total = found if total is None else jax.tree.map(jnp.add, total, found)
     averaged = jax.tree.map(lambda leaf: leaf / len(starts), total)
-    centred = _norms(averaged, lambda mean, var: {"mean": mean, "var": var - mean**2})
+    centred = _norms(averaged, _centred)
     return {**variables, "batch_stats": centred}
+
+
+def _momentum(zero: jax.Array, one: jax.Array) -> jax.Array:
+    """Of running statistics; that of the channel with the smallest, which rounds least."""
+    return (one - zero)[jnp.argmin(jnp.abs(zero))]
+
+
+def _centred(mean: jax.Array, square: jax.Array) -> dict[str, jax.Array]:
+    return {"mean": mean, "var": jnp.maximum(square - mean**2, 0)}
 
 
 def _norms(tree: Any, function: Any) -> Any:

@@ -61,14 +61,14 @@ def fingerprint(start: starting.Start) -> str:
     return mask.file.fingerprint({"params": parameters, "batch_stats": statistics})
 
 
-def about(file: Any, path: str | Path) -> dict[str, Any]:
-    """What a mask file that `save` wrote says of its task, by name.
+def about(metadata: Mapping[str, str], path: str | Path) -> dict[str, Any]:
+    """What the header's metadata of a mask file that `save` wrote says of its task, by name.
 
     Raises:
       InputError: the file has not what a task has.
     """
     try:
-        found = {name: json.loads(text) for name, text in file.metadata.items()}
+        found = {name: json.loads(text) for name, text in metadata.items()}
     except ValueError:
         found = {}
     if not {"network", "width", "classes", "mean", "std", "method"} <= found.keys():

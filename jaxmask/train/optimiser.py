@@ -137,7 +137,8 @@ def falling(steps: int) -> optax.GradientTransformation:
     """A density that falls linearly from 1 in so many steps, whatever its gradient.
 
     Its parameters are `{"now": density, "target": density}`; after step k, `now` is
-    `1 - (1 - target) * min(k / steps, 1)`, and from the last of the steps on exactly `target`.
+    `1 - (1 - target) * min(k / steps, 1)`, and from then on `target`, to one
+    unit of its last place.
     """
 
     def initialise(parameters: Mapping[str, Any]) -> Any:
@@ -148,7 +149,6 @@ def falling(steps: int) -> optax.GradientTransformation:
         del gradients
         now, target = parameters["now"], parameters["target"]
         share = jnp.minimum((step + 1) / steps, 1.0).astype(target.dtype)
-        # the difference of two floats within a factor of two is exact, and so is the last value
         value = jnp.where(share < 1, 1 - (1 - target) * share, target)
         return {"now": value - now, "target": jnp.zeros_like(target)}, step + 1
 

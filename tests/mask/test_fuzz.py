@@ -81,7 +81,7 @@ def mutated(content: bytes, draw: random.Random) -> bytes:
     if draw.random() < 0.5:
         return changed(content, draw)
     start = 16 + struct.unpack_from("<I", content, 12)[0]
-    header, body = json.loads(content[16:start]), content[start:-32]
+    header, body = json.loads(headers.unpacked(content[16:start])), content[start:-32]
     if draw.random() < 0.1:
         return sealed(changed(content[:-32], draw))
     if draw.random() < 0.5:
@@ -91,7 +91,7 @@ def mutated(content: bytes, draw: random.Random) -> bytes:
         header["sizes"][part] += len(body) - before
     else:
         changed_header(header, draw)
-    text = headers.canonical(header)
+    text = headers.packed(header)
     return sealed(MAGIC + struct.pack("<II", 2, len(text)) + text + body)
 
 

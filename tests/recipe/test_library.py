@@ -95,6 +95,14 @@ def test_tasks_of_another_base_are_refused(tasks, tmp_path):
         library.load([folder / "1.mask", tmp_path / "other.mask"], str(path))
 
 
+def test_tasks_of_several_bases_are_refused_also_where_each_finds_its_own(tmp_path):
+    for seed in (0, 1):
+        path, variables = base(tmp_path, seed=seed)
+        task(tmp_path / f"{seed}.mask", path, variables, CLASSES[0])
+    with pytest.raises(InputError, match="different base networks"):
+        library.load([tmp_path])
+
+
 def test_what_cannot_be_served_is_one_line(tasks, tmp_path):
     _, path, _ = tasks
     with pytest.raises(InputError, match=r"no \.mask file"):

@@ -10,8 +10,9 @@ from flax import traverse_util
 
 from jaxmask import data, mask, model, tree
 from jaxmask.main import main
-from jaxmask.recipe import methods, run_directory, setup, task_file
+from jaxmask.recipe import learned, methods, run_directory, setup, task_file
 from jaxmask.recipe.composition import low_rank, low_rank_factors
+from jaxmask.recipe.masked import rescales
 
 CLASSES = (5, 6, 7)
 TRAINED = ("full", "partial", "bias", "lora", "mask", "mask_topk", "mask_sign")
@@ -44,7 +45,7 @@ def restored(folder, method):
     base, _ = run_directory.load_weights(folder / "start.safetensors")
     path = folder / method / "masks" / "task.mask"
     file = mask.file.read(path)
-    return base, file, task_file.variables(base, file, task_file.about(file, path))
+    return base, file, task_file.variables(base, file, task_file.about(file.metadata, path))
 
 
 def changed(base, now):
@@ -132,6 +133,24 @@ def test_knn_stores_the_features_that_it_votes_with(adapted):
         len(stored["features"]) == len(stored["labels"]) == read(adapted / "knn")["train_examples"]
     )
     assert read(adapted / "knn")["accuracy"] > 0.7
+
+
+@pytest.mark.parametrize("method", ["knn", "linear_probe", *TRAINED])
+def test_a_learned_task_is_loaded_from_its_run_directory(adapted, method):
+    task = learned.load(adapted / method)
+    dataset = data.load("digits", classes=CLASSES, validation=0.2, seed=setup.number(0, "data"))
+    predicted = task.logits(task.variables, dataset.test.images).argmax(axis=-1)
+    accuracy = float((predicted == dataset.test.labels).mean())
+    assert accuracy == pytest.approx(read(adapted / method)["accuracy"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("transform", "rescaled"),
+    [("threshold()", True), ("threshold(rescale=False)", False), ("top_k(0.9)", True),
+     ("threshold(mu=10.0, init=constant(11.0), rescale='constant')", True), ("sign()", False)],
+)  # fmt: skip
+def test_whether_a_transform_rescales(transform, rescaled):
+    assert rescales(transform) is rescaled
 
 
 def test_low_rank_updates_begin_at_nothing_and_are_a_product():
