@@ -5,7 +5,7 @@
 Without paths, masks of ResNet-50's shapes, drawn so that channels differ and the bits of a filter
 are alike; with paths, mask files or run directories, the tables of their masks. `--full`:
 a mask file or safetensors with fine-tuned weights; a run directory's own is found. `--weights`:
-safetensors with the frozen ones, to see what the codec would gain from them.
+a checkpoint with the frozen ones, to see what the codec would gain from them.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import numpy as np
 from benchmarks.measure import Result, machine, table
 from jaxmask import mask
 from jaxmask.mask import codec, contexts, entropy, fit
+from jaxmask.model import pretrained
 from jaxmask.tree import named_leaves
 
 Leaves = dict[str, np.ndarray]
@@ -118,9 +119,9 @@ def describe(path: Path, full: Path | None, weights: Path | None) -> str:
         own = path / "full" / "masks" / "task.mask"
         full = full or (own if own.exists() else None)
     tuned = _weights(full) if full else {}
-    frozen = _weights(weights) if weights else {}
     texts = []
     for file in files:
+        frozen = _frozen(weights, file) if weights else {}
         leaves = {name: np.asarray(leaf) > 0 for name, leaf in _masks(file).items()}
         if leaves:
             texts.append(_tables(str(file), leaves, tuned, frozen))
@@ -129,6 +130,14 @@ def describe(path: Path, full: Path | None, weights: Path | None) -> str:
 
 def _masks(file: Path) -> Leaves:
     return named_leaves(mask.file.load(file))
+
+
+def _frozen(weights: Path, file: Path) -> Leaves:
+    """The base network's weights, in this package's names or in PyTorch's."""
+    base = mask.file.read_header(file)["base"]
+    if base is None or pretrained.is_ours(weights):
+        return _weights(weights)
+    return named_leaves(pretrained.load(weights, base.name).variables["params"])
 
 
 def _weights(file: Path) -> Leaves:
