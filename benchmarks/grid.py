@@ -19,6 +19,7 @@ from benchmarks.training import random_images
 from configs import mnist_lenet
 from jaxmask import data, mask, tree
 from jaxmask.recipe import pruning, setup, starting, ticket
+from jaxmask.recipe.composition import PLAIN
 from jaxmask.recipe.trainer import Training, make_trainer
 from jaxmask.train import loop
 
@@ -90,7 +91,7 @@ def maker(epochs: int, images: tuple[int, int]) -> Callable[[int, Path], Trainin
         density = mnist_lenet.DENSITIES[seed % len(mnist_lenet.DENSITIES)]
         masks = mask.keep_top(jax.tree.map(jnp.abs, weights), density)
         ready = ticket.prepared(variables, labels, masks)
-        method = make_trainer(task, config.train, None, seed, "train")
+        method = make_trainer(task, config.train, PLAIN, seed, "train")
         return method.job(ready, {}, "ticket", folder, f"run {seed}")
 
     return make
