@@ -128,7 +128,7 @@ def read(path: Path, base: str) -> MaskFile:
 def _read(path: Path, header: dict[str, Any], base: str) -> MaskFile:
     if header["codec"] != GIVEN_WEIGHTS:
         return mask.file.read(path)
-    return mask.file.read(path, weights=_base(path, header, base)[0]["params"])
+    return mask.file.read(path, weights=base_of(path, header, base)[0]["params"])
 
 
 def read_alike(paths: Sequence[Path], base: str) -> list[MaskFile]:
@@ -218,7 +218,7 @@ def adapted(path: Path, base: str) -> Adapted:
             f"{path} classifies by its nearest neighbours, which no weights can hold; use it with "
             "python -m jaxmask.task"
         )
-    weights, layout, source = _base(path, header, base)
+    weights, layout, source = base_of(path, header, base)
     file = mask.file.read(path, weights=weights["params"])
     about = metadata(file.metadata)
     scale = about.get("low_rank_scale", 1.0)
@@ -231,8 +231,16 @@ def adapted(path: Path, base: str) -> Adapted:
     return Adapted(variables, about, layout, [path, source])
 
 
-def _base(path: Path, header: dict[str, Any], base: str) -> tuple[dict[str, Any], str, Path]:
-    """The variables that a file is for, the layout that they were in, and the file of them."""
+def base_of(path: Path, header: dict[str, Any], base: str) -> tuple[dict[str, Any], str, Path]:
+    """The variables that a file is for, the layout that they were in, and the file of them.
+
+    Args:
+      path: of the mask file; header: of `mask.file.read_header`.
+      base: as for `adapted`.
+
+    Raises:
+      InputError: the file has no task, or the weights are not found or are others.
+    """
     from jaxmask.model import checkpoint, pretrained
 
     about = metadata(header["metadata"])

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {"tree", "mask", "loss"},
     "evaluate": set(),
     "report": BELOW_RECIPES,
-    "recipe": BELOW_RECIPES | {"report"},
+    "recipe": BELOW_RECIPES | {"report", "mask_files"},
     "main": BELOW_RECIPES | {"report", "recipe"},
     "sweep": BELOW_RECIPES | {"report", "recipe", "main"},
     "mask_files": {"mask", "model"},

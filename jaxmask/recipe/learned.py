@@ -8,12 +8,10 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
-from jaxmask import data, evaluate, mask, model
+from jaxmask import data, evaluate, mask, mask_files, model
 from jaxmask.errors import InputError
-from jaxmask.recipe import run_directory, starting, task_file
-from jaxmask.recipe.defaults import experiment
+from jaxmask.recipe import run_directory, task_file
 
 
 class Learned(NamedTuple):
@@ -85,18 +83,7 @@ def read(file: Path, base: str = "") -> Parts:
     """
     header = mask.file.read_header(file)
     about = task_file.about(header["metadata"], file)
-    source = base or _base_beside(file) or about.get("start", "")
-    if source in ("", "random", "pretrain"):
-        raise InputError(
-            f"{file} was learned over weights that are not with it; give them: --base=PATH"
-        )
-    start, _ = starting.load_start(source, _network(about), about.get("image_shape", (0,))[0])
-    start = _matching(start, header["base"], file)
-    weights = start.weights or {}
-    parameters = dict(weights["params"])
-    if not start.head_in_base:
-        parameters.pop("head", None)
-    bare = {"params": parameters, "batch_stats": weights.get("batch_stats", {})}
+    bare, _, _ = mask_files.base_of(file, header, base)
     return Parts(bare, mask.file.read(file, weights=bare["params"]), about)
 
 
@@ -115,9 +102,8 @@ class Network(NamedTuple):
 
 def network(about: dict[str, Any], classes: int) -> Network:
     """The network that a file is about, with a head for so many classes."""
-    section = _network(about)
-    options = {"stem": section.stem} if section.stem else {}
-    module = model.create(section.name, classes=classes, width=section.width, **options)
+    options = {"stem": about["stem"]} if about.get("stem") else {}
+    module = model.create(about["network"], classes=classes, width=about["width"], **options)
     height, width, channels = about.get("image_shape", (0, 0, 0))
     augment = data.augmentation(
         mean=about["mean"], std=about["std"], size=height if height == width else 0
@@ -158,13 +144,6 @@ def _ready(
     return Learned(logits, variables, module, prepare, classes, about, file)
 
 
-def _network(about: dict[str, Any]) -> ConfigDict:
-    network = experiment("adapt").network
-    network.name, network.width = about["network"], float(about["width"])
-    network.stem = about.get("stem", "")
-    return network
-
-
 def find(path: Path) -> Path:
     """The file that a path means."""
     if not path.exists():
@@ -181,24 +160,3 @@ def find(path: Path) -> Path:
         if file.exists():
             return file
     raise InputError(f"{path} holds no learned task; give a run of 'adapt' or 'dense'")
-
-
-def _base_beside(file: Path) -> str:
-    """The base network of the run that a file lies in, or ""."""
-    for folder in file.absolute().parents:
-        for name in ("start.safetensors", "pretrain/weights.safetensors"):
-            if (folder / name).exists() and (folder / "config.json").exists():
-                return str(folder / name)
-    return ""
-
-
-def _matching(start: starting.Start, base: Any, file: Path) -> starting.Start:
-    """The base network, with its head as part of it or not, as the file's fingerprint has it."""
-    for head in (False, True):
-        found = start._replace(head=True, head_in_base=head)
-        if base is not None and task_file.fingerprint(found) == base.fingerprint:
-            return found
-    raise InputError(
-        f"{file} was learned over another network than {start.source}: the fingerprints of "
-        "their weights differ; give its own: --base=PATH"
-    )
