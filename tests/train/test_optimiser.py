@@ -101,3 +101,16 @@ def test_groups_have_their_own_rates_and_another_rate_compiles_nothing():
 def test_bad_chains_are_refused(text, message):
     with pytest.raises(InputError, match=message):
         optimiser.optimiser(text, optimiser.schedule("constant", 1, 1))
+
+
+@pytest.mark.parametrize(("target", "steps"), [(0.5, 4), (0.1, 5), (1.0, 3)])
+def test_a_falling_density_is_a_line_to_its_target(target, steps):
+    parameters = {"now": jnp.float32(1.0), "target": jnp.float32(target)}
+    fall = optimiser.falling(steps)
+    state, ignored = fall.init(parameters), {"now": jnp.float32(7.0), "target": jnp.float32(7.0)}
+    for step in range(1, steps + 3):
+        updates, state = fall.update(ignored, state, parameters)
+        parameters = optax.apply_updates(parameters, updates)
+        expected = 1 - (1 - target) * min(step / steps, 1)
+        np.testing.assert_allclose(parameters["now"], expected, rtol=3e-7)
+        assert parameters["target"] == np.float32(target)
