@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxmask.errors import InputError
 from jaxmask.mask.transform import masked
-from jaxmask.tree import PyTree
+from jaxmask.tree import PyTree, named_leaves
 
 
 def restore(
@@ -42,9 +42,9 @@ def restore(
       >>> mask.restore(base, kept, {})["params"]["w"].tolist()
       [6.0, 0.0, 0.0, 0.0]
     """
-    flat = _flat(variables)
+    flat = named_leaves(variables)
     for part in ("params", "batch_stats"):
-        for path, leaf in _flat(arrays.get(part, {})).items():
+        for path, leaf in named_leaves(arrays.get(part, {})).items():
             flat[f"{part}/{path}"] = leaf
     for path, factors in _factors(arrays.get("low_rank", {})).items():
         base = _leaf(flat, path, "low-rank update")
@@ -55,7 +55,7 @@ def restore(
                 f"{base.shape}"
             )
         flat[f"params/{path}"] = base + (low_rank_scale * update).astype(base.dtype)
-    for path, leaf in _flat(masks).items():
+    for path, leaf in named_leaves(masks).items():
         base = _leaf(flat, path, "mask")
         if leaf.shape != base.shape:
             raise InputError(
@@ -78,25 +78,13 @@ def _leaf(flat: dict[str, Any], path: str, what: str) -> Any:
 
 def _factors(tree: PyTree) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for path, leaf in _flat(tree).items():
+    for path, leaf in named_leaves(tree).items():
         place, _, name = path.rpartition("/")
         found.setdefault(place, {})[name] = leaf
     for place, factors in found.items():
         if set(factors) != {"a", "b"}:
             raise InputError(f"the low-rank update of {place!r} has not the two factors a and b")
     return found
-
-
-def _flat(tree: PyTree, at: str = "") -> dict[str, Any]:
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        return {at: tree}
-    return {
-        path: leaf
-        for name, branch in tree.items()
-        for path, leaf in _flat(branch, f"{at}/{name}" if at else str(name)).items()
-    }
 
 
 def _nested(flat: dict[str, Any]) -> dict[str, Any]:

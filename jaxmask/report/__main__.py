@@ -15,9 +15,8 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from jaxmask.errors import InputError
+from jaxmask.errors import InputError, exit_status, refuse
 from jaxmask.report import grid, significance, summary
 
 
@@ -26,24 +25,13 @@ def main(arguments: Sequence[str]) -> int:
 
     0: written. 1: storage failed. 2: the input is at fault, and one line says how.
     """
-    try:
-        _report(_parser().parse_args(arguments))
-    except InputError as error:
-        return _tell(str(error), 2)
-    except SystemExit:  # argparse has shown its help
-        return 0
-    except OSError as error:
-        if error.errno is None:
-            raise
-        place = error.filename or "the report"
-        return _tell(f"cannot read or write {place}: {os.strerror(error.errno)}; mend that", 1)
-    return 0
+    return exit_status(lambda: _report(_parser().parse_args(arguments)), "the report")
 
 
 def _report(given: argparse.Namespace) -> None:
     for text in given.runs:
         if text.startswith("--"):  # argparse takes what has a blank in it for a folder
-            _refuse(f"unknown argument {text.partition('=')[0]}")
+            refuse(f"unknown argument {text.partition('=')[0]}")
     if given.published_row and not given.published:
         raise InputError("--published-row needs --published=FILE with the figures")
     _use_the_processor()
@@ -74,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     # one line for whatever is wrong, as everywhere else
-    parser.error = _refuse  # type: ignore[assignment, method-assign]
+    parser.error = refuse  # type: ignore[assignment, method-assign]
     parser.add_argument(
         "runs", nargs="+", metavar="RUNS", help="run directories or folders of them"
     )
@@ -99,21 +87,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _refuse(message: str) -> NoReturn:
-    raise InputError(f"{message}; --help tells what there is")
-
-
 def _use_the_processor() -> None:
     """Keeps JAX off an accelerator, which other runs may be using, unless it is asked for."""
     import jax
 
     if not os.environ.get("JAX_PLATFORMS"):
         jax.config.update("jax_platforms", "cpu")
-
-
-def _tell(message: str, status: int) -> int:
-    print(f"jaxmask: {message}", file=sys.stderr)
-    return status
 
 
 if __name__ == "__main__":
