@@ -29,7 +29,7 @@ Leaves = dict[str, np.ndarray]
 CONTEXTS = {
     "output channel": ("output",),
     "input channel": ("input",),
-    "four neighbours": ("up", "left", "up_left", "up_right"),
+    "four neighbors": ("up", "left", "up_left", "up_right"),
     "count in the filter": ("count",),
     "place in the kernel": ("has_up", "has_left"),
     "all of the filter": contexts.FILTER,

@@ -1,6 +1,6 @@
 """One epoch of LeNet-300-100 on MNIST, batch 64, SGD, as three programs that do the same work.
 
-Every side shuffles anew, gathers uint8 images that lie on the device, normalises them, steps
+Every side shuffles anew, gathers uint8 images that lie on the device, normalizes them, steps
 along a cosine, and sums loss and correct answers; at the end their losses are compared.
 """
 

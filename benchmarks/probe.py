@@ -3,9 +3,9 @@
 The features are made: 100 Gaussian clusters of 64 dimensions that overlap, through a random layer
 of 512 ReLUs, with noise before them; so they are positive and correlated, as a network's are.
 
-scikit-learn's `LogisticRegression` (L-BFGS) gets them standardised already, in float32 and in
+scikit-learn's `LogisticRegression` (L-BFGS) gets them standardized already, in float32 and in
 float64, and stops at its default tolerance of 1e-4 (of the gradient's largest entry; jaxmask's is
-1e-5), and in float32 at 1e-5 as well. jaxmask standardises them within the time that is told.
+1e-5), and in float32 at 1e-5 as well. jaxmask standardizes them within the time that is told.
 """
 
 import warnings
@@ -22,7 +22,7 @@ from jaxmask import evaluate
 
 
 class Data(NamedTuple):
-    """Standardised float32 features [N, F] and their labels, to fit and to test."""
+    """Standardized float32 features [N, F] and their labels, to fit and to test."""
 
     features: np.ndarray
     labels: np.ndarray
@@ -35,8 +35,8 @@ def clusters(examples: int, size: int, classes: int, dimensions: int = 64) -> Da
     random = np.random.default_rng(0)
     count = examples + examples // 5
     labels = random.integers(0, classes, count)
-    centres = 0.55 * random.normal(size=(classes, dimensions))
-    points = centres[labels] + random.normal(size=(count, dimensions))
+    centers = 0.55 * random.normal(size=(classes, dimensions))
+    points = centers[labels] + random.normal(size=(count, dimensions))
     layer = random.normal(size=(dimensions, size)) / dimensions**0.5
     before = points @ layer + random.normal(size=size) / 2 + 0.3 * random.normal(size=(count, size))
     features = np.maximum(before, 0)
@@ -45,17 +45,17 @@ def clusters(examples: int, size: int, classes: int, dimensions: int = 64) -> Da
     return Data(features[:examples], labels[:examples], features[examples:], labels[examples:])
 
 
-def sides_of(data: Data, regularisation: float, classes: int) -> dict[str, Callable[[], Any]]:
+def sides_of(data: Data, regularization: float, classes: int) -> dict[str, Callable[[], Any]]:
     """Each gives (kernel, bias, iterations)."""
     from sklearn.linear_model import LogisticRegression
 
     def ours() -> Any:
         return jax.block_until_ready(
-            evaluate.linear_probe(data.features, data.labels, regularisation, classes=classes)
+            evaluate.linear_probe(data.features, data.labels, regularization, classes=classes)
         )
 
     def theirs(features: np.ndarray, tolerance: float) -> Any:
-        strength = 1 / (regularisation * len(features))
+        strength = 1 / (regularization * len(features))
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # of not converging
             fitted = LogisticRegression(C=strength, tol=tolerance, max_iter=1000)
@@ -70,14 +70,14 @@ def sides_of(data: Data, regularisation: float, classes: int) -> dict[str, Calla
     }
 
 
-def judge(data: Data, regularisation: float, found: Any) -> tuple[int, float, float]:
+def judge(data: Data, regularization: float, found: Any) -> tuple[int, float, float]:
     """Iterations, the objective in float64, and the accuracy on the test features."""
     kernel, bias = (np.asarray(part, np.float64) for part in found[:2])
     logits = data.features @ kernel + bias
     of_labels = logits[np.arange(len(logits)), data.labels]
     objective = (logsumexp(logits, axis=1) - of_labels).mean()
     right = (data.test @ kernel + bias).argmax(-1) == data.test_labels
-    return int(found[2]), objective + regularisation / 2 * (kernel**2).sum(), right.mean()
+    return int(found[2]), objective + regularization / 2 * (kernel**2).sum(), right.mean()
 
 
 def run(
@@ -85,7 +85,7 @@ def run(
     examples: int = 50_000,
     size: int = 512,
     classes: int = 100,
-    regularisation: float = 1e-3,
+    regularization: float = 1e-3,
 ) -> list[Result]:
     """All sides: a table, and a line against the fastest other one."""
     data = clusters(examples, size, classes)
@@ -94,9 +94,9 @@ def run(
         found[name] = side()
 
     found: dict[str, Any] = {}
-    sides = sides_of(data, regularisation, classes)
+    sides = sides_of(data, regularization, classes)
     timings = interleaved({name: partial(kept, name, side) for name, side in sides.items()}, rounds)
-    judged = {name: judge(data, regularisation, found[name]) for name in sides}
+    judged = {name: judge(data, regularization, found[name]) for name in sides}
     ours = timings.pop("jaxmask")
     iterations, best, accuracy = judged["jaxmask"]
     rows = [("jaxmask", f"{ours.median:.2f} s", iterations, f"{best:.7f}", f"{accuracy:.2%}", "")]

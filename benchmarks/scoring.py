@@ -119,11 +119,11 @@ def images_of(case: Case) -> tuple[np.ndarray, np.ndarray]:
 def network_of(case: Case, dtype: str) -> tuple[Any, Callable[..., jax.Array]]:
     """Initial kernels, which alone are scored, and (kernels, images) -> logits, in eval mode."""
     module: Any = model.create(case.network, classes=10, width=case.width, dtype=dtype)
-    variables = model.initialise(module, jax.random.key(0), case.shape)
+    variables = model.initialize(module, jax.random.key(0), case.shape)
     variables = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), variables)
     labels = tree.label(variables["params"], ((".*/kernel", "mask"),))
     parts = tree.partition(variables["params"], labels)
-    # Whatever else there is stays as it was initialised, and so is its own absolute for SynFlow.
+    # Whatever else there is stays as it was initialized, and so is its own absolute for SynFlow.
     stats = variables["batch_stats"]
 
     def logits(kernels: Any, images: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxmask import data, mask, model, tree
 from jaxmask.loss import cross_entropy
 from jaxmask.recipe.setup import apply_function
-from jaxmask.train import epoch, feed, optimiser
+from jaxmask.train import epoch, feed, optimizer
 from jaxmask.train.state import Problem, State, initial
 
 
@@ -53,7 +53,7 @@ def training(
       options: of the network, such as `stem`.
     """
     module = model.create(network, classes=10, dtype=dtype, **options)
-    variables = model.initialise(module, jax.random.key(0), images.shape[1:])
+    variables = model.initialize(module, jax.random.key(0), images.shape[1:])
     rules = model.rules(network) if masked else ((".*", "train"),)
     parts = tree.partition(variables["params"], tree.label(variables["params"], rules))
     transform = mask.threshold()
@@ -69,15 +69,15 @@ def training(
         augment=data.augmentation(mean=(0.5,), std=(0.25,), dtype=dtype),
         loss=cross_entropy,
     )
-    course = optimiser.schedule("cosine", steps, steps)
-    both = optimiser.grouped(
-        {name: optimiser.optimiser(optimizer, course) for name in ("mask", "train")}
+    course = optimizer.schedule("cosine", steps, steps)
+    both = optimizer.grouped(
+        {name: optimizer.optimizer(optimizer, course) for name in ("mask", "train")}
     )
     scores = transform.init(jax.random.key(1), parts["mask"]) if masked else parts["mask"]
     learned = {"mask": scores, "train": parts["train"]}
     state = initial(learned, variables["batch_stats"], both, jax.random.key(2))
     state = state._replace(
-        optimiser={name: optimiser.set_peak(each, rate) for name, each in state.optimiser.items()}
+        optimizer={name: optimizer.set_peak(each, rate) for name, each in state.optimizer.items()}
     )
     mesh = feed.make_mesh()
     frozen = {"mask": parts["mask"], "freeze": parts["freeze"]}

@@ -31,7 +31,7 @@ def get_config(mode: str = "dense") -> ConfigDict:
         config.mask.train.schedule = "cosine(warmup_epochs=40)"
     else:
         config = defaults.dense("cifar10", epochs=200)
-        config.train.optimiser = "add_decayed_weights(1e-4), sgd(momentum=0.9)"
+        config.train.optimizer = "add_decayed_weights(1e-4), sgd(momentum=0.9)"
         config.train.batch_size = 128
     config.network.name = "resnet20"
     config.data.validation = 5000

@@ -11,14 +11,14 @@ PATH is a run directory of the recipe `dense`, or a checkpoint (`jaxmask.model.p
 
 `resnet20`: a CIFAR-10 ResNet-20 (91.73 % there) takes on CIFAR-100 with a fifth of its labels:
 10,000 images, 2,000 of them held out, 8,000 trained on for 5 epochs of 125 steps. Each method's
-rate, regularisation or number of neighbours is chosen from three on the held-out images, the test
+rate, regularization or number of neighbors is chosen from three on the held-out images, the test
 split read once. Seed 0; `full` and `mask` also on the fresh seeds 1 and 2 (`resnet20_seeds`) with
 the rate that seed 0 chose: mean and standard deviation of three. Bytes: all that the task needs
 beside the base network, compressed (6,500 numbers of them are the new head).
 
 | method | test accuracy | density | bytes to store | chosen |
 |---|---|---|---|---|
-| `knn` | 20.96 % | 1 | 1,848,147 | 50 neighbours |
+| `knn` | 20.96 % | 1 | 1,848,147 | 50 neighbors |
 | `linear_probe` | 31.01 % | 1 | 25,120 | 0.001 |
 | `bias` | 29.98 % | 1 | 33,128 | 0.3, the highest |
 | `norm` | 31.40 % | 1 | 35,832 | 0.3, the highest |
@@ -27,7 +27,7 @@ beside the base network, compressed (6,500 numbers of them are the new head).
 | `lora`, rank 4 | 37.56 % | 1 | 125,356 | 0.3, the highest |
 | `full` | 42.18 % +- 0.10 | 1 | 1,033,197 | 0.1 |
 
-So short a training favours what has a large effect early; where the best rate is the highest of
+So short a training favors what has a large effect early; where the best rate is the highest of
 the three, a higher one may be better still. The ranges of `full`, `lora`, `mask` and `mask_topk`
 were moved once, after two choices of `full` and two and a bit of `mask` (250 gave 4 % after one
 and a half epochs, 0.01 24 %). An hour and a half on two cores that did other work besides.
@@ -91,7 +91,7 @@ def get_config(mode: str = "resnet18") -> ConfigDict:
     config.data.crop_padding = 4
     config.data.flip = True
     config.linear_probe.choices = (1e-4, 1e-3, 1e-2)
-    config.full.train.optimiser = "add_decayed_weights(5e-4), sgd(momentum=0.9)"
+    config.full.train.optimizer = "add_decayed_weights(5e-4), sgd(momentum=0.9)"
     config.full.choices = (0.001, 0.01, 0.1)
     config.mask.train.schedule = "cosine(warmup_epochs=40)"
     config.mask.choices = (10.0, 50.0, 250.0)

@@ -2,7 +2,7 @@
 
     python -m jaxmask.sweep --config=configs/cifar100_collapse.py --workdir=runs/cifar100_collapse
 
-CIFAR-100, VGG-16 with batch norm at its initialisation (14.8 million prunable weights), global
+CIFAR-100, VGG-16 with batch norm at its initialization (14.8 million prunable weights), global
 scope, eval mode, 10 training images a class, seed 0. Weights that are left in the smallest layer,
 or how many of the 14 layers are empty (`empty_leaves` and `density_by_leaf` of each result; the
 report draws density by layer); the densities are 10^-0.5, 10^-1, 10^-2, 10^-3:

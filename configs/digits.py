@@ -3,7 +3,7 @@
     python -m jaxmask.main --config=configs/digits.py
 
 scikit-learn's digits, 8 x 8 pixels; a conv2 network of half the width; 60 epochs, the rate or
-regularisation of every method chosen from four on held-out training images. Five seeds
+regularization of every method chosen from four on held-out training images. Five seeds
 (`--config.seed=0` to `4`, each with its own pretraining and splits), mean and standard deviation:
 
 | method | test accuracy | density | bytes to store |

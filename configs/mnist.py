@@ -24,7 +24,7 @@ def get_config(mode: str = "supermask") -> ConfigDict:
         raise ValueError(f"mnist has no mode {mode!r}; its modes are {', '.join(MODES)}")
     if mode == "dense":
         config = defaults.dense("mnist", epochs=20)
-        config.train.optimiser = "sgd"
+        config.train.optimizer = "sgd"
     else:
         config = defaults.adapt("mnist", epochs=20)
         config.start = "random"

@@ -5,7 +5,7 @@ r"""LeNet-300-100 on MNIST: which criterion finds the best ticket, and when shou
     python -m jaxmask.report runs/mnist_lenet/upfront runs/mnist_lenet/lottery \
         --published=configs/mnist_lenet_published.csv
 
-266,200 prunable weights (kernels), Kaiming-normal initialisation; batch 64, SGD without momentum,
+266,200 prunable weights (kernels), Kaiming-normal initialization; batch 64, SGD without momentum,
 rate 0.1, at most 20 epochs, early stopping on the loss of 5,000 held-out training images
 (patience 5, best weights kept); scores on 10 training images a class; global scope. Exponential
 schedules: 100 shots (UMS), 10 rounds (ISS). All criteria of a seed start from the same weights.
@@ -126,7 +126,7 @@ def get_config(mode: str = "upfront") -> ConfigDict:
     config.network.name = "lenet_300_100"
     config.data.validation = 5000
     config.data.mean, config.data.std = (0.1307,), (0.3081,)
-    config.train.optimiser = "sgd"
+    config.train.optimizer = "sgd"
     config.train.schedule = "constant"
     config.train.select = "loss"
     config.train.patience = 5

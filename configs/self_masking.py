@@ -51,7 +51,7 @@ def get_config(mode: str = "resnet18") -> ConfigDict:
     config.methods = ("knn", "linear_probe", "full", "mask")
     config.knn.choices = (20, 50, 200)
     config.linear_probe.choices = (1e-4, 1e-3, 1e-2)
-    config.full.train.optimiser = "add_decayed_weights(5e-4), sgd(momentum=0.9)"
+    config.full.train.optimizer = "add_decayed_weights(5e-4), sgd(momentum=0.9)"
     config.full.choices = _around(0.001)
     for method in ("mask", "mask_topk"):
         config[method].train.schedule = "cosine(warmup_epochs=40)"
@@ -67,7 +67,7 @@ def resnet18(config: ConfigDict) -> None:
 def resnet50_swav(config: ConfigDict) -> None:
     """SwAV's ResNet-50."""
     config.network.name = "resnet50"
-    config.full.train.optimiser = "add_decayed_weights(1e-6), sgd(momentum=0.9)"
+    config.full.train.optimizer = "add_decayed_weights(1e-6), sgd(momentum=0.9)"
     config.full.choices = _around(0.15)
 
 

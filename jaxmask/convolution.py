@@ -1,6 +1,6 @@
 """Convolutions that XLA's CPU backend runs fast inside a loop.
 
-On a CPU, XLA hands a convolution to an optimised kernel if its dimensions come in the order
+On a CPU, XLA hands a convolution to an optimized kernel if its dimensions come in the order
 batch, space, features (the kernel's: space, in, out). Outside loops it reorders others itself;
 inside a loop it falls back to nested loops of scalar code, some fifty times slower, and the
 gradient of every convolution has such an order (https://github.com/jax-ml/jax/issues/12868).

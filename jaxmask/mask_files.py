@@ -213,9 +213,9 @@ def adapted(path: Path, base: str) -> Adapted:
       InputError: the weights are not found or are others, or the task is no network of its own.
     """
     header = mask.file.read_header(path)
-    if any(name.startswith("neighbours/") for name in header["arrays"]):
+    if any(name.startswith("neighbors/") for name in header["arrays"]):
         raise InputError(
-            f"{path} classifies by its nearest neighbours, which no weights can hold; use it with "
+            f"{path} classifies by its nearest neighbors, which no weights can hold; use it with "
             "python -m jaxmask.task"
         )
     weights, layout, source = base_of(path, header, base)

@@ -252,7 +252,7 @@ def _tell(out: Path, arrays: Mapping[str, Any], adapted: mask_files.Adapted, nam
         f"{out}: {about['network']}, {what}, {len(arrays)} arrays ({count:,} numbers), in {names}"
     )
     if "mean" in about and "std" in about:
-        print(f"its images are normalised with mean {about['mean']}, std {about['std']}")
+        print(f"its images are normalized with mean {about['mean']}, std {about['std']}")
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The command line for learned tasks: evaluate one on labelled images, or predict new ones.
+"""The command line for learned tasks: evaluate one on labeled images, or predict new ones.
 
     python -m jaxmask.task evaluate TASK [DATA] [--base=PATH] [--split=test] [--out=FOLDER]
     python -m jaxmask.task predict TASK IMAGES... [--base=PATH] [--out=FILE.csv|FILE.json]
@@ -225,7 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.error = refuse  # type: ignore[assignment, method-assign]
     commands = parser.add_subparsers(required=True, metavar="evaluate|predict")
     for name, command, about in (
-        ("evaluate", evaluate, "accuracy on labelled images"),
+        ("evaluate", evaluate, "accuracy on labeled images"),
         ("predict", predict, "class names and probabilities of image files"),
     ):
         sub = commands.add_parser(name, help=about, description=about, allow_abbrev=False)

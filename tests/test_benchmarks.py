@@ -140,6 +140,6 @@ def test_input_runs_its_sides(capsys, tmp_path):
 def test_probe_runs_its_sides(capsys):
     from benchmarks import probe
 
-    (result,) = probe.run(1, examples=500, size=16, classes=5, regularisation=1e-2)
+    (result,) = probe.run(1, examples=500, size=16, classes=5, regularization=1e-2)
     assert result.aim == "1.00"
     assert "jaxmask / side" in capsys.readouterr().out

@@ -24,10 +24,10 @@ def page(tmp_path_factory):
     for label in range(3):
         (folder / "images" / names[label]).mkdir(parents=True)
         for index in np.flatnonzero(split.labels == label)[:60]:
-            grey = np.repeat(split.images[index], 3, axis=-1)
-            Image.fromarray(grey).save(folder / "images" / names[label] / f"{index}.png")
+            gray = np.repeat(split.images[index], 3, axis=-1)
+            Image.fromarray(gray).save(folder / "images" / names[label] / f"{index}.png")
     net = model.create("resnet20", classes=10, width=WIDTH)
-    variables = model.initialise(net, jax.random.key(0), (8, 8, 3))
+    variables = model.initialize(net, jax.random.key(0), (8, 8, 3))
     state = pretrained.export(variables, "resnet20", "cifar")
     assert "layer1.0.conv1.weight" in state
     pretrained.save(folder / "checkpoint.safetensors", state)
@@ -91,7 +91,7 @@ def test_a_checkpoint_that_lacks_arrays_is_one_line(page, tmp_path, capsys):
 
 def test_the_mask_over_another_checkpoint_is_refused(page, tmp_path, capsys):
     net = model.create("resnet20", classes=10, width=WIDTH)
-    variables = model.initialise(net, jax.random.key(1), (8, 8, 3))
+    variables = model.initialize(net, jax.random.key(1), (8, 8, 3))
     other = tmp_path / "other.safetensors"
     pretrained.save(other, pretrained.export(variables, "resnet20", "cifar"))
     assert masks.main(["export", str(page / "run"), f"--base={other}", "--out=x.pth"]) == 2

@@ -22,7 +22,7 @@ def random_network(name="resnet20", seed=0, **options):
     random = np.random.default_rng(seed)
     module = model.create(name, classes=7, **options)
     shapes = jax.eval_shape(
-        lambda key: model.initialise(module, key, (32, 32, 3)), jax.random.key(0)
+        lambda key: model.initialize(module, key, (32, 32, 3)), jax.random.key(0)
     )
     flat = {}
     for path, leaf in traverse_util.flatten_dict(shapes, sep="/").items():
@@ -491,8 +491,8 @@ def wrong(some):
     signs = {path: np.where(leaf, 1, -1) for path, leaf in masks["a"].items()}
     write_task(place / "signs.mask", flat, signs, {})
     mask.file.save(place / "plain.mask", nested(masks["a"]))
-    neighbours = {"neighbours/features": np.ones((2, 3)), "neighbours/labels": np.zeros(2, int)}
-    write_task(place / "knn.mask", flat, {}, neighbours)
+    neighbors = {"neighbors/features": np.ones((2, 3)), "neighbors/labels": np.zeros(2, int)}
+    write_task(place / "knn.mask", flat, {}, neighbors)
     write_task(place / "lenet.mask", flat, masks["a"], {}, network="lenet5")
     write_task(place / "odd.mask", flat, masks["a"], {}, width="wide")
     write_task(place / "scale.mask", flat, masks["a"], {}, low_rank_scale="much")
@@ -523,7 +523,7 @@ def wrong(some):
         ("apply TASKS --out=w.safetensors", "holds 3 mask files"),
         ("apply plain.mask --out=w.safetensors", "a mask and no task with it"),
         ("apply odd.mask --out=w.safetensors", "a mask and no task with it"),
-        ("apply knn.mask --base=BASE --out=w.safetensors", "nearest neighbours"),
+        ("apply knn.mask --base=BASE --out=w.safetensors", "nearest neighbors"),
         ("apply scale.mask --base=BASE --out=w.safetensors", "low_rank_scale"),
         ("apply other.mask --out=w.safetensors", "give them: --base"),
         ("export A", "--out"),

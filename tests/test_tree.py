@@ -215,7 +215,7 @@ def test_through_jit_grad_and_vmap():
     assert jax.vmap(loss, (None, None, 0))(parts["mask"], rest, x[:, None]).shape == (5,)
 
 
-def test_shapes_can_be_labelled_without_arrays():
+def test_shapes_can_be_labeled_without_arrays():
     shapes = jax.eval_shape(linen)
     rules = [(".*/kernel", "mask")]
     assert tree.label(shapes, rules) == tree.label(linen(), rules)

@@ -1,4 +1,4 @@
-"""What happens to a batch inside the compiled step: crop, flip, resize, normalise."""
+"""What happens to a batch inside the compiled step: crop, flip, resize, normalize."""
 
 from collections.abc import Callable, Sequence
 
@@ -22,7 +22,7 @@ def augmentation(
 
     With a key, each image is padded with `crop_padding` black pixels on every side, cut back to
     its size at a random place, and (with `flip`) mirrored left to right with probability 1/2.
-    Then, with or without a key, it is resized and normalised: (x / 255 - mean) / std.
+    Then, with or without a key, it is resized and normalized: (x / 255 - mean) / std.
 
     Args:
       mean, std: one float per channel, or one for all; in units of [0, 1].

@@ -73,7 +73,7 @@ def load(
       validation: a share in [0, 1) or a whole number of the training examples to hold out,
         stratified; every class keeps one training example. 0 makes an empty split.
       seed: decides which examples `share` and `validation` take. The test split never varies.
-      size: resize the shorter side and crop the centre square, on the host, once. Needed where
+      size: resize the shorter side and crop the center square, on the host, once. Needed where
         the images differ in size; 0 keeps them as they are.
       data_dir: where TFDS prepared it; default $TFDS_DATA_DIR, else ~/tensorflow_datasets.
       cache_dir: default $JAXMASK_CACHE, else ~/.cache/jaxmask; arrays go to its folder `data`.
@@ -131,7 +131,7 @@ def load_split(
     """One split, whole, and the names of its classes.
 
     "train" and "test" are what `load` cuts its splits from; "all" is every example that is
-    labelled, such as a whole folder of new images; any other is the dataset's own split. This
+    labeled, such as a whole folder of new images; any other is the dataset's own split. This
     also reads a dataset of which only one split is there, such as a test set.
     """
     part = _open(name, split, size, data_dir, cache_dir, cache_gib, progress)

@@ -12,8 +12,8 @@ def decode(encoded: bytes, channels: int, size: int = 0) -> np.ndarray | None:
 
     Args:
       encoded: the file's bytes.
-      channels: 1 (grey), 3 (RGB) or 4 (RGBA); an image that has others is converted.
-      size: resize the shorter side to it and cut the centre square; 0 leaves the image as it is.
+      channels: 1 (gray), 3 (RGB) or 4 (RGBA); an image that has others is converted.
+      size: resize the shorter side to it and cut the center square; 0 leaves the image as it is.
     """
     import cv2
 
@@ -50,7 +50,7 @@ def decode_file(path: str | Path, size: int = 0) -> np.ndarray:
     animation it is the first picture.
 
     Args:
-      size: resize the shorter side to it and cut the centre square; 0 leaves the image as it is.
+      size: resize the shorter side to it and cut the center square; 0 leaves the image as it is.
 
     Raises:
       OSError, ValueError and whatever else a damaged file makes Pillow raise.
@@ -98,7 +98,7 @@ def _rgb(image: Any) -> Any:
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """The shorter side to `size`, then the centre square: uint8 [H, W, C] -> [size, size, C]."""
+    """The shorter side to `size`, then the center square: uint8 [H, W, C] -> [size, size, C]."""
     import cv2
 
     height, width, channels = image.shape

@@ -1,4 +1,4 @@
-"""The mean and standard deviation of each channel, which inputs are normalised with."""
+"""The mean and standard deviation of each channel, which inputs are normalized with."""
 
 import math
 

@@ -108,7 +108,7 @@ def _decode(found, split, i, record, keys, num_classes, channels, size) -> tuple
     if not 0 <= label < num_classes:
         raise InputError(
             f"{found}: record {i} of split {split!r} has label {label}, none of the "
-            f"{num_classes} classes; choose a dataset whose split {split!r} is labelled"
+            f"{num_classes} classes; choose a dataset whose split {split!r} is labeled"
         )
     return image, label
 

@@ -1,4 +1,4 @@
-"""Which classes are taken for which, and how often each is recognised."""
+"""Which classes are taken for which, and how often each is recognized."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Weighted k-nearest neighbours: a measure of features that learns nothing."""
+"""Weighted k-nearest neighbors: a measure of features that learns nothing."""
 
 from functools import partial
 
@@ -10,23 +10,23 @@ from jaxmask.errors import InputError
 EXAMPLES = 64  # times a block of queries, are compared with it at a time
 
 
-@partial(jax.jit, static_argnames=("classes", "neighbours", "block"))
+@partial(jax.jit, static_argnames=("classes", "neighbors", "block"))
 def knn(
     features: jax.Array,
     labels: jax.Array,
     queries: jax.Array,
     *,
     classes: int,
-    neighbours: int = 200,
+    neighbors: int = 200,
     temperature: float | jax.Array = 0.1,
     block: int = 256,
 ) -> jax.Array:
     """For each class the sum of `exp(similarity / temperature)` over the nearest examples of it.
 
     The similarity is the cosine of the angle between two features; that of a feature that is all
-    zero is 0. The neighbours are exact: those most similar of all examples, and of equally similar
-    ones the first. The sums are given relative to the nearest neighbour's weight, so they lie in
-    [0, neighbours] and none overflows. Wu et al., "Unsupervised feature learning via
+    zero is 0. The neighbors are exact: those most similar of all examples, and of equally similar
+    ones the first. The sums are given relative to the nearest neighbor's weight, so they lie in
+    [0, neighbors] and none overflows. Wu et al., "Unsupervised feature learning via
     non-parametric instance discrimination", 2018.
 
     Beside its arguments it takes about `64 * block * (block + F)` numbers, however many examples
@@ -37,7 +37,7 @@ def knn(
       labels: [N], integers in [0, classes).
       queries: [Q, F].
       classes: C.
-      neighbours: how many vote; all examples where there are fewer.
+      neighbors: how many vote; all examples where there are fewer.
       temperature: above 0; may be traced, so another one compiles nothing.
       block: how many queries are dealt with at a time.
 
@@ -62,10 +62,10 @@ def knn(
             f"k-NN: queries {queries.shape} and features {features.shape} do not fit; "
             "give as many numbers for each"
         )
-    if neighbours < 1 or block < 1:
-        raise InputError(f"k-NN: {neighbours} neighbours in blocks of {block}; give at least 1")
+    if neighbors < 1 or block < 1:
+        raise InputError(f"k-NN: {neighbors} neighbors in blocks of {block}; give at least 1")
     features, queries, labels = _unit(features), _unit(queries), labels.astype(jnp.int32)
-    count, voters = len(features), min(neighbours, len(features))
+    count, voters = len(features), min(neighbors, len(features))
     length = min(EXAMPLES * block, count)
     # The last piece begins earlier, not to be shorter: what it repeats is left out.
     wanted = jnp.arange(-(-count // length)) * length

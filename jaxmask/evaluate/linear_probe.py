@@ -67,27 +67,27 @@ class _Search(NamedTuple):
 def linear_probe(
     features: jax.Array,
     labels: jax.Array,
-    regularisation: float | jax.Array,
+    regularization: float | jax.Array,
     *,
     classes: int,
     iterations: int = 500,
 ) -> LinearProbe:
-    """Minimises mean cross-entropy `+ regularisation / 2 * |kernel|^2` on standardised features.
+    """Minimizes mean cross-entropy `+ regularization / 2 * |kernel|^2` on standardized features.
 
-    Features are centred and divided by their deviation; the classifier that comes back takes the
-    features as they were. The bias is not regularised. The problem is convex: L-BFGS (Liu and
+    Features are centered and divided by their deviation; the classifier that comes back takes the
+    features as they were. The bias is not regularized. The problem is convex: L-BFGS (Liu and
     Nocedal, "On the limited memory BFGS method", 1989) starts from zero and stops when no entry
     of the gradient exceeds 1e-5, or when rounding hides any further descent. Equal to
-    scikit-learn's `LogisticRegression` with `C = 1 / (regularisation * N)`.
+    scikit-learn's `LogisticRegression` with `C = 1 / (regularization * N)`.
 
     L-BFGS moves in coordinates in which the loss curves about alike in every direction: those
-    that whiten `S / C + 16 regularisation I`, where S is the features' correlation. That
+    that whiten `S / C + 16 regularization I`, where S is the features' correlation. That
     changes the path and not its end, and needs fewer iterations where features are correlated.
 
     Args:
       features: [N, F], floating point.
       labels: [N], integers in [0, classes).
-      regularisation: at least 0; may be traced, so a search compiles once.
+      regularization: at least 0; may be traced, so a search compiles once.
       classes: C.
       iterations: at most this many.
 
@@ -108,7 +108,7 @@ def linear_probe(
     deviation = jnp.where(deviation > 0, deviation, 1)
     inputs = (features - mean) / deviation
     targets = jax.nn.one_hot(labels, classes, dtype=dtype)
-    whitening = _whitening(inputs, regularisation, classes)
+    whitening = _whitening(inputs, regularization, classes)
 
     def of(weights: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         """Kernel [C, F] and bias of L-BFGS's coordinates; linear."""
@@ -117,7 +117,7 @@ def linear_probe(
     def gradient(kernel: jax.Array, residual: jax.Array) -> tuple[tuple, jax.Array]:
         """By L-BFGS's coordinates; and the largest entry of that by kernel and bias."""
         # In this order XLA's product is twice as fast on a CPU as in the other.
-        by_kernel = _product(residual.T, inputs) / count + regularisation * kernel
+        by_kernel = _product(residual.T, inputs) / count + regularization * kernel
         by_bias = residual.mean(axis=0)
         largest = jnp.maximum(jnp.abs(by_kernel).max(), jnp.abs(by_bias).max())
         return (_product(by_kernel, whitening), by_bias * classes**0.5), largest
@@ -127,7 +127,7 @@ def linear_probe(
         direction = jax.tree.map(jnp.negative, updates)
         change, bias = of(direction)
         logits = _product(inputs, change.T) + bias
-        along = regularisation * (state.kernel * change).sum(), regularisation * (change**2).sum()
+        along = regularization * (state.kernel * change).sum(), regularization * (change**2).sum()
         slope = optax.tree.vdot(state.gradient, direction)
         search = _line_search(state.point, logits, targets, along, slope)
         weights = jax.tree.map(lambda w, d: w + search.step * d, state.weights, direction)
@@ -158,17 +158,17 @@ def linear_probe(
     return LinearProbe(kernel, bias - _product(mean, kernel), state.iterations)
 
 
-def _whitening(inputs: jax.Array, regularisation: float | jax.Array, classes: int) -> jax.Array:
-    """[F, F], T with `T T' = inverse(S / C + 16 regularisation I)`.
+def _whitening(inputs: jax.Array, regularization: float | jax.Array, classes: int) -> jax.Array:
+    """[F, F], T with `T T' = inverse(S / C + 16 regularization I)`.
 
     At zero the loss's Hessian is S / C, but for what moves all logits alike; it falls from there,
-    and the regularisation's stays.
+    and the regularization's stays.
     """
     count, size = inputs.shape
     some = inputs[:: max(count // (ROWS * size), 1)]
     curvature = _product(some.T, some) / (len(some) * classes)
-    # As much more keeps the factorisation of correlated features positive in float32.
-    more = FLATTER * regularisation + 1e-5 * jnp.trace(curvature) + jnp.finfo(inputs.dtype).tiny
+    # As much more keeps the factorization of correlated features positive in float32.
+    more = FLATTER * regularization + 1e-5 * jnp.trace(curvature) + jnp.finfo(inputs.dtype).tiny
     identity = jnp.eye(size, dtype=inputs.dtype)
     factor = jnp.linalg.cholesky(curvature + more * identity)
     return jax.scipy.linalg.solve_triangular(factor, identity, lower=True).T
@@ -189,7 +189,7 @@ def _line_search(
 
     Args:
       direction: [N, C], the direction's logits.
-      along: the regularisation's slope at the start, and its curvature.
+      along: the regularization's slope at the start, and its curvature.
       slope: of the objective, at the start.
     """
     slack = jnp.finfo(direction.dtype).eps  # what rounding may add to a loss

@@ -2,7 +2,7 @@
 
 from jaxmask.mask import file, measure
 from jaxmask.mask.allocate import allocate
-from jaxmask.mask.initialise import constant, kaiming_uniform, magnitude, normal, shuffled
+from jaxmask.mask.initialize import constant, kaiming_uniform, magnitude, normal, shuffled
 from jaxmask.mask.n_of_m import keep_n_of_m
 from jaxmask.mask.pruned import pruned
 from jaxmask.mask.restore import restore

@@ -10,12 +10,12 @@ the leaves of one kernel size. The features:
 
 | name | what |
 |---|---|
-| `output`, `input` | how the channel differs from its leaf, in quantised logits, stored |
+| `output`, `input` | how the channel differs from its leaf, in quantized logits, stored |
 | `has_up`, `has_left` | whether there is a plane above, to the left |
 | `up`, `left`, `up_left`, `up_right` | the bit there of the same filter (same input and output) |
 | `count` | how many bits of the same filter are off so far |
 | `magnitude`, `magnitude_squared`, `sign` | of the frozen weight, if given; octile, 0 to 7 |
-| `..._sign` | a neighbour, times the sign of its weight times the sign of this one |
+| `..._sign` | a neighbor, times the sign of its weight times the sign of this one |
 
 Everything is an integer and the table of probabilities is rounded to 16 bits, so that coder and
 decoder agree on every machine.

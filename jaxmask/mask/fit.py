@@ -58,8 +58,8 @@ def fit(
 ) -> Model:
     """The model of masks, seen as planes of what is off.
 
-    The weights maximise the likelihood of a sample of the bits; the offset of a leaf makes its
-    expected number of bits that are off the true one; the levels of channels minimise the bits
+    The weights maximize the likelihood of a sample of the bits; the offset of a leaf makes its
+    expected number of bits that are off the true one; the levels of channels minimize the bits
     that they save and cost together.
 
     Args:

@@ -11,7 +11,7 @@ from jaxmask.tree import PyTree
 def pruned(masks: PyTree, weights: PyTree) -> PyTree:
     """`w` where the mask is on, exactly 0 where it is off, whatever stood there.
 
-    The gradient of what is off is 0 too, so that no optimiser can bring it back.
+    The gradient of what is off is 0 too, so that no optimizer can bring it back.
 
     Args:
       masks: a tree of bool (or {0, 1}) of the structure of `weights`; None leaves a leaf whole.

@@ -266,7 +266,7 @@ def _ranks(shapes: list[tuple[int, ...]], words: jax.Array, by_index: bool) -> l
 
 
 def _mix(x: jax.Array) -> jax.Array:
-    """The finaliser of MurmurHash3, a bijection of the 32-bit integers."""
+    """The finalizer of MurmurHash3, a bijection of the 32-bit integers."""
     x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
     x = (x ^ (x >> 13)) * np.uint32(0xC2B2AE35)
     return x ^ (x >> 16)

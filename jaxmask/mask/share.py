@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxmask.errors import InputError
 from jaxmask.mask.allocate import allocate
 from jaxmask.mask.check import check_density, require_floating
-from jaxmask.mask.initialise import magnitude, split_key
+from jaxmask.mask.initialize import magnitude, split_key
 from jaxmask.mask.select import keep_count
 from jaxmask.mask.transform import MaskTransform
 from jaxmask.tree import PyTree, align, paths

@@ -27,7 +27,7 @@ _estimate.defvjp(_forward, _backward)
 def straight_through(scores: jax.Array, hard: jax.Array) -> jax.Array:
     """The hard mask, differentiated as if it were the scores.
 
-    Forward `m = hard`; backward `dL/ds := dL/dm` and `dL/dhard := 0`, so an optimiser of the
+    Forward `m = hard`; backward `dL/ds := dL/dm` and `dL/dhard := 0`, so an optimizer of the
     scores sees the gradient that the mask would get (straight-through, Bengio et al. 2013,
     https://arxiv.org/abs/1308.3432).
 

@@ -14,7 +14,7 @@ from jaxmask.mask.check import (
     check_scope,
     require_floating,
 )
-from jaxmask.mask.initialise import Init, constant, kaiming_uniform
+from jaxmask.mask.initialize import Init, constant, kaiming_uniform
 from jaxmask.mask.select import keep_top
 from jaxmask.mask.straight_through import straight_through
 from jaxmask.tree import PyTree, align
@@ -23,7 +23,7 @@ Rescale = bool | Literal["constant"]
 
 
 class MaskTransform(NamedTuple):
-    """Three pure functions, as an optimiser of optax is two.
+    """Three pure functions, as an optimizer of optax is two.
 
     Attributes:
       init: (key, weights) -> scores, float32 or wider, of the weights' structure.

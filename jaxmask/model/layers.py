@@ -1,4 +1,4 @@
-"""What every family shares: initialisers, a convolution, a batch norm, the way to the logits.
+"""What every family shares: initializers, a convolution, a batch norm, the way to the logits.
 
 The functions here are called inside a module's `__call__`, where Flax makes what they build a
 part of that module. Numerics are PyTorch's, so that its weights can be taken over: padding is
@@ -34,7 +34,7 @@ def images(x: jax.Array, dtype: DTypeLike, least: int = 1) -> jax.Array:
     if x.ndim != 4 or not jnp.issubdtype(x.dtype, jnp.floating):
         raise InputError(
             f"a network takes floating point images [B, H, W, C], not {x.dtype} of shape "
-            f"{x.shape}; normalise integers first"
+            f"{x.shape}; normalize integers first"
         )
     if min(x.shape[1:3]) < least:
         raise InputError(

@@ -65,7 +65,7 @@ def load(
     file = checkpoint.find(source)
     config = checkpoint.read_json(file.parent, "config.json")
     state = _read(file)
-    which, bare = torch_names.recognise(state, name)
+    which, bare = torch_names.recognize(state, name)
     if which == "torchvision" and "timm" in torch_names.layouts(name) and "architecture" in config:
         which = "timm"
     layout = torch_names.layout(name, which)
@@ -79,7 +79,7 @@ def load(
         clip_text.check_image_tower(config, module.heads, str(source))
     positions = state.get(torch_names.their_name("params/position", layout))
     made_for = 0 if positions is None else transformer.image_size(positions.shape, module.patch)
-    shapes = _shapes(lambda key: registry.initialise(module, key, (made_for or 224,) * 2 + (3,)))
+    shapes = _shapes(lambda key: registry.initialize(module, key, (made_for or 224,) * 2 + (3,)))
     if head is None:
         shapes = {path: shape for path, shape in shapes.items() if "/head/" not in path}
     _check(state, shapes, layout, f"{source} do not fit {name}")
@@ -98,8 +98,8 @@ def load(
     return Pretrained({"params": {}, "batch_stats": {}, **variables}, about)
 
 
-def _shapes(initialise: Callable[[jax.Array], Any]) -> dict[str, tuple[int, ...]]:
-    flat = traverse_util.flatten_dict(jax.eval_shape(initialise, jax.random.key(0)), sep="/")
+def _shapes(initialize: Callable[[jax.Array], Any]) -> dict[str, tuple[int, ...]]:
+    flat = traverse_util.flatten_dict(jax.eval_shape(initialize, jax.random.key(0)), sep="/")
     return {path: leaf.shape for path, leaf in flat.items()}
 
 
@@ -154,7 +154,7 @@ def text_head(
     config = checkpoint.read_json(file.parent, "config.json")
     state = _read(file)
     layout = torch_names.layout("clip text", "clip")
-    _, bare = torch_names.recognise(state, "clip text")
+    _, bare = torch_names.recognize(state, "clip text")
     arrays = {name: state[key] for name, key in bare.items()}
     tower = clip_text.text_tower(arrays, config, str(source))
     texts = [template.replace("{}", name) for name in classes]
@@ -258,7 +258,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 def _array(tensor: Any, what: str) -> np.ndarray:
     try:
         return (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
-    except (RuntimeError, TypeError, NotImplementedError) as error:  # sparse, quantised
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # sparse, quantized
         raise InputError(f"cannot read the tensor {what} ({str(error).splitlines()[0]})") from None
 
 

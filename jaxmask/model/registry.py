@@ -1,4 +1,4 @@
-"""Networks by name: make one, initialise it, count it, and the rules for masking it."""
+"""Networks by name: make one, initialize it, count it, and the rules for masking it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -152,7 +152,7 @@ def create(
         >>> import jax, jax.numpy as jnp
         >>> from jaxmask import model
         >>> net = model.create("resnet20", classes=10, width=0.5)
-        >>> variables = model.initialise(net, jax.random.key(0), (32, 32, 3))
+        >>> variables = model.initialize(net, jax.random.key(0), (32, 32, 3))
         >>> net.apply(variables, jnp.zeros((4, 32, 32, 3))).shape
         (4, 10)
     """
@@ -214,7 +214,7 @@ def _init(module: nn.Module, key: jax.Array, shape: tuple[int, ...]) -> Any:
     return module.init(key, jnp.zeros((1, *shape)))
 
 
-def initialise(
+def initialize(
     module: nn.Module, key: jax.Array, image_shape: Sequence[int]
 ) -> dict[str, dict[str, Any]]:
     """Fresh float32 variables for images of shape (H, W, C).

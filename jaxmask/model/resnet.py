@@ -11,7 +11,7 @@ from jaxmask.model import layers
 
 STEMS = ("imagenet", "cifar")
 
-# Fan out, as torchvision initialises these networks; the other families use fan in.
+# Fan out, as torchvision initializes these networks; the other families use fan in.
 _conv = partial(layers.conv, init=layers.fan_out)
 
 

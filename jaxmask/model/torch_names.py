@@ -34,7 +34,7 @@ class Layout(NamedTuple):
             Where theirs ends in `qkv`, three of our modules are one of theirs.
         dropped: regex of those of their names that are no part of the network.
         prefix: what stands before every name.
-        moments: mean and std that images are normalised with, where they are always the same.
+        moments: mean and std that images are normalized with, where they are always the same.
         leading: for our arrays outside modules, the axes of length 1 that theirs have in front.
     """
 
@@ -84,7 +84,7 @@ _IMAGE_TOWER = _clip(
     "vision_model",
     ("patch", "vision_model.embeddings.patch_embedding"),
     ("class_token", "vision_model.embeddings.class_embedding"),
-    ("pre_norm", "vision_model.pre_layrnorm"),  # spelt like this there
+    ("pre_norm", "vision_model.pre_layrnorm"),  # spelled like this there
     ("norm", "vision_model.post_layernorm"),
     ("projection", "visual_projection"),
     ("head", "head"),  # no part of CLIP: where a task has learned one
@@ -140,7 +140,7 @@ def layout(name: str, which: str) -> Layout:
     return known[which]
 
 
-def recognise(keys: Iterable[str], name: str) -> tuple[str, dict[str, str]]:
+def recognize(keys: Iterable[str], name: str) -> tuple[str, dict[str, str]]:
     """The layout that a checkpoint for network `name` is in, and {name without prefixes: key}.
 
     Counters and what `Layout.dropped` names are left out.

@@ -35,12 +35,12 @@ def prepare(config: ConfigDict) -> Begin:
     if pretrain:
         pretrain_config = _pretraining(config)
         base = setup.load_data(pretrain_config.data, seed)
-        normalisation = setup.normalisation_of(pretrain_config.data, base, {})
-        pretrain_config.data.mean, pretrain_config.data.std = normalisation
+        normalization = setup.normalization_of(pretrain_config.data, base, {})
+        pretrain_config.data.mean, pretrain_config.data.std = normalization
         run_pretraining = dense.prepare(pretrain_config, base)
     else:
-        normalisation = setup.normalisation_of(config.data, dataset, about)
-    task = setup.make_task(config.data, config.network, dataset, normalisation)
+        normalization = setup.normalization_of(config.data, dataset, about)
+    task = setup.make_task(config.data, config.network, dataset, normalization)
     if config.head == "text":
         start = starting.with_text_head(start, dataset.classes, config.prompt)
     elif config.head != "new":
@@ -119,7 +119,7 @@ def check_methods(config: ConfigDict) -> None:
 def _pretraining(config: ConfigDict) -> ConfigDict:
     """The config of the dense run that the `pretrain` section describes.
 
-    Where its data lies, and how it is normalised, is as for the task's data unless it says so.
+    Where its data lies, and how it is normalized, is as for the task's data unless it says so.
     """
     section, data = config.pretrain, config.data
     pretraining = defaults.dense(section.data.name, 1)

@@ -25,7 +25,7 @@ def data(name: str) -> ConfigDict:
     return ConfigDict(
         {
             "name": name,
-            "classes": (),  # the classes kept, relabelled in this order; () is all
+            "classes": (),  # the classes kept, relabeled in this order; () is all
             "share": 1.0,  # of the training labels, stratified
             "validation": 0.1,  # share (or, from 1 on, number) of the training labels held out
             "decode_size": 0,  # side in pixels that images are cut to when decoded; 0 leaves them
@@ -49,9 +49,9 @@ def train(epochs: int, learning_rate: float = 0.1) -> ConfigDict:
             "epochs": epochs,
             "batch_size": 64,
             "evaluation_batch": 512,
-            "optimiser": "sgd(momentum=0.9)",  # of weights: any optax chain
+            "optimizer": "sgd(momentum=0.9)",  # of weights: any optax chain
             "learning_rate": learning_rate,
-            "mask_optimiser": "sgd(momentum=0.9)",  # of scores
+            "mask_optimizer": "sgd(momentum=0.9)",  # of scores
             "mask_learning_rate": 50.0,
             "schedule": "cosine",  # constant, cosine(warmup_epochs=5), steps(epochs=(80, 120))
             "clip": 0.0,  # largest gradient norm, of weights and of scores; 0 does not clip
@@ -122,13 +122,13 @@ def adapt(dataset: str, epochs: int) -> ConfigDict:
     config.methods = ("linear_probe", "full", "mask")
     config.knn = ConfigDict(
         {
-            "choices": (10, 20, 50, 200),  # neighbours
+            "choices": (10, 20, 50, 200),  # neighbors
             "temperature": 0.1,
         }
     )
     config.linear_probe = ConfigDict(
         {
-            # of the mean loss: 0.5 * value * |weights|^2, on standardised features
+            # of the mean loss: 0.5 * value * |weights|^2, on standardized features
             "choices": (1e-4, 1e-3, 1e-2, 1e-1),
             "iterations": 500,  # of L-BFGS, at most
         }

@@ -30,8 +30,8 @@ def prepare(config: ConfigDict, dataset: Dataset | None = None) -> Begin:
     seed = config.seed
     start, about = starting.load_start(config.start, config.network, starting.pixels(config.data))
     dataset = dataset or setup.load_data(config.data, seed)
-    normalisation = setup.normalisation_of(config.data, dataset, about)
-    task = setup.make_task(config.data, config.network, dataset, normalisation)
+    normalization = setup.normalization_of(config.data, dataset, about)
+    task = setup.make_task(config.data, config.network, dataset, normalization)
     trainer = make_trainer(task, config.train, PLAIN, seed, "train")
     starting.check_fits(task, start)
     labels = tree.label(setup.shapes(task)["params"], config.rules, default="freeze")

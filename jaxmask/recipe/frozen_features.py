@@ -35,7 +35,7 @@ class Classifier(NamedTuple):
 
 
 def linear_probe(task: setup.Task, config: ConfigDict, seed: int) -> Method:
-    """Logistic regression on the network's features, its regularisation chosen on validation."""
+    """Logistic regression on the network's features, its regularization chosen on validation."""
     section, classes = config.linear_probe, len(task.dataset.classes)
     setup.check_numbers("linear_probe.iterations", [section.iterations], 1)
 
@@ -51,11 +51,11 @@ def linear_probe(task: setup.Task, config: ConfigDict, seed: int) -> Method:
             {"steps": steps, "converged": steps < section.iterations},
         )
 
-    return _on_features("linear_probe", "regularisation", task, config, seed, fit)
+    return _on_features("linear_probe", "regularization", task, config, seed, fit)
 
 
-def neighbours(task: setup.Task, config: ConfigDict, seed: int) -> Method:
-    """Weighted k-NN over the training features; the number of neighbours chosen on validation."""
+def neighbors(task: setup.Task, config: ConfigDict, seed: int) -> Method:
+    """Weighted k-NN over the training features; the number of neighbors chosen on validation."""
     section, classes = config.knn, len(task.dataset.classes)
     setup.check_numbers("knn.choices", section.choices, 1)
     setup.check_numbers("knn.temperature", [section.temperature], 1e-3)
@@ -63,16 +63,16 @@ def neighbours(task: setup.Task, config: ConfigDict, seed: int) -> Method:
     def fit(features: jax.Array, labels: jax.Array, value: float) -> Classifier:
         def logits(queries: jax.Array) -> jax.Array:
             scores = evaluate.knn(
-                features, labels, queries, classes=classes, neighbours=int(value),
+                features, labels, queries, classes=classes, neighbors=int(value),
                 temperature=section.temperature,
             )  # fmt: skip
-            # of a class without a neighbour it is log 0
+            # of a class without a neighbor it is log 0
             return jnp.log(scores / scores.sum(axis=1, keepdims=True) + 1e-12)
 
         stored = {"features": features, "labels": labels}
-        return Classifier(logits, {"neighbours": stored}, 0, {"steps": 0})
+        return Classifier(logits, {"neighbors": stored}, 0, {"steps": 0})
 
-    return _on_features("knn", "neighbours", task, config, seed, fit)
+    return _on_features("knn", "neighbors", task, config, seed, fit)
 
 
 def feature_function(task: setup.Task) -> Callable[[Any, jax.Array], jax.Array]:

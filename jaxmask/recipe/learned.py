@@ -19,7 +19,7 @@ class Learned(NamedTuple):
 
     Attributes:
       logits: (variables, uint8 images [B, H, W, C]) -> float32 [B, classes], jitted.
-      variables: what the network computes with ("params", "batch_stats"), and "neighbours".
+      variables: what the network computes with ("params", "batch_stats"), and "neighbors".
       module: the Linen network.
       prepare: uint8 images -> what the network sees.
       classes: their names.
@@ -58,7 +58,7 @@ def load(path: str | Path, base: str = "") -> Learned:
         return _ready(weights, {"method": "dense", **about}, file, {})
     parts = read(file, base)
     variables = task_file.variables(parts.base, parts.file, parts.about)
-    return _ready(variables, parts.about, file, parts.file.arrays.get("neighbours", {}))
+    return _ready(variables, parts.about, file, parts.file.arrays.get("neighbors", {}))
 
 
 class Parts(NamedTuple):
@@ -92,7 +92,7 @@ class Network(NamedTuple):
 
     Attributes:
       module: the Linen network.
-      prepare: uint8 images [B, H, W, C] -> what it sees; RGB becomes grey for a network that
+      prepare: uint8 images [B, H, W, C] -> what it sees; RGB becomes gray for a network that
         sees one channel, and the other way round.
     """
 
@@ -111,8 +111,8 @@ def network(about: dict[str, Any], classes: int) -> Network:
 
     def prepare(images: jax.Array) -> jax.Array:
         if channels == 1 and images.shape[-1] == 3:
-            grey = images @ jnp.array([0.299, 0.587, 0.114])  # ITU-R BT.601
-            images = jnp.round(grey)[..., None].astype(jnp.uint8)
+            gray = images @ jnp.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+            images = jnp.round(gray)[..., None].astype(jnp.uint8)
         elif channels == 3 and images.shape[-1] == 1:
             images = jnp.repeat(images, 3, axis=-1)
         return augment(None, images)
@@ -121,25 +121,25 @@ def network(about: dict[str, Any], classes: int) -> Network:
 
 
 def _ready(
-    variables: dict[str, Any], about: dict[str, Any], file: Path, neighbours: dict[str, Any]
+    variables: dict[str, Any], about: dict[str, Any], file: Path, neighbors: dict[str, Any]
 ) -> Learned:
     classes = tuple(about["classes"])
     module, prepare = network(about, len(classes))
 
     @jax.jit
     def logits(variables: dict[str, Any], images: jax.Array) -> jax.Array:
-        stored = variables.get("neighbours")
+        stored = variables.get("neighbors")
         network = {name: variables[name] for name in ("params", "batch_stats")}
         found: Any = module.apply(network, prepare(images), features=stored is not None)
         if stored is None:
             return found
         scores = evaluate.knn(
             stored["features"], stored["labels"], found, classes=len(classes),
-            neighbours=int(about["neighbours"]), temperature=about["temperature"],
+            neighbors=int(about["neighbors"]), temperature=about["temperature"],
         )  # fmt: skip
         return jnp.log(scores / scores.sum(axis=1, keepdims=True) + 1e-12)
 
-    more = {"neighbours": neighbours} if neighbours else {}
+    more = {"neighbors": neighbors} if neighbors else {}
     variables = jax.tree.map(jnp.asarray, {"batch_stats": {}, **variables, **more})
     return Learned(logits, variables, module, prepare, classes, about, file)
 

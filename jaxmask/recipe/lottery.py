@@ -103,7 +103,7 @@ def prepare(config: ConfigDict) -> Begin:
                     f"{config.criterion}{where}: the loss became infinite, and with it the sum "
                     "over training; lower train.learning_rate or set train.clip"
                 )
-            summed = movement.total(fit.last.optimiser["train"])
+            summed = movement.total(fit.last.optimizer["train"])
             scores = jax.tree.map(
                 lambda bits, leaf: None if bits is None else leaf,
                 masks, summed, is_leaf=lambda node: node is None,
@@ -142,7 +142,7 @@ def _keep_state(folder: Path, state: State) -> None:
 
 
 def _rewound(folder: Path, trainer: Trainer, ready: Prepared, step: int) -> State:
-    """The state at the step that level 0 kept, pruned: its weights and the optimiser's memory.
+    """The state at the step that level 0 kept, pruned: its weights and the optimizer's memory.
 
     Raises:
       InputError: level 0 ended before that step.
@@ -171,5 +171,5 @@ def _rewound(folder: Path, trainer: Trainer, ready: Prepared, step: int) -> Stat
 
     restored = device_copy(found.state, like)
     learned = {**restored.learned, "train": mask.pruned(kept, restored.learned["train"])}
-    memory = jax.tree.map(left, restored.optimiser, is_leaf=is_weights)
-    return restored._replace(learned=learned, optimiser=memory)
+    memory = jax.tree.map(left, restored.optimizer, is_leaf=is_weights)
+    return restored._replace(learned=learned, optimizer=memory)

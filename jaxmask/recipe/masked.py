@@ -87,7 +87,7 @@ def mask_transform(text: str) -> mask.MaskTransform:
     """The transform that a config names, tried on a small tree before it is used."""
     transform = call(text, TRANSFORMS, "mask transform")
     if not isinstance(transform, mask.MaskTransform):
-        raise InputError(f"mask.transform {text!r} initialises scores, no more")
+        raise InputError(f"mask.transform {text!r} initializes scores, no more")
     small = {"kernel": jax.ShapeDtypeStruct((2, 2), "float32")}
     try:
         scores = jax.eval_shape(transform.init, jax.random.key(0), small)

@@ -12,7 +12,7 @@ from jaxmask import model, tree
 from jaxmask.errors import InputError
 from jaxmask.recipe import setup, starting
 from jaxmask.recipe.composition import PLAIN, low_rank, low_rank_factors
-from jaxmask.recipe.frozen_features import linear_probe, neighbours
+from jaxmask.recipe.frozen_features import linear_probe, neighbors
 from jaxmask.recipe.masked import learn_mask, learn_sign, learn_top_k
 from jaxmask.recipe.trained import Learner, Method, head_rule, trained
 from jaxmask.recipe.trainer import Prepared
@@ -91,7 +91,7 @@ def lora(task: setup.Task, config: ConfigDict, seed: int) -> Method:
 
 
 METHODS: dict[str, Callable[[setup.Task, ConfigDict, int], Method]] = {
-    "knn": neighbours,
+    "knn": neighbors,
     "linear_probe": linear_probe,
     "full": full,
     "partial": partial,

@@ -1,4 +1,4 @@
-"""Prune before training: initialise, score and prune in one shot or many, train, test."""
+"""Prune before training: initialize, score and prune in one shot or many, train, test."""
 
 import time
 from pathlib import Path

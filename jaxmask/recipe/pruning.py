@@ -166,7 +166,7 @@ def check_report(weights: Any, report: prune.Report, what: str) -> None:
         if shot:
             raise InputError(
                 f"{what}: the scores of {name!r} are not finite at shot {shot}; "
-                "lower the learning rate, or use another criterion or initialisation"
+                "lower the learning rate, or use another criterion or initialization"
             )
     if found.all_zero:
         raise InputError(

@@ -76,7 +76,7 @@ def to_json(config: ConfigDict) -> dict[str, Any]:
 def save_weights(path: Path, variables: Mapping[str, Any], about: Mapping[str, Any]) -> int:
     """Writes trees of arrays as safetensors, leaves named by their paths; returns the bytes.
 
-    `about` lies in the header: the network, its width and classes, the normalisation.
+    `about` lies in the header: the network, its width and classes, the normalization.
     """
     flat = {
         name: np.ascontiguousarray(leaf)

@@ -18,7 +18,7 @@ from jaxmask import data, model
 from jaxmask.errors import InputError
 from jaxmask.train import feed
 
-Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 class Task(NamedTuple):
@@ -30,7 +30,7 @@ class Task(NamedTuple):
       network: (parameters, batch_stats, images, train) -> (logits, batch_stats).
       augment: (key or None, uint8 images) -> float images.
       image_shape: (height, width, channels) that the network sees.
-      normalisation: (mean, std) of the channels.
+      normalization: (mean, std) of the channels.
       mesh: the devices.
       identity: text of all that the network and its input pipeline are made of.
       feed: ("train", "validation" or "test") -> the split as the compiled scans take it; a split
@@ -42,7 +42,7 @@ class Task(NamedTuple):
     network: Callable
     augment: Callable
     image_shape: tuple[int, int, int]
-    normalisation: Normalisation
+    normalization: Normalization
     mesh: Mesh
     identity: str
     feed: Callable[[str], feed.Feed]
@@ -67,7 +67,7 @@ def load_data(config: ConfigDict, seed: int) -> data.Dataset:
 
 
 def make_task(
-    config: ConfigDict, network: ConfigDict, dataset: data.Dataset, normalisation: Normalisation
+    config: ConfigDict, network: ConfigDict, dataset: data.Dataset, normalization: Normalization
 ) -> Task:
     """A network, and its input pipeline on the device, for a dataset.
 
@@ -80,7 +80,7 @@ def make_task(
     module = model.create(
         network.name, classes=len(dataset.classes), width=network.width, dtype=dtype, **options
     )
-    mean, std = normalisation
+    mean, std = normalization
     channels = dataset.train.images.shape[-1]
     for what, values in (("mean", mean), ("std", std)):
         check_numbers(f"data.{what}", values)
@@ -117,7 +117,7 @@ def make_task(
         network=apply_function(module),
         augment=augment,
         image_shape=(*side, channels),
-        normalisation=normalisation,
+        normalization=normalization,
         mesh=mesh,
         identity=json.dumps(
             [
@@ -151,9 +151,9 @@ def apply_function(module: nn.Module) -> Callable:
     return network
 
 
-def normalisation_of(
+def normalization_of(
     config: ConfigDict, dataset: data.Dataset, about: dict[str, Any]
-) -> Normalisation:
+) -> Normalization:
     """Mean and deviation: the config's, else those of the starting weights, else the data's."""
     if config.mean or config.std:
         if not (config.mean and config.std):
@@ -173,7 +173,7 @@ def shapes(task: Task) -> dict[str, Any]:
     """The network's variables as shapes and dtypes; nothing is computed."""
     try:
         return jax.eval_shape(
-            lambda: model.initialise(task.module, jax.random.key(0), task.image_shape)
+            lambda: model.initialize(task.module, jax.random.key(0), task.image_shape)
         )
     except (NotImplementedError, OverflowError, MemoryError) as error:
         raise InputError(f"the network cannot be built: {_first_line(error)}") from None
@@ -185,7 +185,7 @@ def _first_line(error: BaseException) -> str:
 
 def about_network(network: ConfigDict, task: Task) -> dict[str, Any]:
     """What a weight file says about itself."""
-    mean, std = task.normalisation
+    mean, std = task.normalization
     return {
         "network": network.name,
         "width": network.width,

@@ -23,7 +23,7 @@ class Start(NamedTuple):
     """Starting weights.
 
     Attributes:
-      weights: nested dict of "params" and "batch_stats"; None initialises everything.
+      weights: nested dict of "params" and "batch_stats"; None initializes everything.
       source: where they came from, for error messages.
       head: their head is for this task, and not replaced by a new one.
       head_in_base: it is part of the base network, and not stored with the task.
@@ -44,13 +44,13 @@ def task_of(config: ConfigDict) -> tuple[setup.Task, Start]:
     start, about = load_start(config.start, config.network, pixels(config.data))
     if start.weights is not None:
         start = start._replace(head=True, head_in_base=True)
-    normalised = {key: about.get(key) for key in ("mean", "std")}
-    sections = [config.data.to_dict(), config.network.to_dict(), config.seed, normalised]
+    normalized = {key: about.get(key) for key in ("mean", "std")}
+    sections = [config.data.to_dict(), config.network.to_dict(), config.seed, normalized]
 
     def build() -> setup.Task:
         dataset = setup.load_data(config.data, config.seed)
-        normalisation = setup.normalisation_of(config.data, dataset, about)
-        return setup.make_task(config.data, config.network, dataset, normalisation)
+        normalization = setup.normalization_of(config.data, dataset, about)
+        return setup.make_task(config.data, config.network, dataset, normalization)
 
     task = shared("task", json.dumps(sections), build)
     check_fits(task, start)
@@ -119,12 +119,12 @@ def _ours(start: str) -> bool:
 
 
 def starting_variables(task: setup.Task, start: Start, key: jax.Array) -> dict[str, Any]:
-    """The network's variables: all but the head from `start`, the head initialised from `key`.
+    """The network's variables: all but the head from `start`, the head initialized from `key`.
 
     Raises:
       InputError: arrays are missing, left over, or of another shape.
     """
-    fresh = model.initialise(task.module, key, task.image_shape)
+    fresh = model.initialize(task.module, key, task.image_shape)
     if start.weights is None:
         return fresh
     check_fits(task, start)
@@ -138,7 +138,7 @@ def starting_variables(task: setup.Task, start: Start, key: jax.Array) -> dict[s
 
 def random_weights(task: setup.Task, seed: int) -> dict[str, Any]:
     """A random network for the task, head and all: the same one for every method."""
-    return model.initialise(task.module, setup.named_key(seed, "start"), task.image_shape)
+    return model.initialize(task.module, setup.named_key(seed, "start"), task.image_shape)
 
 
 def check_fits(task: setup.Task, start: Start) -> None:

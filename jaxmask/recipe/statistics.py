@@ -20,7 +20,7 @@ def reestimate(
     """The variables with batch statistics of these images in place of the running ones.
 
     For every batch norm: the mean, and the variance around it, of all full batches in train mode,
-    each batch, drawn at random, normalised by its own statistics. A network without batch norm
+    each batch, drawn at random, normalized by its own statistics. A network without batch norm
     comes back as it is.
 
     Args:
@@ -64,8 +64,8 @@ def reestimate(
         found = of_batch(jnp.asarray(np.asarray(images[rows])))
         total = found if total is None else jax.tree.map(jnp.add, total, found)
     averaged = jax.tree.map(lambda leaf: leaf / len(starts), total)
-    centred = _norms(averaged, _centred)
-    return {**variables, "batch_stats": centred}
+    centered = _norms(averaged, _centered)
+    return {**variables, "batch_stats": centered}
 
 
 def _momentum(zero: jax.Array, one: jax.Array) -> jax.Array:
@@ -73,7 +73,7 @@ def _momentum(zero: jax.Array, one: jax.Array) -> jax.Array:
     return (one - zero)[jnp.argmin(jnp.abs(zero))]
 
 
-def _centred(mean: jax.Array, square: jax.Array) -> dict[str, jax.Array]:
+def _centered(mean: jax.Array, square: jax.Array) -> dict[str, jax.Array]:
     return {"mean": mean, "var": jnp.maximum(square - mean**2, 0)}
 
 

@@ -74,7 +74,7 @@ def about(metadata: Mapping[str, str], path: str | Path) -> dict[str, Any]:
     if not {"network", "width", "classes", "mean", "std", "method"} <= found.keys():
         raise InputError(
             f"{path} has a mask and no task with it: its header names no network, classes and "
-            "normalisation; give a file that the recipe 'adapt' wrote"
+            "normalization; give a file that the recipe 'adapt' wrote"
         )
     return found
 

@@ -15,7 +15,7 @@ from jaxmask.loss import cross_entropy
 from jaxmask.recipe.composition import PLAIN, Composition
 from jaxmask.recipe.setup import Task, check_numbers, named_key, number
 from jaxmask.recipe.shared import shared
-from jaxmask.train import cost, epoch, evaluation, feed, loop, movement, optimiser
+from jaxmask.train import cost, epoch, evaluation, feed, loop, movement, optimizer
 from jaxmask.train.state import Problem, State, initial
 
 # a rate -> the groups of what is learned that learn by it
@@ -82,7 +82,7 @@ def make_trainer(
       config: the section, see `defaults.train`.
       section: its name, for error messages.
       composition: how the network's parameters come from what is learned and what is frozen.
-      sum_movement: the optimiser of weights also sums `-w * dL/dw` over all steps; see
+      sum_movement: the optimizer of weights also sums `-w * dL/dw` over all steps; see
         `train.movement`.
 
     Raises:
@@ -96,17 +96,17 @@ def make_trainer(
     feed.check_batch(config.batch_size, examples, task.mesh)
     steps_per_epoch = examples // config.batch_size
     steps = steps_per_epoch * config.epochs
-    course = optimiser.schedule(config.schedule, steps, steps_per_epoch)
-    of_weights = optimiser.optimiser(
-        config.optimiser, course, config.clip, (movement.summed(),) if sum_movement else ()
+    course = optimizer.schedule(config.schedule, steps, steps_per_epoch)
+    of_weights = optimizer.optimizer(
+        config.optimizer, course, config.clip, (movement.summed(),) if sum_movement else ()
     )
     groups = {
-        "mask": optimiser.optimiser(config.mask_optimiser, course, config.clip),
+        "mask": optimizer.optimizer(config.mask_optimizer, course, config.clip),
         "train": of_weights,
         "low_rank": of_weights,
-        "density": optimiser.falling(round(composition.falling_epochs * steps_per_epoch)),
+        "density": optimizer.falling(round(composition.falling_epochs * steps_per_epoch)),
     }
-    together = optimiser.grouped(groups)
+    together = optimizer.grouped(groups)
 
     problem = Problem(
         weights=composition.weights,
@@ -128,7 +128,7 @@ def make_trainer(
 
         if composition is not PLAIN:
             return build()
-        fields = ("optimiser", "mask_optimiser", "schedule", "clip", "label_smoothing",
+        fields = ("optimizer", "mask_optimizer", "schedule", "clip", "label_smoothing",
                   "batch_size", "scan_steps")  # fmt: skip
         settings = {name: config[name] for name in fields}
         identity = [task.identity, settings, steps, steps_per_epoch, sum_movement]
@@ -157,13 +157,13 @@ def make_trainer(
         state = initial(prepared.learned, prepared.batch_stats, together, key)
         peaks = {field: rates.get(field, config[field]) for field in RATES}
         return state._replace(
-            optimiser={
-                **state.optimiser,
+            optimizer={
+                **state.optimizer,
                 **{
-                    group: optimiser.set_peak(state.optimiser[group], peaks[field])
+                    group: optimizer.set_peak(state.optimizer[group], peaks[field])
                     for field, groups in RATES.items()
                     for group in groups
-                    if group in state.optimiser
+                    if group in state.optimizer
                 },
             }
         )

@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
          {"metavar": "FOLDER", "type": Path, "default": Path("report")}),
         ("baseline", "test the others against this row of the table, such as 'snip USS' or full",
          {"metavar": "LABEL"}),
-        ("metric", "the column of results.csv to summarise (default: accuracy; density where "
+        ("metric", "the column of results.csv to summarize (default: accuracy; density where "
          "nothing was trained)",
          {"metavar": "COLUMN"}),
         ("test", "whose stars the table shows (default: welch)",

@@ -10,7 +10,7 @@ from jaxmask.report import groups, significance, summary
 FULL = "full"
 SHARE = "config.data.share"
 # the field of a result that a method's choices set: a result has one of them
-TUNED = ("mask_learning_rate", "learning_rate", "regularisation", "neighbours")
+TUNED = ("mask_learning_rate", "learning_rate", "regularization", "neighbors")
 MEANS = ("storage_bytes", "trained_numbers", "density")
 
 
@@ -88,7 +88,7 @@ def compare(frame: pd.DataFrame, baseline: str | None, metric: str) -> pd.DataFr
         if name not in frame or frame[name].isna().all():
             compared[name] = np.nan
             continue
-        means = groups.summarise(frame, name)[[*keys, "mean"]].rename(columns={"mean": name})
+        means = groups.summarize(frame, name)[[*keys, "mean"]].rename(columns={"mean": name})
         compared = compared.merge(means, on=keys, how="left")
     task = task_of(compared)
     full = compared[[name == FULL or name.startswith(f"{FULL} (") for name in compared["method"]]]

@@ -33,7 +33,7 @@ def blank(width: float, height: float) -> Any:
 
 
 def styles(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """How to plot each `series` of a table: a colour a method, a kind of line a schedule.
+    """How to plot each `series` of a table: a color a method, a kind of line a schedule.
 
     All figures of a report take theirs from all of its series, so that a method looks the same in
     each of them.

@@ -80,7 +80,7 @@ def make(
 
     Args:
       folders, baseline: as `write`.
-      metric: the column of the runs that is summarised; None is the accuracy, or the density
+      metric: the column of the runs that is summarized; None is the accuracy, or the density
         where nothing was trained.
       test: whose stars the table shows, `welch` or `paired`; the summary has both.
       density: whose masks and weights are drawn; None is that of most methods.
@@ -180,7 +180,7 @@ def _drawn(report: Report) -> dict[str, bytes | None]:
 def _steps(path: Path, runs: pd.DataFrame) -> bool:
     if runs["chosen_step"].isna().all():
         return False
-    return grid_figures.steps(path, groups.summarise(runs, "chosen_step"))
+    return grid_figures.steps(path, groups.summarize(runs, "chosen_step"))
 
 
 def _parts(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -13,11 +13,11 @@ from jaxmask.report.summary import share
 def against_density(path: Path, summary: pd.DataFrame) -> bool:
     """Mean of the metric over the target density, with a band of one standard deviation.
 
-    The dense network is a grey line. Without a pruned network nothing is drawn.
+    The dense network is a gray line. Without a pruned network nothing is drawn.
 
     Args:
       path: of the PNG file.
-      summary: of `groups.summarise` or `significance.compare`.
+      summary: of `groups.summarize` or `significance.compare`.
 
     Returns:
       Whether there was anything to draw; so do the other figures.
@@ -74,7 +74,7 @@ def steps(path: Path, summary: pd.DataFrame) -> bool:
     """Steps to the epoch that was chosen, over the target density; bars are one deviation.
 
     Args:
-      summary: of `groups.summarise(frame, "chosen_step")`.
+      summary: of `groups.summarize(frame, "chosen_step")`.
     """
     table = _placed(summary)
     pruned = table[table["method"] != groups.DENSE]
@@ -103,7 +103,7 @@ def _lines(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _dense(axes: Any, table: pd.DataFrame, factor: float = 1) -> None:
-    """The dense networks as grey lines with bands of one deviation; they have no density axis."""
+    """The dense networks as gray lines with bands of one deviation; they have no density axis."""
     found = table[table["method"] == groups.DENSE]
     for place, line in enumerate(found.to_dict("records")):
         mean, std = factor * line["mean"], factor * line["std"]

@@ -86,7 +86,7 @@ def repeated(frame: pd.DataFrame) -> int:
     return int(runs[runs["seed"].notna()].duplicated([*keys, "seed"]).sum())
 
 
-def summarise(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
+def summarize(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     """One row a setting: its columns, then `metric`, `count`, `mean` and `std` over seeds.
 
     `std` is the sample standard deviation (ddof=1), NaN for one seed. The dense network comes
@@ -99,7 +99,7 @@ def summarise(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
 
 
 def summary_of(runs: pd.DataFrame, keys: Sequence[str], metric: str) -> pd.DataFrame:
-    """`summarise` of what `by_seed` gives; the row of each run's setting is its `group`."""
+    """`summarize` of what `by_seed` gives; the row of each run's setting is its `group`."""
     table = runs.groupby(list(keys), dropna=False, sort=False)["value"]
     summary = table.agg(["count", "mean", "std"]).reset_index()
     summary.insert(len(keys), "metric", metric)
@@ -107,7 +107,7 @@ def summary_of(runs: pd.DataFrame, keys: Sequence[str], metric: str) -> pd.DataF
 
 
 def ordered(table: pd.DataFrame, further: Sequence[str] = ()) -> pd.DataFrame:
-    """The rows in the order of `summarise`, those of one setting by the columns `further`."""
+    """The rows in the order of `summarize`, those of one setting by the columns `further`."""
     order = {name: place for place, name in enumerate(("", "USS", "UMS", "ISS", "IMS"))}
     placed = table.assign(
         _first=table["method"] != DENSE,

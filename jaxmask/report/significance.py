@@ -18,7 +18,7 @@ TASK = ("dataset", "network", "config.data.", "config.network.")
 def compare(
     frame: pd.DataFrame, baseline: str | None = None, metric: str = "accuracy"
 ) -> pd.DataFrame:
-    """The summary of `groups.summarise`, with tests of every setting against the baseline.
+    """The summary of `groups.summarize`, with tests of every setting against the baseline.
 
     A setting is compared with the baseline at its own target density (the baseline `dense`: at
     any), of the same dataset and network, and equal in what else the baseline's own settings

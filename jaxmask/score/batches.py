@@ -9,7 +9,7 @@ from jax import lax
 
 from jaxmask.convolution import canonical
 from jaxmask.errors import InputError
-from jaxmask.mask.initialise import score_dtype
+from jaxmask.mask.initialize import score_dtype
 from jaxmask.tree import PyTree
 
 

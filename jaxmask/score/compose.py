@@ -29,7 +29,7 @@ def stack(first: Scorer, second: Scorer) -> Scorer:
 
 
 def as_weights(scorer: Scorer) -> Scorer:
-    """`sign(w) * |s| / max |s|`: scores as an initialisation, in [-1, 1] over the whole tree.
+    """`sign(w) * |s| / max |s|`: scores as an initialization, in [-1, 1] over the whole tree.
 
     Where all scores are zero, so are the weights.
 

@@ -9,7 +9,7 @@ from jax import lax
 
 from jaxmask.convolution import canonical
 from jaxmask.errors import InputError
-from jaxmask.mask.initialise import score_dtype, split_key
+from jaxmask.mask.initialize import score_dtype, split_key
 from jaxmask.score import hessian
 from jaxmask.score.batches import average, examples
 from jaxmask.tree import PyTree

@@ -19,7 +19,7 @@ def synflow(forward: Callable[[PyTree], jax.Array]) -> Callable[..., PyTree]:
     over all paths of the products of their weights, and the scores are conserved: those of each
     layer add up to R, those into a hidden unit to those out of it.
 
-    The products overflow float32 in deep networks (a ResNet-32 at initialisation). Scores are
+    The products overflow float32 in deep networks (a ResNet-32 at initialization). Scores are
     computed in the dtype of `w`: give float64 weights, and a forward that computes in float64.
 
     Source: Tanaka, Kunin, Yamins, Ganguli, Pruning neural networks without any data by
@@ -65,7 +65,7 @@ def absolute(variables: Mapping[str, Any], statistics: str = "keep") -> dict[str
     Biases, and the scale and shift of batch norms, are parameters: they become `|p|`. Running
     statistics are none, and the choice is what to do about them:
 
-    - `"keep"` leaves them as they are. At initialisation (mean 0, variance 1) a batch norm then
+    - `"keep"` leaves them as they are. At initialization (mean 0, variance 1) a batch norm then
       is the factor `|scale|` and the shift `|bias|`, and the flow is that of the other layers.
       With the statistics of a trained network the mean is subtracted, the flow is no longer a sum
       of positive paths, and a ReLU may cut it off.

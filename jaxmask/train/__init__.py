@@ -1,1 +1,1 @@
-"""Training: optimisers by name, compiled epochs, checkpoints, records."""
+"""Training: optimizers by name, compiled epochs, checkpoints, records."""

@@ -147,7 +147,7 @@ def _check_shapes(wanted: Tree, found: Tree) -> None:
 def host_copy(tree: Tree) -> Tree:
     """The tree as numpy arrays of its own: on a CPU `device_get` may return a view.
 
-    A random key, as noisy optimisers have it, becomes its numbers.
+    A random key, as noisy optimizers have it, becomes its numbers.
     """
     plain = jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)
     return jax.tree.map(lambda leaf: np.array(leaf, copy=True), jax.device_get(plain))

@@ -37,7 +37,7 @@ class Programs(NamedTuple):
 
 def programs(
     problem: Problem,
-    optimiser: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation,
     fetch: Callable[[Any, Any], tuple[jax.Array, jax.Array]],
     mesh: Mesh,
 ) -> Programs:
@@ -62,7 +62,7 @@ def programs(
         (loss, (logits, statistics)), gradients = jax.value_and_grad(objective, has_aux=True)(
             state.learned
         )
-        updates, optimiser_state = optimiser.update(gradients, state.optimiser, state.learned)
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.learned)
         sums = Sums(
             loss=state.sums.loss + loss * len(labels),
             correct=state.sums.correct + _correct(logits, labels).sum(dtype=jnp.int32),
@@ -73,7 +73,7 @@ def programs(
             key=state.key,
             learned=optax.apply_updates(state.learned, updates),
             batch_stats=statistics,
-            optimiser=optimiser_state,
+            optimizer=optimizer_state,
             sums=sums,
         )
 

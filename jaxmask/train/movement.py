@@ -1,4 +1,4 @@
-"""Movement summed over training, as a part of an optimiser's chain."""
+"""Movement summed over training, as a part of an optimizer's chain."""
 
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ def summed() -> optax.GradientTransformation:
     https://arxiv.org/abs/2005.07683 (its factor, the learning rate of the scores, is 1 here).
     """
 
-    def initialise(weights: Tree) -> SummedMovement:
+    def initialize(weights: Tree) -> SummedMovement:
         return SummedMovement(jax.tree.map(jnp.zeros_like, weights))
 
     def update(
@@ -34,9 +34,9 @@ def summed() -> optax.GradientTransformation:
         total = jax.tree.map(lambda t, w, g: t - w * g, state.movement, weights, gradients)
         return gradients, SummedMovement(total)
 
-    return optax.GradientTransformation(initialise, update)
+    return optax.GradientTransformation(initialize, update)
 
 
-def total(optimiser_state: Any) -> Tree:
+def total(optimizer_state: Any) -> Tree:
     """The sum that lies in the state of a chain with `summed` in it."""
-    return optax.tree.get(optimiser_state, "movement")
+    return optax.tree.get(optimizer_state, "movement")

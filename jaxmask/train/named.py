@@ -25,7 +25,7 @@ def calls(text: str, table: Mapping[str, Callable], what: str) -> list[Call]:
     """Reads "f(1.0), g(x=2)" as calls of the functions in `table`, without calling them.
 
     Arguments are Python literals or calls of functions in the same table; a bare name is a call
-    without arguments. `what` says in the error message what the text is ("optimiser").
+    without arguments. `what` says in the error message what the text is ("optimizer").
 
     Raises:
       InputError: the text cannot be read, a function is not in the table, or it does not take

@@ -56,7 +56,7 @@ class State(NamedTuple):
       key: uint32, the data of the run's random key; step k uses `fold_in(key, k)`.
       learned: dict with "mask" (scores) and "train" (weights), each a tree with holes.
       batch_stats: the network's running statistics.
-      optimiser: optax's state.
+      optimizer: optax's state.
       sums: metrics of the running epoch's training batches.
     """
 
@@ -64,14 +64,14 @@ class State(NamedTuple):
     key: jax.Array
     learned: dict[str, Tree]
     batch_stats: Tree
-    optimiser: Any
+    optimizer: Any
     sums: Sums
 
 
 def initial(
     learned: dict[str, Tree],
     batch_stats: Tree,
-    optimiser: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation,
     key: jax.Array,
 ) -> State:
     """The state before the first step. Takes copies, since a state's arrays are donated."""
@@ -81,6 +81,6 @@ def initial(
         key=jnp.array(jax.random.key_data(key), copy=True),
         learned=copy[0],
         batch_stats=copy[1],
-        optimiser=optimiser.init(copy[0]),
+        optimizer=optimizer.init(copy[0]),
         sums=Sums.zero(),
     )

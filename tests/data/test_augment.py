@@ -37,7 +37,7 @@ def pixels(x):
     return rounded.astype(np.uint8)
 
 
-def test_evaluation_only_normalises():
+def test_evaluation_only_normalizes():
     images = batch()
     x = augmentation(mean=MEAN, std=STD, crop_padding=4, flip=True)(None, images)
     np.testing.assert_allclose(x, (images / 255 - MEAN) / STD, rtol=2e-6, atol=2e-6)
@@ -62,7 +62,7 @@ def test_each_crop_is_some_crop_and_all_of_them_occur():
     assert abs(np.corrcoef([rows, columns, mirrored]) - np.eye(3)).max() < 0.17
 
 
-def test_padding_is_black_before_normalisation():
+def test_padding_is_black_before_normalization():
     images = np.full([50, 4, 4, 1], 255, np.uint8)
     x = augmentation(mean=(0.5,), std=(0.25,), crop_padding=4)(jax.random.key(0), images)
     np.testing.assert_allclose(np.unique(x), [-2.0, 2.0])
@@ -121,7 +121,7 @@ def test_float_only_after_the_cut():
     assert set(padded) == {"uint8"}
 
 
-def test_resize_is_bilinear_and_before_normalising():
+def test_resize_is_bilinear_and_before_normalizing():
     images = batch(4, 8, 8)
     x = augmentation(mean=MEAN, std=STD, size=4)(None, images)
     assert x.shape == (4, 4, 4, 3)

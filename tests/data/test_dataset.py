@@ -115,7 +115,7 @@ def test_the_bar_is_shown_once_and_on_request(load, mnist, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_colours_stay_in_order(load, tiny, tmp_path):
+def test_colors_stay_in_order(load, tiny, tmp_path):
     images, labels = tiny.examples(4, 2, (8, 8, 3))
     records = tiny.records(images, labels)
     tiny.write(tmp_path / "tfds", dict(train=records, test=records), shape=(8, 8, 3))

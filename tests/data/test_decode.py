@@ -31,10 +31,10 @@ def test_jpeg_as_pillow_reads_it(tiny, channels):
     assert difference.mean() < 0.5
 
 
-def test_grey_to_colour_and_back(tiny):
-    grey = photo(channels=1)
-    np.testing.assert_array_equal(decode(tiny.encode(grey), 3), np.repeat(grey, 3, -1))
-    np.testing.assert_array_equal(decode(tiny.encode(np.repeat(grey, 3, -1)), 1), grey)
+def test_gray_to_color_and_back(tiny):
+    gray = photo(channels=1)
+    np.testing.assert_array_equal(decode(tiny.encode(gray), 3), np.repeat(gray, 3, -1))
+    np.testing.assert_array_equal(decode(tiny.encode(np.repeat(gray, 3, -1)), 1), gray)
 
 
 def test_an_orientation_tag_turns_nothing():
@@ -68,9 +68,9 @@ def test_resize_gives_a_square_of_the_size(shape, channels):
     assert (out == 77).all()
 
 
-def test_resize_keeps_the_centre():
+def test_resize_keeps_the_center():
     image = np.zeros([20, 60, 1], np.uint8)
-    image[:, 20:40] = 255  # the centre square
+    image[:, 20:40] = 255  # the center square
     assert (resize(image, 20) == 255).all()
     assert (resize(image.transpose(1, 0, 2), 20) == 255).all()
     assert (resize(image, 10) == 255).all()

@@ -20,7 +20,7 @@ PHOTO = Path(find_spec("sklearn").origin).parent / "datasets" / "images" / "chin
 
 
 def picture(seed=0, height=10, width=14):
-    """Smooth, with other colours and other corners everywhere, so that a swap or a turn shows."""
+    """Smooth, with other colors and other corners everywhere, so that a swap or a turn shows."""
     y, x = np.mgrid[0:height, 0:width]
     waves = [127 + 120 * np.sin((x + seed) / (5 + c) + y / (9 - 2 * c)) for c in range(3)]
     return np.stack(waves, -1).astype(np.uint8)
@@ -142,8 +142,8 @@ def test_nested_hidden_and_other_files(root, load, tmp_path):
 def save_every_kind(folder):
     """{file name: (what it must decode to, largest difference)}."""
     image = picture(0, 16, 24)
-    grey = image[..., 0]
-    three = np.repeat(grey[..., None], 3, -1)
+    gray = image[..., 0]
+    three = np.repeat(gray[..., None], 3, -1)
     folder.mkdir(parents=True)
     wanted = {}
 
@@ -157,18 +157,18 @@ def save_every_kind(folder):
     save("plain.tiff", rgb, image)
     save("plain.webp", rgb, image, lossless=True)
     save("photo.jpg", rgb, image, 16, quality=98, subsampling=0)
-    save("grey.png", Image.fromarray(grey), three)
-    save("grey.jpg", Image.fromarray(grey), three, 6, quality=98)
-    save("bits.png", Image.fromarray(grey > 127), np.where(three > 127, 255, 0))
-    quantised = rgb.quantize(32)
-    colours = np.asarray(quantised.convert("RGB"))
-    save("palette.png", quantised, colours)
-    save("palette.gif", quantised, colours)
-    save("see_through.png", quantised, colours, transparency=bytes(range(32)))
+    save("gray.png", Image.fromarray(gray), three)
+    save("gray.jpg", Image.fromarray(gray), three, 6, quality=98)
+    save("bits.png", Image.fromarray(gray > 127), np.where(three > 127, 255, 0))
+    quantized = rgb.quantize(32)
+    colors = np.asarray(quantized.convert("RGB"))
+    save("palette.png", quantized, colors)
+    save("palette.gif", quantized, colors)
+    save("see_through.png", quantized, colors, transparency=bytes(range(32)))
     opacity = np.tile(np.arange(24, dtype=np.uint8), (16, 1))
     save("alpha.png", Image.fromarray(np.dstack([image, opacity])), image)
-    save("grey_alpha.png", Image.fromarray(np.dstack([grey, opacity])), three)
-    deep = (grey.astype(np.uint16) * 257 + np.arange(24, dtype=np.uint16)).clip(0, 65535)
+    save("gray_alpha.png", Image.fromarray(np.dstack([gray, opacity])), three)
+    deep = (gray.astype(np.uint16) * 257 + np.arange(24, dtype=np.uint16)).clip(0, 65535)
     deep = deep.astype(np.uint16)
     save("deep.png", Image.fromarray(deep), np.repeat(np.round(deep / 257)[..., None], 3, -1))
     save("deep.tiff", Image.fromarray(deep), np.repeat(np.round(deep / 257)[..., None], 3, -1))

@@ -106,7 +106,7 @@ def test_a_class_is_cut_the_same_way_whatever_else_was_chosen():
 
 @quick
 @given(st.lists(st.integers(0, 6), max_size=60), st.permutations(range(7)), st.integers(1, 7))
-def test_relabelling_follows_the_given_order(labels, permutation, count):
+def test_relabeling_follows_the_given_order(labels, permutation, count):
     labels, classes = np.array(labels, np.int32), permutation[:count]
     kept, new = relabel(labels, classes, 7)
     assert new.dtype == np.int32

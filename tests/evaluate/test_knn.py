@@ -10,7 +10,7 @@ from jaxmask.errors import InputError
 from jaxmask.evaluate import knn
 
 
-def by_hand(features, labels, queries, classes, neighbours, temperature):
+def by_hand(features, labels, queries, classes, neighbors, temperature):
     """In float64, by a stable sort."""
 
     def unit(vectors):
@@ -18,7 +18,7 @@ def by_hand(features, labels, queries, classes, neighbours, temperature):
         return vectors.astype(np.float64) / np.where(length > 0, length, 1)
 
     similar = unit(queries) @ unit(features).T
-    nearest = np.argsort(-similar, axis=1, kind="stable")[:, :neighbours]
+    nearest = np.argsort(-similar, axis=1, kind="stable")[:, :neighbors]
     scores = np.zeros((len(queries), classes))
     for row, places in enumerate(nearest):
         weights = np.exp((similar[row, places] - similar[row, places[0]]) / temperature)
@@ -56,14 +56,14 @@ def test_it_is_scikit_learns_with_cosine_and_these_weights():
         (300, 9, 4),
         (300, 3, 256),
         (130, 8, 1),
-        (5, 3, 2),  # fewer examples than neighbours
+        (5, 3, 2),  # fewer examples than neighbors
         (1, 1, 8),
     ],
 )
 @pytest.mark.parametrize("temperature", [0.1, 1e-3])
 def test_blocks_change_nothing(examples, queries, block, temperature):
     features, labels, asked = drawn(0, examples, queries)
-    found = knn(features, labels, asked, classes=4, neighbours=70, temperature=temperature,
+    found = knn(features, labels, asked, classes=4, neighbors=70, temperature=temperature,
                 block=block)  # fmt: skip
     expected = by_hand(features, labels, asked, 4, 70, temperature)
     np.testing.assert_allclose(found, expected, rtol=2e-3 if temperature < 0.1 else 1e-4, atol=1e-6)
@@ -75,9 +75,9 @@ def test_blocks_change_nothing(examples, queries, block, temperature):
 def test_neither_the_order_of_the_examples_nor_a_scale_changes_anything(seed, scale):
     features, labels, queries = drawn(seed, 150, 5)
     order = np.random.default_rng(seed).permutation(150)
-    plain = knn(features, labels, queries, classes=4, neighbours=20, block=2)
+    plain = knn(features, labels, queries, classes=4, neighbors=20, block=2)
     other = knn(
-        features[order] * np.float32(scale), labels[order], queries, classes=4, neighbours=20,
+        features[order] * np.float32(scale), labels[order], queries, classes=4, neighbors=20,
         block=2,
     )  # fmt: skip
     np.testing.assert_allclose(plain, other, rtol=1e-4, atol=1e-6)
@@ -87,7 +87,7 @@ def test_of_equally_similar_examples_the_first_vote():
     features = jnp.ones([200, 3])
     labels = jnp.arange(200) // 50
     for block in (1, 16):  # in four pieces, in one
-        scores = knn(features, labels, features[:2], classes=4, neighbours=60, block=block)
+        scores = knn(features, labels, features[:2], classes=4, neighbors=60, block=block)
         np.testing.assert_allclose(scores, [[50, 10, 0, 0]] * 2, rtol=1e-6)
 
 
@@ -109,7 +109,7 @@ def test_another_temperature_compiles_nothing():
     features, labels, queries = drawn(0, 20, 3)
     before = knn._cache_size()
     for temperature in (0.5, 0.25):
-        knn(features, labels, queries, classes=4, neighbours=3, temperature=temperature)
+        knn(features, labels, queries, classes=4, neighbors=3, temperature=temperature)
     assert knn._cache_size() == before + 1
 
 
@@ -119,7 +119,7 @@ def test_another_temperature_compiles_nothing():
         (((5, 3), (4,), (2, 3)), {}, "features (5, 3) and labels (4,)"),
         (((0, 3), (0,), (2, 3)), {}, "features (0, 3)"),
         (((5, 3), (5,), (2, 4)), {}, "queries (2, 4)"),
-        (((5, 3), (5,), (2, 3)), {"neighbours": 0}, "0 neighbours"),
+        (((5, 3), (5,), (2, 3)), {"neighbors": 0}, "0 neighbors"),
         (((5, 3), (5,), (2, 3)), {"block": 0}, "blocks of 0"),
     ],
 )

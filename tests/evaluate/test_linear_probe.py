@@ -18,26 +18,26 @@ def digits():
     return features.astype(np.float32), labels.astype(np.int32)
 
 
-def standardised(features, like):
+def standardized(features, like):
     deviation = like.std(0)
     return (features - like.mean(0)) / np.where(deviation > 0, deviation, 1)
 
 
-@pytest.mark.parametrize("regularisation", [1e-3, 1e-2, 1e-1])
-def test_it_is_scikit_learns_logistic_regression(digits, regularisation, monkeypatch):
+@pytest.mark.parametrize("regularization", [1e-3, 1e-2, 1e-1])
+def test_it_is_scikit_learns_logistic_regression(digits, regularization, monkeypatch):
     features, labels = digits
     train, test = slice(0, 1200), slice(1200, None)
-    theirs = LogisticRegression(C=1 / (regularisation * 1200), max_iter=5000, tol=1e-8)
+    theirs = LogisticRegression(C=1 / (regularization * 1200), max_iter=5000, tol=1e-8)
     exact = features.astype(np.float64)
-    theirs.fit(standardised(exact[train], exact[train]), labels[train])
-    others = standardised(exact[test], exact[train])
-    probe = linear_probe(features[train], labels[train], regularisation, classes=10)
+    theirs.fit(standardized(exact[train], exact[train]), labels[train])
+    others = standardized(exact[test], exact[train])
+    probe = linear_probe(features[train], labels[train], regularization, classes=10)
     ours = ((features[test] @ probe.kernel + probe.bias).argmax(-1) == labels[test]).mean()
     assert abs(ours - theirs.score(others, labels[test])) < 2e-3  # at most one example
     # in float64 it can be followed to where both are the same
     monkeypatch.setattr(sys.modules["jaxmask.evaluate.linear_probe"], "TOLERANCE", 1e-9)
     with jax.enable_x64(True):
-        probe = linear_probe(exact[train], labels[train], regularisation, classes=10)
+        probe = linear_probe(exact[train], labels[train], regularization, classes=10)
         found = jax.nn.softmax(exact[test] @ probe.kernel + probe.bias)
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, theirs.predict_proba(others), atol=1e-4)
@@ -46,7 +46,7 @@ def test_it_is_scikit_learns_logistic_regression(digits, regularisation, monkeyp
 def test_it_ends_where_the_gradient_vanishes(digits):
     features, labels = digits
     probe = linear_probe(features, labels, 1e-2, classes=10)
-    inputs = standardised(features, features)
+    inputs = standardized(features, features)
     kernel = np.asarray(probe.kernel) * np.where(features.std(0) > 0, features.std(0), 1)[:, None]
     bias = np.asarray(probe.bias) + features.mean(0) @ np.asarray(probe.kernel)
     probabilities = np.asarray(jax.nn.softmax(inputs @ kernel + bias))
@@ -56,7 +56,7 @@ def test_it_ends_where_the_gradient_vanishes(digits):
     assert probe.iterations < 500
 
 
-def test_another_regularisation_compiles_nothing(digits):
+def test_another_regularization_compiles_nothing(digits):
     features, labels = digits
     linear_probe(features[:50], labels[:50], 0.75, classes=10)
     before = linear_probe._cache_size()
@@ -80,7 +80,7 @@ def test_correlated_features_need_few_iterations(digits):
     mixed = features @ np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
     mixed += 20 * mixed[:, :1]
     probe = linear_probe(mixed, labels, 1e-2, classes=10)
-    inputs = standardised(mixed, mixed)
+    inputs = standardized(mixed, mixed)
     theirs = LogisticRegression(C=1 / (1e-2 * len(labels)), max_iter=5000, tol=1e-5)
     theirs.fit(inputs, labels)
     assert 2 * probe.iterations < theirs.n_iter_[0]
@@ -88,12 +88,12 @@ def test_correlated_features_need_few_iterations(digits):
     assert -1e-6 < lower < 1e-5
 
 
-def objective(probe, features, labels, regularisation):
+def objective(probe, features, labels, regularization):
     kernel = np.asarray(probe.kernel, np.float64)
     logits = features.astype(np.float64) @ kernel + np.asarray(probe.bias)
     losses = scipy.special.logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
     deviation = np.where(features.std(0) > 0, features.std(0), 1)
-    return losses.mean() + regularisation / 2 * ((kernel * deviation[:, None]) ** 2).sum()
+    return losses.mean() + regularization / 2 * ((kernel * deviation[:, None]) ** 2).sum()
 
 
 def objective_of(theirs, inputs, labels):
@@ -101,15 +101,15 @@ def objective_of(theirs, inputs, labels):
     return losses.mean() + 1 / (2 * theirs.C * len(labels)) * (theirs.coef_**2).sum()
 
 
-@pytest.mark.parametrize("regularisation", [0.0, 1e6])
-def test_it_ends_without_an_optimum_and_with_one_at_zero(digits, regularisation):
+@pytest.mark.parametrize("regularization", [0.0, 1e6])
+def test_it_ends_without_an_optimum_and_with_one_at_zero(digits, regularization):
     features, labels = digits
-    # 50 examples of 64 features can be told apart: without regularisation the weights grow
-    probe = linear_probe(features[:50], labels[:50], regularisation, classes=10)
+    # 50 examples of 64 features can be told apart: without regularization the weights grow
+    probe = linear_probe(features[:50], labels[:50], regularization, classes=10)
     assert all(jnp.isfinite(part).all() for part in probe)
     assert probe.iterations < 500
     right = ((features[:50] @ probe.kernel + probe.bias).argmax(-1) == labels[:50]).mean()
-    assert right == 1 if regularisation == 0 else jnp.abs(probe.kernel).max() < 1e-3
+    assert right == 1 if regularization == 0 else jnp.abs(probe.kernel).max() < 1e-3
 
 
 def test_a_search_ends_lower_however_long_the_proposed_step_is():

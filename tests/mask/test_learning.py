@@ -71,7 +71,7 @@ def test_a_mask_is_learned(library, tx):
         net = tree.combine(tx.apply(scores, frozen["mask"]), head, frozen["freeze"])
         return jnp.mean((apply(net, x) - y) ** 2)
 
-    optimiser = optax.adam(0.03)
+    optimizer = optax.adam(0.03)
     frozen = {"mask": parts["mask"], "freeze": parts["freeze"]}
     # functions among an Equinox module's leaves are no arguments of jit: they are closed over
     arrays, static = eqx.partition(frozen, eqx.is_array)
@@ -79,11 +79,11 @@ def test_a_mask_is_learned(library, tx):
     @jax.jit
     def step(learned, moments, arrays):
         loss, gradient = jax.value_and_grad(loss_of)(learned, eqx.combine(arrays, static))
-        updates, moments = optimiser.update(gradient, moments, learned)
+        updates, moments = optimizer.update(gradient, moments, learned)
         return optax.apply_updates(learned, updates), moments, loss
 
     learned = (scores, parts["train"])
-    moments = optimiser.init(learned)
+    moments = optimizer.init(learned)
     losses = []
     for _ in range(60):
         learned, moments, loss = step(learned, moments, arrays)

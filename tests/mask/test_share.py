@@ -54,7 +54,7 @@ def test_unselected_weights_stay_on_without_gradient(tx):
     selected = mask.random_share(jax.random.key(7), WEIGHTS, 0.5)
     part = mask.selective(tx, selected)
     scores = part.init(KEY, WEIGHTS)
-    optimiser = optax.sgd(5.0, momentum=0.9)
+    optimizer = optax.sgd(5.0, momentum=0.9)
 
     def loss(s):
         return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(part.apply(s, WEIGHTS)))
@@ -62,10 +62,10 @@ def test_unselected_weights_stay_on_without_gradient(tx):
     @jax.jit
     def step(s, moments):
         gradient = jax.grad(loss)(s)
-        updates, moments = optimiser.update(gradient, moments)
+        updates, moments = optimizer.update(gradient, moments)
         return optax.apply_updates(s, updates), moments, gradient
 
-    start, moments = part.mask(scores), optimiser.init(scores)
+    start, moments = part.mask(scores), optimizer.init(scores)
     learned = scores
     for _ in range(5):
         learned, moments, gradient = step(learned, moments)

@@ -43,17 +43,17 @@ def training(widths, rescale, dtype):
         tx = mask.threshold(mu, rescale=rescale)
         noise = mask.normal()(keys[3], empty)
         scores = jax.tree.map(lambda n: spread * n + start, noise)
-        optimiser = optax.sgd(learning_rate, momentum=0.9)
+        optimizer = optax.sgd(learning_rate, momentum=0.9)
 
         def step(state, _):
             scores, moments = state
             gradient = jax.grad(
                 lambda s: jnp.mean((forward(tx.apply(s, weights), x) - y) ** 2)
             )(scores)  # fmt: skip
-            updates, moments = optimiser.update(gradient, moments)
+            updates, moments = optimizer.update(gradient, moments)
             return (optax.apply_updates(scores, updates), moments), tx.mask(scores)
 
-        _, masks = jax.lax.scan(step, (scores, optimiser.init(scores)), None, STEPS + 1)
+        _, masks = jax.lax.scan(step, (scores, optimizer.init(scores)), None, STEPS + 1)
         return jnp.concatenate(
             [leaf.reshape(STEPS + 1, -1) for leaf in jax.tree.leaves(masks)], axis=1
         )

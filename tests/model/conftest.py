@@ -1,4 +1,4 @@
-"""Variables with random numbers everywhere, made without compiling an initialiser."""
+"""Variables with random numbers everywhere, made without compiling an initializer."""
 
 import jax
 import numpy as np
@@ -23,7 +23,7 @@ def random_variables():
     def make(module, image_shape, seed=0):
         rng = np.random.default_rng(seed)
         shapes = jax.eval_shape(
-            lambda key: model.initialise(module, key, image_shape), jax.random.key(0)
+            lambda key: model.initialize(module, key, image_shape), jax.random.key(0)
         )
         return jax.tree_util.tree_map_with_path(
             lambda path, leaf: _random_leaf(rng, path, leaf).astype(leaf.dtype), shapes
@@ -39,7 +39,7 @@ def shapes():
     def make(name, image_shape, **options):
         module = model.create(name, **options)
         params = jax.eval_shape(
-            lambda key: model.initialise(module, key, image_shape), jax.random.key(0)
+            lambda key: model.initialize(module, key, image_shape), jax.random.key(0)
         )["params"]
         leaves = jax.tree_util.tree_leaves_with_path(params)
         return {"/".join(key.key for key in path): leaf.shape for path, leaf in leaves}

@@ -9,7 +9,7 @@ from jaxmask.model import clip
 
 def test_published_parameter_count():
     module = model.create("clip_vit_b32", classes=3)
-    shapes = jax.eval_shape(lambda k: model.initialise(module, k, (224, 224, 3)), jax.random.key(0))
+    shapes = jax.eval_shape(lambda k: model.initialize(module, k, (224, 224, 3)), jax.random.key(0))
     head = shapes["params"].pop("head")
     assert head["kernel"].shape == (512, 3)
     assert model.count(shapes["params"]) == 87_849_216

@@ -10,7 +10,7 @@ from jaxmask.errors import InputError
 )
 def test_published_parameter_count(name, count):
     module = model.create(name, classes=10)
-    shapes = jax.eval_shape(lambda k: model.initialise(module, k, (32, 32, 3)), jax.random.key(0))
+    shapes = jax.eval_shape(lambda k: model.initialize(module, k, (32, 32, 3)), jax.random.key(0))
     assert model.count(shapes["params"]) == count
     assert shapes["batch_stats"] == {}
 

@@ -9,7 +9,7 @@ from jaxmask.errors import InputError
 @pytest.mark.parametrize(("name", "count"), [("lenet_300_100", 266_610), ("lenet5", 431_080)])
 def test_published_parameter_count(name, count):
     module = model.create(name, classes=10)
-    shapes = jax.eval_shape(lambda k: model.initialise(module, k, (28, 28, 1)), jax.random.key(0))
+    shapes = jax.eval_shape(lambda k: model.initialize(module, k, (28, 28, 1)), jax.random.key(0))
     assert model.count(shapes["params"]) == count
     assert shapes["batch_stats"] == {}
 

@@ -124,7 +124,7 @@ class ViT(nn.Module):
         return self.head(self.norm(self.blocks(x))[:, 0])
 
 
-def randomised(network, seed=0):
+def randomized(network, seed=0):
     """Random weights and statistics everywhere, as large as they are in a trained network."""
     torch.manual_seed(seed)
     for name, tensor in network.state_dict().items():
@@ -188,7 +188,7 @@ def apply_of(name, features):
 @pytest.mark.parametrize("case", CASES)
 def test_logits_of_a_pth_file_and_of_what_is_exported(case, tmp_path):
     name, make, wrap, layout = CASES[case]
-    network = randomised(make())
+    network = randomized(make())
     path = tmp_path / "checkpoint.pth"
     torch.save(wrap(network.state_dict()), path)
     variables, about = pretrained.load(path, name, width=0.125)

@@ -200,9 +200,9 @@ def test_rules_mask_every_kernel_but_the_heads(name, shapes):
     assert masked == {path for path in paths if path.endswith("/kernel")} - trained
 
 
-def test_initialise_without_batch_norm():
+def test_initialize_without_batch_norm():
     module = model.create("lenet5", classes=10)
-    variables = model.initialise(module, jax.random.key(0), (28, 28, 1))
+    variables = model.initialize(module, jax.random.key(0), (28, 28, 1))
     params = variables["params"]
     assert variables["batch_stats"] == {}
     assert type(params) is type(params["fc1"]) is dict
@@ -212,12 +212,12 @@ def test_initialise_without_batch_norm():
         np.testing.assert_array_equal(params[name]["bias"], 0.0)
 
 
-def test_initialise_makes_batch_norms_the_identity():
+def test_initialize_makes_batch_norms_the_identity():
     module = model.create("resnet20", classes=10, width=0.25)
 
     @jax.jit  # what is not returned is not computed, nor compiled
     def some(key):
-        variables = model.initialise(module, key, (8, 8, 3))
+        variables = model.initialize(module, key, (8, 8, 3))
         assert type(variables["params"]["layer3_1"]) is dict
         return [variables[c]["layer3_1"]["bn2"] for c in ("params", "batch_stats")]
 
@@ -227,10 +227,10 @@ def test_initialise_makes_batch_norms_the_identity():
     np.testing.assert_array_equal(stats["var"], np.ones(16))
 
 
-def test_initialise_is_a_function_of_the_key():
+def test_initialize_is_a_function_of_the_key():
     module = model.create("lenet_300_100", classes=3, width=0.1)
     kernels = [
-        model.initialise(module, jax.random.key(seed), IMAGE)["params"]["fc1"]["kernel"]
+        model.initialize(module, jax.random.key(seed), IMAGE)["params"]["fc1"]["kernel"]
         for seed in (0, 0, 1)
     ]
     np.testing.assert_array_equal(kernels[0], kernels[1])
@@ -268,4 +268,4 @@ def test_wrong_arguments(call, message):
 def test_wrong_image_shape(image_shape):
     module = model.create("lenet_300_100", classes=10)
     with pytest.raises(InputError, match=r"give \(height, width, channels\)"):
-        model.initialise(module, jax.random.key(0), image_shape)
+        model.initialize(module, jax.random.key(0), image_shape)

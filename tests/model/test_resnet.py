@@ -17,7 +17,7 @@ from jaxmask import model
 )
 def test_published_parameter_count(name, options, count):
     module = model.create(name, **options)
-    shapes = jax.eval_shape(lambda k: model.initialise(module, k, (32, 32, 3)), jax.random.key(0))
+    shapes = jax.eval_shape(lambda k: model.initialize(module, k, (32, 32, 3)), jax.random.key(0))
     assert model.count(shapes["params"]) == count
 
 
@@ -61,12 +61,12 @@ def test_bottleneck_strides_its_3x3(random_variables):
     assert [block[f"conv{i}"]["__call__"][0].shape[1] for i in (1, 2, 3)] == [8, 4, 4]
 
 
-def test_convolutions_are_initialised_by_fan_out():
+def test_convolutions_are_initialized_by_fan_out():
     module = model.create("resnet18", classes=10, width=0.5, stem="cifar")
 
     @jax.jit  # what is not returned is not computed, nor compiled
     def kernel(key):  # of 32 -> 64 channels
-        variables = model.initialise(module, key, (8, 8, 3))
+        variables = model.initialize(module, key, (8, 8, 3))
         return variables["params"]["layer2_0"]["conv1"]["kernel"]
 
     assert abs(np.std(kernel(jax.random.key(0))) / np.sqrt(2 / (9 * 64)) - 1) < 0.05

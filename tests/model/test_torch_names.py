@@ -35,7 +35,7 @@ def flat_shapes(variables):
 def ours(name):
     module = model.create(name, classes=1000)
     shapes = flat_shapes(
-        jax.eval_shape(lambda k: model.initialise(module, k, (224, 224, 3)), jax.random.key(0))
+        jax.eval_shape(lambda k: model.initialize(module, k, (224, 224, 3)), jax.random.key(0))
     )
     if name.startswith("clip"):
         shapes = {path: shape for path, shape in shapes.items() if "/head/" not in path}
@@ -47,7 +47,7 @@ def network(request):
     """(recorded shapes without what is dropped, our shapes, the layout)."""
     name = NETWORKS[request.param]
     theirs = recorded(request.param)
-    which, bare = torch_names.recognise(theirs, name)
+    which, bare = torch_names.recognize(theirs, name)
     return (
         {key: theirs[whole] for key, whole in bare.items()},
         ours(name),
@@ -87,7 +87,7 @@ def test_many_differences_are_counted():
 def test_small_arrays_go_there_and_back(file):
     """The same names at other sizes: each of our leaves is in its place, none is lost."""
     name = NETWORKS[file]
-    which, bare = torch_names.recognise(recorded(file), name)
+    which, bare = torch_names.recognize(recorded(file), name)
     layout = torch_names.layout(name, which)
     rng = np.random.default_rng(0)
     shapes = {
@@ -106,7 +106,7 @@ def test_small_arrays_go_there_and_back(file):
 def test_whole_random_checkpoint_converts():
     """ResNet-18 at its full size, from arrays of torchvision's names and shapes."""
     rng = np.random.default_rng(0)
-    _, bare = torch_names.recognise(recorded("resnet18"), "resnet18")
+    _, bare = torch_names.recognize(recorded("resnet18"), "resnet18")
     state = {key: rng.random(recorded("resnet18")[key], np.float32) for key in bare}
     layout = torch_names.layout("resnet18", "torchvision")
     flat = torch_names.to_ours(state, ours("resnet18"), layout)
@@ -138,7 +138,7 @@ def test_fused_projections_are_query_key_value():
 
 def test_text_tower_of_clip():
     theirs = recorded("clip_vit_base_patch32")
-    _, bare = torch_names.recognise(theirs, "clip text")
+    _, bare = torch_names.recognize(theirs, "clip text")
     module = clip.TextTower(
         vocabulary=49408, context=77, size=512, blocks=12, heads=8, projection=512
     )
@@ -189,7 +189,7 @@ COUNTER = "layer1.0.bn1.num_batches_tracked"
     ],
 )  # fmt: skip
 def test_layouts_are_told_apart(name, keys, layout, dropped):
-    which, bare = torch_names.recognise(keys, name)
+    which, bare = torch_names.recognize(keys, name)
     assert which == layout
     assert set(bare.values()) == set(keys) - dropped
     assert all(not key.startswith(("module.", "backbone.")) for key in bare)

@@ -30,7 +30,7 @@ def test_formula_gives_the_published_counts():
 @pytest.mark.parametrize("name", COUNTS)
 def test_parameter_count(name):
     module = model.create(name, classes=10)
-    shapes = jax.eval_shape(lambda k: model.initialise(module, k, (32, 32, 3)), jax.random.key(0))
+    shapes = jax.eval_shape(lambda k: model.initialize(module, k, (32, 32, 3)), jax.random.key(0))
     assert model.count(shapes["params"]) == parameters(COUNTS[name], 10)
 
 

@@ -17,7 +17,7 @@ from jaxmask import model
 )
 def test_published_parameter_count(name, count):
     module = model.create(name, classes=1000)
-    shapes = jax.eval_shape(lambda k: model.initialise(module, k, (224, 224, 3)), jax.random.key(0))
+    shapes = jax.eval_shape(lambda k: model.initialize(module, k, (224, 224, 3)), jax.random.key(0))
     assert model.count(shapes["params"]) == count
     assert shapes["batch_stats"] == {}
 

@@ -11,7 +11,7 @@ def config(recipe="prune", **changes):
     made.network.name, made.network.width = "lenet_300_100", 0.1
     made.data.validation = 0.2
     made.train.batch_size = 32
-    made.train.optimiser = "sgd(momentum=0.9)"
+    made.train.optimizer = "sgd(momentum=0.9)"
     if recipe == "lottery":
         made.rounds = 2
     for name, value in changes.items():

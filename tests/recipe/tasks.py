@@ -17,7 +17,7 @@ def base(folder, name="lenet_300_100", width=0.05, classes=3, seed=0):
     module = model.create(name, classes=classes, width=width)
     variables = jax.tree.map(
         lambda leaf: np.asarray(leaf) + np.float32(0.01),
-        model.initialise(module, jax.random.key(seed), SHAPE),
+        model.initialize(module, jax.random.key(seed), SHAPE),
     )
     path = folder / f"base{seed}.safetensors"
     run_directory.save_weights(path, variables, {"network": name})

@@ -67,7 +67,7 @@ def test_the_test_split_is_read_once_and_by_no_choice(adapted):
 
 
 def test_the_chosen_value_is_the_best_on_validation_data(adapted):
-    tuned = {"linear_probe": "regularisation", "full": "learning_rate",
+    tuned = {"linear_probe": "regularization", "full": "learning_rate",
              "mask": "mask_learning_rate"}  # fmt: skip
     for name, field in tuned.items():
         result = read(adapted / name)

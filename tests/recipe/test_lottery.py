@@ -118,7 +118,7 @@ def test_movement_is_summed_over_training(tmp_path, monkeypatch):
     # 2 steps of SGD at rate 0.1: w1 = w0 - 0.1 g0, w2 = w1 - 0.1 g1
     finished(
         tmp_path, "lottery", criterion="movement", rounds=1, train__epochs=1,
-        train__batch_size=539, train__optimiser="sgd", train__schedule="constant",
+        train__batch_size=539, train__optimizer="sgd", train__schedule="constant",
         train__learning_rate=0.1, rewind_step=1,
     )  # fmt: skip
     initial = kernels(tmp_path / "initial.safetensors")
@@ -168,7 +168,7 @@ def test_a_step_that_early_stopping_never_reached_is_told(tmp_path):
     with pytest.raises(InputError, match="nothing was kept at rewind_step 300: training stopped"):
         finished(
             tmp_path, "lottery", rewind_step=300, train__epochs=10, train__patience=1,
-            train__learning_rate=3.0, train__optimiser="sgd",
+            train__learning_rate=3.0, train__optimizer="sgd",
         )  # fmt: skip
 
 
@@ -186,12 +186,12 @@ def test_movement_of_a_training_that_diverged_is_no_score(tmp_path):
     with pytest.raises(InputError, match=r"movement, round 1: the loss became infinite"):
         finished(
             tmp_path, "lottery", criterion="movement", rounds=1, train__epochs=8,
-            train__optimiser="add_decayed_weights(-5.0), sgd",
+            train__optimizer="add_decayed_weights(-5.0), sgd",
         )  # fmt: skip
 
 
-def test_an_optimiser_whose_memory_has_other_shapes_can_be_rewound(tmp_path):
+def test_an_optimizer_whose_memory_has_other_shapes_can_be_rewound(tmp_path):
     whole = finished(
-        tmp_path, "lottery", rounds=1, rewind_step=5, train__epochs=1, train__optimiser="adafactor"
+        tmp_path, "lottery", rounds=1, rewind_step=5, train__epochs=1, train__optimizer="adafactor"
     )
     assert whole["steps"] == 33 + 33 - 5

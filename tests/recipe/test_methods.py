@@ -128,7 +128,7 @@ def test_top_k_ends_at_the_density_that_the_mask_found(adapted):
 
 def test_knn_stores_the_features_that_it_votes_with(adapted):
     file = mask.file.read(adapted / "knn" / "masks" / "task.mask")
-    stored = file.arrays["neighbours"]
+    stored = file.arrays["neighbors"]
     assert (
         len(stored["features"]) == len(stored["labels"]) == read(adapted / "knn")["train_examples"]
     )
@@ -171,7 +171,7 @@ def test_low_rank_updates_begin_at_nothing_and_are_a_product():
 
 def test_norm_trains_scales_and_biases_of_norms():
     net = model.create("resnet20", classes=3, width=0.25)
-    shapes = jax.eval_shape(lambda: model.initialise(net, jax.random.key(0), (8, 8, 3)))["params"]
+    shapes = jax.eval_shape(lambda: model.initialize(net, jax.random.key(0), (8, 8, 3)))["params"]
     labels = tree.named_leaves(tree.label(shapes, methods.norm_rules(shapes)))
     trained = {path for path, label in labels.items() if label == "train"}
     assert trained == {path for path in labels if "bn" in path}

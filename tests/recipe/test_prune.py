@@ -40,11 +40,11 @@ def test_every_criterion_leaves_exactly_what_was_asked_for(criterion, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "optimiser", ["sgd(momentum=0.9)", "adamw(weight_decay=0.1)", "lion", "noisy_sgd"]
+    "optimizer", ["sgd(momentum=0.9)", "adamw(weight_decay=0.1)", "lion", "noisy_sgd"]
 )
-def test_what_is_pruned_stays_exactly_zero_whatever_the_optimiser(optimiser, tmp_path):
+def test_what_is_pruned_stays_exactly_zero_whatever_the_optimizer(optimizer, tmp_path):
     result = finished(
-        tmp_path, density=0.1, train__optimiser=optimiser, train__learning_rate=0.01,
+        tmp_path, density=0.1, train__optimizer=optimizer, train__learning_rate=0.01,
         train__epochs=2,
     )  # fmt: skip
     weights = load_file(tmp_path / "weights.safetensors")

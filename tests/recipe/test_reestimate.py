@@ -19,7 +19,7 @@ def prepare(images):
 @pytest.fixture(scope="module")
 def network():
     module = model.create("resnet20", classes=3, width=0.25)
-    return module, model.initialise(module, jax.random.key(0), (8, 8, 1))
+    return module, model.initialize(module, jax.random.key(0), (8, 8, 1))
 
 
 def images(number):
@@ -51,7 +51,7 @@ def test_one_batch_gives_what_train_mode_computes(network):
 
 def test_without_norms_nothing_changes_and_one_image_is_too_few(network):
     module = model.create("lenet_300_100", classes=3, width=0.05)
-    variables = model.initialise(module, jax.random.key(0), (8, 8, 1))
+    variables = model.initialize(module, jax.random.key(0), (8, 8, 1))
     assert statistics.reestimate(module, variables, prepare, images(4)) is variables
     with pytest.raises(InputError, match="at least two"):
         statistics.reestimate(*network, prepare, images(1))

@@ -67,14 +67,14 @@ def test_the_network_changes_its_statistics_only_in_training():
     assert (moved["bn1"]["mean"] != same["bn1"]["mean"]).any()
 
 
-def test_normalisation_is_the_configs_then_the_weights_then_the_datas():
+def test_normalization_is_the_configs_then_the_weights_then_the_datas():
     made, config = task(), defaults.data("made")
-    found = setup.normalisation_of(config, made.dataset, {})
+    found = setup.normalization_of(config, made.dataset, {})
     np.testing.assert_allclose(found[0], made.dataset.train.images.mean() / 255, rtol=1e-6)
     about = {"mean": [0.1], "std": [0.2]}
-    assert setup.normalisation_of(config, made.dataset, about) == ((0.1,), (0.2,))
+    assert setup.normalization_of(config, made.dataset, about) == ((0.1,), (0.2,))
     config.mean, config.std = (0.3,), (0.4,)
-    assert setup.normalisation_of(config, made.dataset, about) == ((0.3,), (0.4,))
+    assert setup.normalization_of(config, made.dataset, about) == ((0.3,), (0.4,))
 
 
 def test_seeds_belong_to_names():

@@ -81,7 +81,7 @@ def frame_of(samples, **changes):
 
 
 BYTES = {"full": 70000, "mask": 5900, "mask_topk": 5800, "knn": 32000}
-TUNED = {"knn": "neighbours", "full": "learning_rate"}
+TUNED = {"knn": "neighbors", "full": "learning_rate"}
 
 
 def make_adapt(folder, accuracies, seed=0, finished=True, tried=None, config=None):

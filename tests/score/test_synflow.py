@@ -113,9 +113,9 @@ def test_signs_do_not_matter_and_data_is_not_used(x64):
 
 
 def fresh(name, shape, dtype, **options):
-    """A network as `model.initialise` makes it, without compiling the initialiser."""
+    """A network as `model.initialize` makes it, without compiling the initializer."""
     network = model.create(name, classes=5, dtype=dtype, **options)
-    shapes = jax.eval_shape(lambda: model.initialise(network, jax.random.key(0), shape))
+    shapes = jax.eval_shape(lambda: model.initialize(network, jax.random.key(0), shape))
     rng = np.random.default_rng(0)
 
     def leaf(path, like):

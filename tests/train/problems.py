@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxmask import mask, tree
 from jaxmask.loss import cross_entropy
-from jaxmask.train import epoch, feed, loop, optimiser
+from jaxmask.train import epoch, feed, loop, optimizer
 from jaxmask.train.state import Problem, initial
 
 
@@ -83,9 +83,9 @@ def jobs(*, how="resident", train=150, steps_of_schedule=27, width=8):
         augment=augment,
         loss=cross_entropy,
     )
-    course = optimiser.schedule("cosine", steps_of_schedule, 9)
-    together = optimiser.grouped(
-        {name: optimiser.optimiser("sgd(momentum=0.9)", course) for name in ("mask", "train")}
+    course = optimizer.schedule("cosine", steps_of_schedule, 9)
+    together = optimizer.grouped(
+        {name: optimizer.optimizer("sgd(momentum=0.9)", course) for name in ("mask", "train")}
     )
     feeds = [
         feed.resident(*split, mesh) if how == "resident" else feed.streamed(split, stream, mesh)
@@ -103,9 +103,9 @@ def jobs(*, how="resident", train=150, steps_of_schedule=27, width=8):
         key = jax.random.key(2 + seed)
         state = initial(learned, variables["batch_stats"], together, key)
         state = state._replace(
-            optimiser={
-                "mask": optimiser.set_peak(state.optimiser["mask"], 20 * rate),
-                "train": optimiser.set_peak(state.optimiser["train"], rate),
+            optimizer={
+                "mask": optimizer.set_peak(state.optimizer["mask"], 20 * rate),
+                "train": optimizer.set_peak(state.optimizer["train"], rate),
             }
         )
         frozen = {"mask": parts["mask"], "freeze": parts["freeze"]}

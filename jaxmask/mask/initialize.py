@@ -94,7 +94,7 @@ def shuffled(init: Init) -> Init:
     """The scores of `init`, permuted at random within each leaf.
 
     Keeps each leaf's distribution and forgets which weight had which score: the control for an
-    initialisation such as `magnitude`.
+    initialization such as `magnitude`.
 
     Example:
       >>> s = mask.shuffled(mask.magnitude())(jax.random.key(0), {"w": jnp.arange(5.0)})["w"]

@@ -7,7 +7,7 @@ import pytest
 
 from jaxmask import mask
 from jaxmask.errors import InputError
-from jaxmask.mask.initialise import split_key
+from jaxmask.mask.initialize import split_key
 
 KEY = jax.random.key(3)
 WEIGHTS = {

@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules: any optax chain, by name and arguments."""
+"""Optimizers and learning-rate schedules: any optax chain, by name and arguments."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ def schedule(text: str, steps: int, steps_per_epoch: int) -> Schedule:
     return call(text, table, "schedule")
 
 
-def optimiser(
+def optimizer(
     text: str,
     course: Schedule,
     clip: float = 0.0,
@@ -71,15 +71,15 @@ def optimiser(
     Raises:
       InputError: a name that optax does not have, or arguments that it does not take.
     """
-    chain = calls(text, _optax_functions(), "optimiser")
+    chain = calls(text, _optax_functions(), "optimizer")
     takers = [each for each in chain if _takes_learning_rate(each)]
     if len(takers) > 1:
         names = " and ".join(each.name for each in takers)
-        raise InputError(f"optimiser {text!r}: both {names} take the learning rate; keep one")
+        raise InputError(f"optimizer {text!r}: both {names} take the learning rate; keep one")
     for each in takers:
         if each.arguments or "learning_rate" in each.keywords:
             raise InputError(
-                f"optimiser {text!r}: the learning rate is a field of its own; "
+                f"optimizer {text!r}: the learning rate is a field of its own; "
                 f"name the other arguments of {each.name}"
             )
 
@@ -102,20 +102,20 @@ def optimiser(
         jax.eval_shape(made.update, weights, state, weights)
     except (TypeError, ValueError, AttributeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"optimiser {text!r}: {reason}") from None
+        raise InputError(f"optimizer {text!r}: {reason}") from None
     return made
 
 
 def set_peak(state: Any, peak: float) -> Any:
-    """The state of an `optimiser` with another peak learning rate."""
+    """The state of an `optimizer` with another peak learning rate."""
     dtype = state.hyperparams["peak"].dtype
     return state._replace(hyperparams={**state.hyperparams, "peak": jnp.asarray(peak, dtype)})
 
 
 def grouped(groups: Mapping[Group, optax.GradientTransformation]) -> optax.GradientTransformation:
-    """One transformation for a dict of trees, each tree with the optimiser of its name."""
+    """One transformation for a dict of trees, each tree with the optimizer of its name."""
 
-    def initialise(learned: Mapping[Group, Any]) -> dict[Group, Any]:
+    def initialize(learned: Mapping[Group, Any]) -> dict[Group, Any]:
         return {name: groups[name].init(tree) for name, tree in learned.items()}
 
     def update(
@@ -130,7 +130,7 @@ def grouped(groups: Mapping[Group, optax.GradientTransformation]) -> optax.Gradi
             {name: pair[1] for name, pair in pairs.items()},
         )
 
-    return optax.GradientTransformation(initialise, update)
+    return optax.GradientTransformation(initialize, update)
 
 
 def falling(steps: int) -> optax.GradientTransformation:
@@ -141,7 +141,7 @@ def falling(steps: int) -> optax.GradientTransformation:
     unit of its last place.
     """
 
-    def initialise(parameters: Mapping[str, Any]) -> Any:
+    def initialize(parameters: Mapping[str, Any]) -> Any:
         del parameters
         return jnp.zeros((), jnp.int32)
 
@@ -152,7 +152,7 @@ def falling(steps: int) -> optax.GradientTransformation:
         value = jnp.where(share < 1, 1 - (1 - target) * share, target)
         return {"now": value - now, "target": jnp.zeros_like(target)}, step + 1
 
-    return optax.GradientTransformation(initialise, update)
+    return optax.GradientTransformation(initialize, update)
 
 
 def _takes_learning_rate(each: Call) -> bool:

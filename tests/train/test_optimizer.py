@@ -5,11 +5,11 @@ import optax
 import pytest
 
 from jaxmask.errors import InputError
-from jaxmask.train import optimiser
+from jaxmask.train import optimizer
 
 
 def test_cosine_with_warm_up_rises_linearly_and_falls_to_zero():
-    course = optimiser.schedule("cosine(warmup_epochs=2)", steps=100, steps_per_epoch=10)
+    course = optimizer.schedule("cosine(warmup_epochs=2)", steps=100, steps_per_epoch=10)
     steps = np.arange(100)
     expected = np.where(
         steps < 20, steps / 20, 0.5 * (1 + np.cos(np.pi * np.clip(steps - 20, 0, 80) / 80))
@@ -18,16 +18,16 @@ def test_cosine_with_warm_up_rises_linearly_and_falls_to_zero():
 
 
 def test_constant_and_steps():
-    constant = optimiser.schedule("constant", 10, 5)
+    constant = optimizer.schedule("constant", 10, 5)
     assert float(constant(9)) == 1
-    stairs = optimiser.schedule("steps(epochs=(1, 2), factor=0.1)", 15, 5)
+    stairs = optimizer.schedule("steps(epochs=(1, 2), factor=0.1)", 15, 5)
     np.testing.assert_allclose([float(stairs(s)) for s in (0, 4, 6, 11)], [1, 1, 0.1, 0.01])
 
 
 @pytest.mark.parametrize("text", ["cosine(warmup_epochs=10)", "cosin", "steps(epochs=3)"])
 def test_bad_schedules_are_refused(text):
     with pytest.raises(InputError, match="schedule"):
-        optimiser.schedule(text, 100, 10)
+        optimizer.schedule(text, 100, 10)
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,11 @@ def test_bad_schedules_are_refused(text):
     ],
 )
 def test_a_chain_by_name_is_optax_own(text, reference):
-    course = optimiser.schedule("cosine", 20, 5)
-    ours = optimiser.optimiser(text, course)
+    course = optimizer.schedule("cosine", 20, 5)
+    ours = optimizer.optimizer(text, course)
     theirs = reference(lambda step: 0.3 * course(step))
     weights = other = {"a": jnp.arange(1.0, 4.0), "hole": None}
-    state, other_state = optimiser.set_peak(ours.init(weights), 0.3), theirs.init(weights)
+    state, other_state = optimizer.set_peak(ours.init(weights), 0.3), theirs.init(weights)
     for step in range(5):
         gradient = jax.tree.map(lambda leaf, step=step: jnp.sin(leaf + step), weights)
         updates, state = ours.update(gradient, state, weights)
@@ -58,16 +58,16 @@ def test_a_chain_by_name_is_optax_own(text, reference):
 
 
 def test_clipping_bounds_the_norm_of_the_gradient():
-    plain = optimiser.optimiser("sgd", optimiser.schedule("constant", 1, 1), clip=0.5)
+    plain = optimizer.optimizer("sgd", optimizer.schedule("constant", 1, 1), clip=0.5)
     weights = {"a": jnp.zeros(2)}
     updates, _ = plain.update({"a": jnp.array([3.0, 4.0])}, plain.init(weights), weights)
     np.testing.assert_allclose(updates["a"], [-0.3, -0.4], rtol=1e-6)
 
 
 def test_groups_have_their_own_rates_and_another_rate_compiles_nothing():
-    course = optimiser.schedule("constant", 1, 1)
-    both = optimiser.grouped(
-        {"mask": optimiser.optimiser("sgd", course), "train": optimiser.optimiser("sgd", course)}
+    course = optimizer.schedule("constant", 1, 1)
+    both = optimizer.grouped(
+        {"mask": optimizer.optimizer("sgd", course), "train": optimizer.optimizer("sgd", course)}
     )
     learned = {"mask": {"a": jnp.ones(2)}, "train": {"b": jnp.ones(2)}}
     traced = []
@@ -80,7 +80,7 @@ def test_groups_have_their_own_rates_and_another_rate_compiles_nothing():
 
     state = both.init(learned)
     for rate in (0.25, 0.5):
-        state = {name: optimiser.set_peak(state[name], rate * (1 + (name == "mask")))
+        state = {name: optimizer.set_peak(state[name], rate * (1 + (name == "mask")))
                  for name in state}  # fmt: skip
         result = step(learned, state)
         np.testing.assert_allclose(result["train"]["b"], 1 - rate)
@@ -100,13 +100,13 @@ def test_groups_have_their_own_rates_and_another_rate_compiles_nothing():
 )
 def test_bad_chains_are_refused(text, message):
     with pytest.raises(InputError, match=message):
-        optimiser.optimiser(text, optimiser.schedule("constant", 1, 1))
+        optimizer.optimizer(text, optimizer.schedule("constant", 1, 1))
 
 
 @pytest.mark.parametrize(("target", "steps"), [(0.5, 4), (0.1, 5), (1.0, 3)])
 def test_a_falling_density_is_a_line_to_its_target(target, steps):
     parameters = {"now": jnp.float32(1.0), "target": jnp.float32(target)}
-    fall = optimiser.falling(steps)
+    fall = optimizer.falling(steps)
     state, ignored = fall.init(parameters), {"now": jnp.float32(7.0), "target": jnp.float32(7.0)}
     for step in range(1, steps + 3):
         updates, state = fall.update(ignored, state, parameters)
