@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.measure import Result, machine, table
 from jaxmask import mask
-from jaxmask.mask import codec, contexts, entropy, fit
+from jaxmask.maskfile import codec, contexts, entropy, fit
 from jaxmask.model import pretrained
 from jaxmask.tree import named_leaves
 

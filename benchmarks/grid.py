@@ -18,9 +18,9 @@ from benchmarks.measure import Result, command, interleaved, ratio, table
 from benchmarks.training import random_images
 from configs import mnist_lenet
 from jaxmask import data, mask, tree
-from jaxmask.recipe import pruning, setup, starting, ticket
+from jaxmask.run import pruning, setup, starting, ticket
 from jaxmask.recipe.composition import PLAIN
-from jaxmask.recipe.trainer import Training, make_trainer
+from jaxmask.run.trainer import Training, make_trainer
 from jaxmask.train import loop
 
 EPOCHS = 20

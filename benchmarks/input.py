@@ -20,7 +20,8 @@ import numpy as np
 from benchmarks.measure import Result, command, interleaved, ratio, table
 from jaxmask import data
 from jaxmask.data.parallel import cores
-from jaxmask.recipe import defaults, dense
+from jaxmask.recipe import dense
+from jaxmask.run import defaults
 from jaxmask.train import feed, loop
 
 SIZE = 224

@@ -87,8 +87,8 @@ def child(began: float, arguments: list[str]) -> None:
     """What the process does: runs the command, notes durations, prints them and ends."""
     import jax
 
-    from jaxmask import main
-    from jaxmask.recipe import setup
+    from jaxmask.cli import run as main
+    from jaxmask.run import setup
     from jaxmask.train import loop
 
     spent = {"imports": time.time() - began, "data": 0.0, "lower": 0.0, "compile": 0.0}

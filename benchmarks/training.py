@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxmask import data, mask, model, tree
 from jaxmask.loss import cross_entropy
-from jaxmask.recipe.setup import apply_function
+from jaxmask.run.setup import apply_function
 from jaxmask.train import epoch, feed, optimizer
 from jaxmask.train.state import Problem, State, initial
 

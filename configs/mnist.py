@@ -13,7 +13,7 @@
 
 from ml_collections import ConfigDict
 
-from jaxmask.recipe import defaults
+from jaxmask.run import defaults
 
 MODES = ("dense", "supermask")
 

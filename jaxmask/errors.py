@@ -1,10 +1,9 @@
 """What ends a run early: an input that is at fault, or a signal."""
 
 import difflib
-import os
-import sys
-from collections.abc import Callable, Iterable
-from typing import NoReturn
+import math
+from collections.abc import Iterable
+from typing import Any
 
 
 class InputError(ValueError):
@@ -32,35 +31,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return "; known are " + ", ".join(known) if known else ""
 
 
-def exit_status(work: Callable[[], None], place: str) -> int:
-    """Does the work of a command; what was at fault is told in one line on stderr.
-
-    0: done. 1: storage failed, at `place` where the system does not say. 2: the input is at fault.
-    130: Ctrl-C.
-    """
-    try:
-        work()
-    except InputError as error:
-        return _tell(str(error), 2)
-    except SystemExit:  # argparse has shown its help
-        return 0
-    except KeyboardInterrupt:
-        return _tell("stopped by SIGINT", 130)
-    except BrokenPipeError:  # whoever reads the output, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        if error.errno is None:
-            raise
-        at = error.filename or place
-        return _tell(f"cannot read or write {at}: {os.strerror(error.errno)}; mend that", 1)
-    return 0
-
-
-def refuse(message: str) -> NoReturn:
-    """What argparse's `error` is replaced by: one line, and no usage before it."""
-    raise InputError(f"{message}; --help tells what there is")
-
-
-def _tell(message: str, status: int) -> int:
-    print(f"jaxmask: {message}", file=sys.stderr)
-    return status
+def check_numbers(name: str, values: Iterable[Any], least: float = float("-inf")) -> None:
+    """Raises InputError, naming the field, unless all values are numbers of at least `least`."""
+    for value in values:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value < least:
+            limit = f" of at least {least:g}" if math.isfinite(least) else ""
+            raise InputError(f"{name} has {value!r}; give a finite number{limit}")

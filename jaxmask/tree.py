@@ -202,6 +202,65 @@ def align(reference: PyTree, other: PyTree, what: str, shapes: bool = True) -> l
     return leaves
 
 
+def matched(reference: PyTree, other: PyTree, what: str = "the other tree") -> PyTree:
+    """The leaves of `other` in the structure of `reference`, matched by path.
+
+    Where `other` has no leaf there is None.
+
+    Raises:
+      InputError: naming `what`, for a leaf of `other` whose path `reference` lacks, or whose shape
+        is another.
+
+    Example:
+      >>> tree.matched({"a": jnp.ones(2), "b": jnp.ones(3)}, {"b": jnp.zeros(3)})
+      {'a': None, 'b': Array([0., 0., 0.], dtype=float32)}
+    """
+    have, given = named_leaves(reference), named_leaves(other)
+    for path, leaf in given.items():
+        if path not in have:
+            near = difflib.get_close_matches(path, have, n=3, cutoff=0.0)
+            raise InputError(f"{what}: no {path!r} here; the nearest are {', '.join(near)}")
+        if np.shape(leaf) != np.shape(have[path]):
+            raise InputError(
+                f"{what}: {path!r} has shape {np.shape(leaf)}, here it is {np.shape(have[path])}"
+            )
+    return jax.tree.unflatten(jax.tree.structure(reference), [given.get(path) for path in have])
+
+
+def replaced(reference: PyTree, other: PyTree, what: str = "the other tree") -> PyTree:
+    """`reference` with the leaves of `other`, matched by path, in place of its own.
+
+    Raises:
+      InputError: as `matched`.
+
+    Example:
+      >>> tree.replaced({"a": 1.0, "b": 2.0}, {"b": 3.0})
+      {'a': 1.0, 'b': 3.0}
+    """
+    new = matched(reference, other, what)
+    return jax.tree.map(
+        lambda b, a: a if b is None else b, new, reference, is_leaf=lambda node: node is None
+    )
+
+
+def nested(leaves: dict[str, Any]) -> dict[str, Any]:
+    """A nested dict of leaves by path; those that are None are left out.
+
+    Example:
+      >>> tree.nested({"conv/kernel": 1.0, "conv/bias": 2.0, "hole": None})
+      {'conv': {'kernel': 1.0, 'bias': 2.0}}
+    """
+    found: dict[str, Any] = {}
+    for path, leaf in leaves.items():
+        if leaf is not None:
+            *folders, last = path.split("/")
+            place = found
+            for folder in folders:
+                place = place.setdefault(folder, {})
+            place[last] = leaf
+    return found
+
+
 def _is_nnx_variable(node: Any) -> bool:
     # By name: this module must not import Flax, and a user of Equinox need not have it.
     return any(

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmask import data, main, mask, masks, model, task
+from jaxmask import data, mask, model, task
+from jaxmask.cli import run as main, masks
 from jaxmask.model import pretrained
-from jaxmask.recipe import learned
+from jaxmask.task import learned
 
 WIDTH = 0.25
 

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from jaxmask import main as command_line
+from jaxmask.cli import run as command_line
 from jaxmask.errors import InputError
-from jaxmask.main import main, parse
+from jaxmask.cli.run import main, parse
 
 QUICK = (
     "--config.network.width=0.125", "--config.pretrain.train.epochs=2",
@@ -190,7 +190,7 @@ def test_the_directory_of_another_run_is_left_alone(capsys, tmp_path):
 
 
 def test_a_full_disk_is_one_line_and_status_one(capsys, tmp_path, monkeypatch):
-    from jaxmask.recipe import run_directory
+    from jaxmask.run import directory as run_directory
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))

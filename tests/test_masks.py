@@ -11,8 +11,9 @@ from flax import traverse_util
 from safetensors.numpy import load_file, save_file
 
 from jaxmask import mask, model
-from jaxmask.masks import main
-from jaxmask.recipe import learned, run_directory
+from jaxmask.cli.masks import main
+from jaxmask.run import directory as run_directory
+from jaxmask.task import learned
 
 CLASSES = ("cat", "dog", "owl", "fox")
 

@@ -39,7 +39,7 @@ def test_the_ten_lines_learn_and_save(tmp_path, monkeypatch, capsys):
 
 
 def test_the_commands_name_configs_and_fields_that_exist():
-    from jaxmask.main import parse
+    from jaxmask.cli.run import parse
 
     commands = re.findall(r"^python -m jaxmask\.main (.*)", README.replace("\\\n", ""), re.M)
     assert len(commands) >= 10
@@ -48,8 +48,8 @@ def test_the_commands_name_configs_and_fields_that_exist():
 
 
 def test_the_grids_that_it_names_expand():
-    from jaxmask.main import parse
-    from jaxmask.sweep import expand
+    from jaxmask.cli.run import parse
+    from jaxmask.cli.sweep import expand
 
     commands = re.findall(r"^python -m jaxmask\.sweep (.*)", README.replace("\\\n", ""), re.M)
     assert len(commands) >= 2

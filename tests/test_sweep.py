@@ -10,9 +10,9 @@ import time
 import pytest
 from ml_collections import ConfigDict
 
-from jaxmask import sweep
+from jaxmask.cli import sweep
 from jaxmask.errors import InputError
-from jaxmask.main import main, parse
+from jaxmask.cli.run import main, parse
 
 COMMON = (
     "--config=prune_digits", "--config.network.width=0.1", "--config.train.epochs=2",

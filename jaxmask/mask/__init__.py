@@ -1,6 +1,9 @@
 """Scores -> masks -> masked weights, as pure functions of any pytree."""
 
-from jaxmask.mask import file, measure
+import importlib
+from typing import Any
+
+from jaxmask.mask import measure
 from jaxmask.mask.allocate import allocate
 from jaxmask.mask.initialize import constant, kaiming_uniform, magnitude, normal, shuffled
 from jaxmask.mask.n_of_m import keep_n_of_m
@@ -10,7 +13,15 @@ from jaxmask.mask.select import keep_count, keep_top
 from jaxmask.mask.share import largest_share, random_share, selective
 from jaxmask.mask.straight_through import straight_through
 from jaxmask.mask.structured import keep_blocks, keep_channels
-from jaxmask.mask.transform import MaskTransform, masked, sign, threshold, top_k
+from jaxmask.mask.transform import (
+    MaskTransform,
+    masked,
+    rescaled,
+    sign,
+    threshold,
+    top_k,
+    unscaled,
+)
 
 __all__ = [
     "MaskTransform",
@@ -30,6 +41,7 @@ __all__ = [
     "normal",
     "pruned",
     "random_share",
+    "rescaled",
     "restore",
     "selective",
     "shuffled",
@@ -37,4 +49,17 @@ __all__ = [
     "straight_through",
     "threshold",
     "top_k",
+    "unscaled",
 ]
+
+# what a config may name
+TRANSFORMS = {each.__name__: each for each in (threshold, top_k, sign)}
+INITIALIZERS = {
+    each.__name__: each for each in (constant, normal, magnitude, kaiming_uniform, shuffled)
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "file":  # the public name of `jaxmask.maskfile`, which is above this package
+        return importlib.import_module("jaxmask.maskfile")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

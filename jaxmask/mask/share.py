@@ -15,7 +15,7 @@ from jaxmask.tree import PyTree, align, paths
 
 
 def selective(transform: MaskTransform, selected: PyTree) -> MaskTransform:
-    """Masks only the selected weights; the others are on for ever.
+    """Masks only the selected weights; the others are always on.
 
     The transform sees `where(selected, s, +inf)`: an infinite score is above every threshold and
     among the top of every leaf, and its gradient is exactly zero. With `top_k`, the unselected
@@ -35,7 +35,7 @@ def selective(transform: MaskTransform, selected: PyTree) -> MaskTransform:
       [0.0, 1.0]
     """
 
-    def on_for_ever(scores: PyTree) -> PyTree:
+    def always_on(scores: PyTree) -> PyTree:
         require_floating(scores, "scores")
         choices = align(scores, selected, "selected", shapes=False)
         leaves, structure = jax.tree.flatten(scores)
@@ -53,8 +53,9 @@ def selective(transform: MaskTransform, selected: PyTree) -> MaskTransform:
 
     return MaskTransform(
         transform.init,
-        lambda scores: transform.mask(on_for_ever(scores)),
-        lambda scores, weights: transform.apply(on_for_ever(scores), weights),
+        lambda scores: transform.mask(always_on(scores)),
+        lambda scores, weights: transform.apply(always_on(scores), weights),
+        transform.put,
     )
 
 

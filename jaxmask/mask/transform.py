@@ -23,7 +23,7 @@ Rescale = bool | Literal["constant"]
 
 
 class MaskTransform(NamedTuple):
-    """Three pure functions, as an optimizer of optax is two.
+    """Pure functions of trees, as an optimizer of optax is two.
 
     Attributes:
       init: (key, weights) -> scores, float32 or wider, of the weights' structure.
@@ -31,6 +31,10 @@ class MaskTransform(NamedTuple):
         straight-through: `dL/ds := dL/dm`.
       apply: (scores, weights) -> masked weights in the weights' dtype, differentiable in both.
         Raises InputError if structures or shapes differ.
+      put: (masks, weights) -> masked weights: what `apply` does once it has the masks, which may
+        also be of bool. Stored masks are put back by it, so that
+        `put(mask(scores), weights)` is `apply(scores, weights)`. A transform of your own needs
+        one for its masks to be stored in a file; None where they never are.
 
     Example:
       >>> tx = mask.threshold(rescale=False)
@@ -43,6 +47,7 @@ class MaskTransform(NamedTuple):
     init: Init
     mask: Callable[[PyTree], PyTree]
     apply: Callable[[PyTree, PyTree], PyTree]
+    put: Callable[[PyTree, PyTree], PyTree] | None = None
 
 
 def threshold(
@@ -148,6 +153,40 @@ def sign(
     return _transform(init, hard, rescale=False)
 
 
+def rescaled(masks: PyTree, weights: PyTree) -> PyTree:
+    """`theta * m / alpha` for every leaf, `alpha = sqrt(mean(m))`: the `put` of `threshold`.
+
+    Args:
+      masks: a tree of {0, 1} or bool, with the paths of `weights`.
+      weights: a tree of floating-point arrays.
+
+    Raises:
+      InputError: if structures or shapes differ.
+
+    Example:
+      >>> mask.rescaled({"w": jnp.array([True, False])}, {"w": jnp.array([1.0, 3.0])})["w"].round(3)
+      Array([1.414, 0.   ], dtype=float32)
+    """
+    return _put(masks, weights, rescale=True)
+
+
+def unscaled(masks: PyTree, weights: PyTree) -> PyTree:
+    """`theta * m` for every leaf: the `put` of `sign`, and of `threshold(rescale=False)`.
+
+    Args:
+      masks: a tree of {0, 1}, {-1, 1} or bool, with the paths of `weights`.
+      weights: a tree of floating-point arrays.
+
+    Raises:
+      InputError: if structures or shapes differ.
+
+    Example:
+      >>> mask.unscaled({"w": jnp.array([-1, 1])}, {"w": jnp.array([2.0, 3.0])})["w"].tolist()
+      [-2.0, 3.0]
+    """
+    return _put(masks, weights, rescale=False)
+
+
 def masked(mask: jax.Array, weight: jax.Array, rescale: Rescale = True) -> jax.Array:
     """One leaf of masked weights, `theta * m / alpha` as in `threshold`, in the weight's dtype.
 
@@ -192,11 +231,18 @@ def _transform(init: Init, hard: Callable[[PyTree], PyTree], rescale: Rescale) -
         return jax.tree.map(straight_through, scores, hard(scores))
 
     def apply(scores: PyTree, weights: PyTree) -> PyTree:
-        require_floating(weights, "weights")
-        masks = align(weights, mask(scores), "scores for these weights")
-        leaves, structure = jax.tree.flatten(weights)
-        return jax.tree.unflatten(
-            structure, [masked(m, jnp.asarray(w), rescale) for m, w in zip(masks, leaves)]
-        )
+        return _put(mask(scores), weights, rescale)
 
-    return MaskTransform(init, mask, apply)
+    return MaskTransform(init, mask, apply, rescaled if rescale else unscaled)
+
+
+def _put(masks: PyTree, weights: PyTree, rescale: Rescale) -> PyTree:
+    require_floating(weights, "weights")
+    aligned = align(weights, masks, "masks for these weights")
+    leaves, structure = jax.tree.flatten(weights)
+    found = []
+    for m, w in zip(aligned, map(jnp.asarray, leaves)):
+        if not jnp.issubdtype(jnp.result_type(m), jnp.floating):
+            m = jnp.asarray(m, jnp.promote_types(w.dtype, jnp.float32))  # stored as bits
+        found.append(masked(m, w, rescale))
+    return jax.tree.unflatten(structure, found)

@@ -1,5 +1,25 @@
 """Flax Linen networks by name, and the path rules that say which of their weights to mask."""
 
+import warnings
+from typing import Any
+
+from jaxmask.model.apply import apply_function, feature_function
 from jaxmask.model.registry import count, create, initialize, names, rules, stages
 
-__all__ = ["count", "create", "initialize", "names", "rules", "stages"]
+__all__ = [
+    "apply_function",
+    "count",
+    "create",
+    "feature_function",
+    "initialize",
+    "names",
+    "rules",
+    "stages",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "initialise":
+        warnings.warn("model.initialise is now model.initialize", DeprecationWarning, stacklevel=2)
+        return initialize
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

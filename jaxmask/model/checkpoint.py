@@ -1,14 +1,12 @@
 """A checkpoint's files: on this machine or on the hub, the weights and what lies beside them."""
 
-import json
 import math
-import os
-import secrets
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxmask import files
 from jaxmask.errors import InputError
 
 SAFETENSORS = (".safetensors",)
@@ -82,18 +80,10 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     """What a JSON file beside the weights says; empty if there is none.
 
     Raises:
-        InputError: it is no JSON object.
+        InputError: it is not a JSON object.
     """
     path = folder / name
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text())
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise InputError(f"{path} is no JSON object; repair it or take it away")
-    return found
+    return files.read_json(path, "repair it or take it away") if path.is_file() else {}
 
 
 def moments(folder: Path) -> tuple[list[float], list[float]] | None:
@@ -148,8 +138,3 @@ def safetensors_names(path: Path) -> list[str]:
             return list(file.keys())
     except (SafetensorError, ValueError, OSError):
         return []
-
-
-def beside(path: Path) -> Path:
-    """A new name in the same folder: write there, then rename, and no file is ever half there."""
-    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")

@@ -1,6 +1,5 @@
 """Pretrained weights from PyTorch's files into our networks, and back."""
 
-import os
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from jaxmask import files
 from jaxmask.errors import InputError
 from jaxmask.model import checkpoint, clip_text, registry, torch_names, transformer
 
@@ -207,8 +207,7 @@ def save(path: str | Path, state: Mapping[str, np.ndarray]) -> None:
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent} to write {path.name} to")
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in state.items()}
-    part = checkpoint.beside(path)
-    try:
+    with files.replacing(path) as part:
         if path.suffix in checkpoint.SAFETENSORS:
             from safetensors.numpy import save_file
 
@@ -220,9 +219,6 @@ def save(path: str | Path, state: Mapping[str, np.ndarray]) -> None:
             )
         else:
             raise InputError(f"{path} ends in neither .safetensors nor .pth; give such a name")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _torch(path: Path) -> Any:

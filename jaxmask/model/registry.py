@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxmask.errors import InputError, nearest
+from jaxmask.model import outside
 from jaxmask.model.cifar_resnet import CifarResNet
 from jaxmask.model.clip import ImageTower
 from jaxmask.model.conv import ConvNet
@@ -117,6 +118,8 @@ def names() -> tuple[str, ...]:
 
 
 def _find(name: str) -> _Network:
+    if outside.is_outside(name):
+        return _Network(nn.Module, ())  # what a network of the user's own has by default
     if name not in _NETWORKS:
         raise InputError(f"there is no network {name!r}{nearest(str(name), _NETWORKS)}")
     return _NETWORKS[name]
@@ -138,7 +141,8 @@ def create(
     the batch and needs `mutable=["batch_stats"]`.
 
     Args:
-        name: one of `names()`.
+        name: one of `names()`, or `package.module:Class` for a Linen module of your own, see
+            `model.outside.create`.
         classes: the number of logits.
         width: multiplies every number of channels and hidden units (rounded, at least 1); of
             transformers the units of each attention head, 64, and with them all others.
@@ -157,7 +161,10 @@ def create(
         (4, 10)
     """
     network = _find(name)
+    own = outside.is_outside(name)
     for option, value in options.items():
+        if own:
+            continue
         if option not in network.options:
             known = ("classes", "width", "dtype", *network.options)
             raise InputError(f"{name} has no option {option!r}{nearest(option, known)}")
@@ -174,6 +181,8 @@ def create(
         raise InputError(f"there is no dtype {dtype!r}; give 'float32' or 'bfloat16'") from None
     if not jnp.issubdtype(dtype, jnp.floating):
         raise InputError(f"{name} cannot compute in {dtype}; give 'float32' or 'bfloat16'")
+    if own:
+        return outside.create(name, int(classes), float(width), dtype, options)
     return network.module(
         classes=int(classes), width=float(width), dtype=dtype, **network.fixed, **options
     )

@@ -6,7 +6,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxmask.errors import InputError, nearest
-from jaxmask.recipe import adapt, defaults, dense, experiment, lottery, prune, setup
+from jaxmask.recipe import adapt, dense, lottery, prune
+from jaxmask.run import defaults, driver
+from jaxmask.run.result import Result
+from jaxmask.run.seeds import check_seed
+
+__all__ = ["FIELDS", "RECIPES", "adapt", "defaults", "dense", "lottery", "prepare", "prune", "run"]
 
 RECIPES = {
     "adapt": adapt.prepare,
@@ -22,8 +27,11 @@ FIELDS = {
 }
 
 
-def prepare(config: ConfigDict) -> experiment.Begin:
+def prepare(config: ConfigDict, **options: Any) -> driver.Begin:
     """Checks the config before anything is made; what it returns runs it in a run directory.
+
+    Args:
+      options: of the recipe's own `prepare`, such as `methods` of `adapt`.
 
     Raises:
       InputError: the config lacks fields of its recipe, or cannot be run.
@@ -37,14 +45,17 @@ def prepare(config: ConfigDict) -> experiment.Begin:
             f"the config lacks fields of the recipe {name!r}: {', '.join(missing)}; "
             f"begin it with jaxmask.recipe.defaults.{name}"
         )
-    setup.check_seed(config.seed)
-    return RECIPES[name](config)
+    check_seed(config.seed)
+    return RECIPES[name](config, **options)
 
 
-def run(config: ConfigDict, folder: Path) -> dict[str, Any]:
+def run(config: ConfigDict, folder: Path, **options: Any) -> Result:
     """Runs the config's recipe in the run directory `folder`; gives what `result.json` holds.
+
+    Args:
+      options: of the recipe's own `prepare`, such as `methods` of `adapt`.
 
     Raises:
       InputError: the config lacks fields of its recipe, or cannot be run.
     """
-    return experiment.alone(prepare(config)(folder, None))
+    return driver.alone(prepare(config, **options)(folder, None))

@@ -2,16 +2,19 @@
 
 from pathlib import Path
 
-import jax
 from ml_collections import ConfigDict
 
-from jaxmask import report, tree
+from jaxmask import adapter, report, tree
 from jaxmask.data import Dataset
 from jaxmask.errors import InputError
-from jaxmask.recipe import run_directory, setup, starting
-from jaxmask.recipe.composition import PLAIN
-from jaxmask.recipe.experiment import Begin, Experiment
-from jaxmask.recipe.trainer import Prepared, make_trainer
+from jaxmask.model import weights as weights_file
+from jaxmask.run import directory, result, starting
+from jaxmask.run import task as tasks
+from jaxmask.run.driver import Begin, Experiment
+from jaxmask.run.method import check_rules
+from jaxmask.run.result import Result
+from jaxmask.run.seeds import named_key
+from jaxmask.run.trainer import Ready, make_trainer
 from jaxmask.train.records import Records
 
 
@@ -27,69 +30,57 @@ def prepare(config: ConfigDict, dataset: Dataset | None = None) -> Begin:
     Raises:
       InputError: the config cannot be run (or, when it runs, the loss was never finite).
     """
-    seed = config.seed
     start, about = starting.load_start(config.start, config.network, starting.pixels(config.data))
-    dataset = dataset or setup.load_data(config.data, seed)
-    normalization = setup.normalization_of(config.data, dataset, about)
-    task = setup.make_task(config.data, config.network, dataset, normalization)
-    trainer = make_trainer(task, config.train, PLAIN, seed, "train")
+    dataset = dataset or tasks.load_data(config.data, config.seed)
+    normalization = tasks.normalization_of(config.data, dataset, about)
+    task = tasks.make_task(config.data, config.network, dataset, normalization)
+    way = adapter.weights(config.rules)
+    trainer = make_trainer(task, config.train, way, config.seed, "train", "weights")
     starting.check_fits(task, start)
-    labels = tree.label(setup.shapes(task)["params"], config.rules, default="freeze")
-    kinds = set(jax.tree.leaves(labels))
-    if "mask" in kinds or "train" not in kinds:
-        raise InputError("the recipe 'dense' trains weights: its rules say 'train' or 'freeze'")
+    check_rules("the recipe 'dense'", way, tasks.shapes(task)["params"])
 
     def run(folder: Path, shared: Path | None = None) -> Experiment:
-        finished = run_directory.begin(folder, config)
+        finished = directory.begin(folder, config)
         if finished is not None:
             return finished
-        variables = starting.starting_variables(task, start, setup.named_key(seed, "start"))
-        parts = tree.partition(variables["params"], labels)
-        prepared = Prepared(
-            {"mask": parts["mask"], "train": parts["train"]},
-            {"mask": parts["mask"], "freeze": parts["freeze"]},
-            variables["batch_stats"],
-        )
-        fit = yield trainer.job(prepared, {}, "dense", folder, folder.name)
+        key = named_key(config.seed, "start")
+        variables = starting.starting_variables(task, start, key)
+        learned, frozen = way.init(key, variables["params"])
+        ready = Ready(learned, frozen, variables["batch_stats"])
+        fit = yield trainer.job(ready, {}, "dense", folder, folder.name)
         if fit.epoch == 0:
             raise InputError(
                 f"{folder.name}: the loss is not finite after {fit.steps} steps; "
                 "lower train.learning_rate or set train.clip, and give another --workdir"
             )
-        test = trainer.test(fit, prepared.frozen)
+        test = trainer.test(fit, frozen)
         with Records(folder, fit.steps) as records:
             records.write(fit.steps, fit.epoch, "test", **test)
-        weights = {
-            "params": tree.combine(fit.learned["train"], parts["freeze"]),
-            "batch_stats": fit.batch_stats,
-        }
-        size = run_directory.save_weights(
-            folder / "weights.safetensors",
-            weights,
-            {**setup.about_network(config.network, task), "dataset": dataset.name},
-        )
+        trained = {"params": way.parameters(fit.learned, frozen), "batch_stats": fit.batch_stats}
+        described = {**tasks.about_network(config.network, task), "dataset": dataset.name}
+        size = weights_file.save(folder / weights_file.NAME, trained, described)
         report.figures.method(folder, "dense", {})
-        return run_directory.finish(
+        return result.write(
             folder,
-            {
-                "recipe": "dense",
-                "method": "dense",
-                "dataset": dataset.name,
-                "seed": seed,
-                "accuracy": test["accuracy"],
-                "validation_accuracy": fit.validation.get("accuracy"),
-                "density": 1.0,
-                "density_by_leaf": {},
-                "mask_bits": 0,
-                "storage_bytes": size,
-                "trained_numbers": tree.size(fit.learned),
-                "epoch": fit.epoch,
-                "stopped_early": fit.stopped_early,
-                "diverged": fit.diverged,
-                "steps": fit.steps,
-                "seconds": fit.seconds,
-                "waited": fit.waited,
-            },
+            Result(
+                recipe="dense",
+                method="dense",
+                dataset=dataset.name,
+                seed=config.seed,
+                accuracy=test["accuracy"],
+                validation_accuracy=fit.validation.get("accuracy"),
+                storage_bytes=size,
+                steps=fit.steps,
+                seconds=fit.seconds,
+                network=config.network.name,
+                trained_numbers=tree.size(fit.learned),
+                more={
+                    "epoch": fit.epoch,
+                    "stopped_early": fit.stopped_early,
+                    "diverged": fit.diverged,
+                    "waited": fit.waited,
+                },
+            ),
         )
 
     return run

@@ -12,12 +12,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxmask import mask, prune, report
-from jaxmask.errors import InputError
-from jaxmask.recipe import run_directory, setup, starting, ticket
-from jaxmask.recipe.composition import PLAIN
-from jaxmask.recipe.experiment import Begin, Experiment
-from jaxmask.recipe.pruning import make_pruner
-from jaxmask.recipe.trainer import Prepared, Trainer, Training, make_trainer
+from jaxmask.errors import InputError, check_numbers
+from jaxmask.run import directory, result, starting, ticket
+from jaxmask.run.driver import Begin, Experiment
+from jaxmask.run.pruning import make_pruner
+from jaxmask.run.result import Result
+from jaxmask.run.trainer import Ready, Trainer, Training
 from jaxmask.train import loop, movement
 from jaxmask.train.checkpoint import Checkpoint, Checkpoints, device_copy
 from jaxmask.train.judge import Progress
@@ -42,9 +42,9 @@ def prepare(config: ConfigDict) -> Begin:
     task, start = starting.task_of(config)
     pruner = make_pruner(task, config)
     sums = pruner.criterion.sums_training
-    trainer = make_trainer(task, config.train, PLAIN, config.seed, "train", sum_movement=sums)
-    setup.check_numbers("rounds", [config.rounds], 1)
-    setup.check_numbers("rewind_step", [config.rewind_step], 0)
+    trainer = ticket.make_trainer(task, config, sum_movement=sums)
+    check_numbers("rounds", [config.rounds], 1)
+    check_numbers("rewind_step", [config.rewind_step], 0)
     last_step = config.train.epochs * trainer.steps_per_epoch
     if sums and config.shots > 1:
         raise InputError(
@@ -61,40 +61,40 @@ def prepare(config: ConfigDict) -> Begin:
     shares = [1.0, *prune.densities(config.density, config.rounds, config.round_schedule)]
 
     def run(folder: Path, shared: Path | None = None) -> Experiment:
-        finished = run_directory.begin(folder, config)
+        finished = directory.begin(folder, config)
         if finished is not None:
             return finished
         initial = ticket.initial_weights(task, start, config, folder, shared)
         names = [f"level_{level:02d}" for level in range(config.rounds + 1)]
         masks = ticket.all_kept(initial.variables, pruner.labels)
-        ready = ticket.prepared(initial.variables, pruner.labels, masks)
-        fit, result = yield from train_level(folder, 0, ready, initial)
-        results = [result]
+        ready = ticket.ready(initial.variables, pruner.labels, masks)
+        fit, found = yield from train_level(folder, 0, ready, initial)
+        levels = [found]
         for level in range(1, config.rounds + 1):
-            found = ticket.stored_mask(folder / names[level], masks)
-            masks = masks_after(ready, fit, masks, level) if found is None else found
-            ready = ticket.prepared(initial.variables, pruner.labels, masks)
-            fit, result = yield from train_level(folder, level, ready, initial)
-            results.append(result)
+            chosen = ticket.stored_mask(folder / names[level], masks)
+            masks = masks_after(ready, fit, masks, level) if chosen is None else chosen
+            ready = ticket.ready(initial.variables, pruner.labels, masks)
+            fit, found = yield from train_level(folder, level, ready, initial)
+            levels.append(found)
         ticket.store_mask(folder, masks, ticket.about_mask(config))
         ticket.save_trained(task, config, folder, ready, fit)
-        report.figures.method(folder, config.criterion, results[-1]["density_by_leaf"])
-        return run_directory.finish(
-            folder,
-            {
-                **results[-1],
-                "target_density": float(config.density),
-                "rounds": config.rounds,
-                "initial": initial.about(folder),
-                "seconds": sum(result["seconds"] for result in results),
-                # a rewound level counts from the step that it is rewound to
-                "steps": sum(result["steps"] for result in results)
-                - config.rounds * config.rewind_step,
-                "runs": names,
-            },
+        report.figures.method(folder, config.criterion, found.density_by_leaf)
+        more = {
+            **found.more,
+            "target_density": float(config.density),
+            "rounds": config.rounds,
+            "initial": initial.about(folder),
+            "runs": names,
+        }
+        whole = found._replace(
+            seconds=sum(level.seconds for level in levels),
+            # a rewound level counts from the step that it is rewound to
+            steps=sum(level.steps for level in levels) - config.rounds * config.rewind_step,
+            more=more,
         )
+        return result.write(folder, whole)
 
-    def masks_after(ready: Prepared, fit: loop.Fit, masks: Any, level: int) -> Any:
+    def masks_after(ready: Ready, fit: loop.Fit, masks: Any, level: int) -> Any:
         """The next level's mask, from what the level before has learned."""
         where = f", round {level}"
         if sums:
@@ -113,13 +113,13 @@ def prepare(config: ConfigDict) -> Begin:
         return pruner.prune(weights, shares[level], shares[level - 1], masks, where)[0]
 
     def train_level(
-        folder: Path, level: int, ready: Prepared, initial: ticket.Initial
-    ) -> Generator[Training, loop.Fit, tuple[loop.Fit, dict[str, Any]]]:
+        folder: Path, level: int, ready: Ready, initial: ticket.Initial
+    ) -> Generator[Training, loop.Fit, tuple[loop.Fit, Result]]:
         """One level: trains, or takes what its checkpoint has; what it learned, and its result."""
         at, masks = folder / f"level_{level:02d}", ready.frozen["kept"]
         own = config.copy_and_resolve_references()
         own.density, own.rounds = shares[level], level
-        finished = run_directory.begin(at, own)
+        finished = directory.begin(at, own)
         ticket.store_mask(at, masks, ticket.about_mask(own))
         step, keep, state = config.rewind_step, None, None
         if step and level == 0:
@@ -129,8 +129,11 @@ def prepare(config: ConfigDict) -> Begin:
         fit = yield from ticket.train(trainer, ready, at, f"{folder.name} {at.name}", keep, state)
         if finished is None:
             schedule = "ISS" if config.shots == 1 else "IMS"
-            told = {**ticket.described(task, own, masks, schedule, initial, at), "rounds": level}
-            finished = ticket.write(task, trainer, own, at, ready, fit, told)
+            told = ticket.described(task, own, masks, schedule, initial, at)
+            told = told._replace(more={**told.more, "rounds": level})
+            told = ticket.tested(task, trainer, own, at, ready, fit, told)
+            report.figures.method(at, told.method, told.density_by_leaf)
+            finished = result.write(at, told)
         return fit, finished
 
     return run
@@ -141,7 +144,7 @@ def _keep_state(folder: Path, state: State) -> None:
         checkpoints.save(Checkpoint(state, None, Progress()))
 
 
-def _rewound(folder: Path, trainer: Trainer, ready: Prepared, step: int) -> State:
+def _rewound(folder: Path, trainer: Trainer, ready: Ready, step: int) -> State:
     """The state at the step that level 0 kept, pruned: its weights and the optimizer's memory.
 
     Raises:

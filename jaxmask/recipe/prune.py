@@ -2,15 +2,13 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxmask.recipe import run_directory, starting, ticket
-from jaxmask.recipe.composition import PLAIN
-from jaxmask.recipe.experiment import Begin, Experiment
-from jaxmask.recipe.pruning import make_pruner
-from jaxmask.recipe.trainer import make_trainer
+from jaxmask import report
+from jaxmask.run import directory, result, starting, ticket
+from jaxmask.run.driver import Begin, Experiment
+from jaxmask.run.pruning import make_pruner
 
 
 def prepare(config: ConfigDict) -> Begin:
@@ -27,10 +25,10 @@ def prepare(config: ConfigDict) -> Begin:
     pruner = make_pruner(task, config)
     trainer = None
     if config.train.epochs != 0:
-        trainer = make_trainer(task, config.train, PLAIN, config.seed, "train")
+        trainer = ticket.make_trainer(task, config)
 
     def run(folder: Path, shared: Path | None = None) -> Experiment:
-        finished = run_directory.begin(folder, config)
+        finished = directory.begin(folder, config)
         if finished is not None:
             return finished
         initial = ticket.initial_weights(task, start, config, folder, shared)
@@ -43,17 +41,14 @@ def prepare(config: ConfigDict) -> Begin:
             seconds = time.monotonic() - began
         ticket.store_mask(folder, masks, ticket.about_mask(config))
         schedule = "USS" if config.shots == 1 else "UMS"
-        result: dict[str, Any] = {
-            **ticket.described(task, config, masks, schedule, initial, folder),
-            "seconds_of_pruning": seconds,
-        }
+        found = ticket.described(task, config, masks, schedule, initial, folder)
+        found = found._replace(more={**found.more, "seconds_of_pruning": seconds})
         if trainer is None:
-            size = (folder / "masks" / "ticket.mask").stat().st_size
-            nothing = {"accuracy": None, "validation_accuracy": None, "storage_bytes": size,
-                       "steps": 0, "seconds": 0.0}  # fmt: skip
-            return run_directory.finish(folder, {**result, **nothing})
-        ready = ticket.prepared(initial.variables, pruner.labels, masks)
+            return result.write(folder, found)
+        ready = ticket.ready(initial.variables, pruner.labels, masks)
         fit = yield from ticket.train(trainer, ready, folder, folder.name)
-        return ticket.write(task, trainer, config, folder, ready, fit, result)
+        found = ticket.tested(task, trainer, config, folder, ready, fit, found)
+        report.figures.method(folder, found.method, found.density_by_leaf)
+        return result.write(folder, found)
 
     return run

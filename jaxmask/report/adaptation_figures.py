@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from jaxmask.report import canvas, find, groups, mask_figures, summary
+from jaxmask.report import canvas, groups, mask_figures, summary
 from jaxmask.report.adaptation import SHARE, TUNED, Adapted, task_of, tasks_named
+from jaxmask.run.result import read
 
 Style = dict[str, dict[str, Any]]
 
@@ -172,13 +173,13 @@ def tried(runs: pd.DataFrame) -> pd.DataFrame:
     rows: list[tuple[Any, ...]] = []
     for method, name, folder in zip(settled["method"], settled["series"], settled["folder"]):
         for file in sorted(Path(folder).glob("choices/*/result.json")):
-            result = find.read_result(file.parent)
-            field = next((each for each in TUNED if result.get(each)), None)
-            accuracy = result.get("validation_accuracy")
-            if field is None or accuracy is None or result.get("diverged"):
+            result = read(file.parent)
+            field = next((each for each in TUNED if result.more.get(each)), None)
+            accuracy = result.validation_accuracy
+            if field is None or accuracy is None or result.more.get("diverged"):
                 continue
-            density = result["density"] if result.get("mask_bits") else None
-            rows.append((method, f"{name}: {field}", result[field], accuracy, density))
+            density = result.density if result.mask_bits else None
+            rows.append((method, f"{name}: {field}", result.more[field], accuracy, density))
     numbers = ["value", "validation", "found_density"]
     table = pd.DataFrame(rows, columns=["method", "series", *numbers])
     return table.astype(dict.fromkeys(numbers, "float64"))

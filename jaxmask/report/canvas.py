@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from jaxmask.train.records import replace_file
+from jaxmask import files
 
 LINES = {"USS": "-", "UMS": "--", "ISS": ":", "IMS": "-."}
 MARKERS = "osD^vP*X<>"
@@ -71,4 +71,4 @@ def save(figure: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=120, metadata={"Software": None})
-    replace_file(path, content.getvalue())
+    files.replace(path, content.getvalue())

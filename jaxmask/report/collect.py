@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from jaxmask import files
 from jaxmask.errors import InputError
 from jaxmask.report import find, methods
-from jaxmask.train.records import replace_file
+from jaxmask.run.result import Result, read
 
 # what a run was asked to be; always there, so that runs of any recipe can be put together
 SETTINGS = ("recipe", "dataset", "network", "method", "schedule", "target_density", "shots",
@@ -45,7 +46,7 @@ def collect(folders: Iterable[str | Path]) -> pd.DataFrame:
             f"no finished run (a folder with a result.json) in {where}; finish a run or give "
             "another folder"
         )
-    results = [_scalars(find.read_result(folder)) for folder in finished]
+    results = [_scalars(read(folder)) for folder in finished]
     names = dict.fromkeys([*SETTINGS, *OUTCOMES, *(name for row in results for name in row)])
     columns = {name: [row.get(name) for row in results] for name in names}
     configs = [_config(folder, row) for folder, row in zip(finished, results)]
@@ -67,11 +68,11 @@ def write_table(frame: pd.DataFrame, path: str | Path) -> None:
     """
     path = Path(path)
     if path.suffix == ".csv":
-        replace_file(path, frame.to_csv(index=False).encode())
+        files.replace(path, frame.to_csv(index=False).encode())
     elif path.suffix == ".parquet":
         content = io.BytesIO()
         frame.to_parquet(content, index=False)
-        replace_file(path, content.getvalue())
+        files.replace(path, content.getvalue())
     else:
         raise InputError(f"{path}: a table's name ends in .csv or .parquet")
 
@@ -90,16 +91,15 @@ def _config(folder: Path, row: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _scalars(result: dict[str, Any]) -> dict[str, Any]:
+def _scalars(result: Result) -> dict[str, Any]:
     row = {
         name: value
-        for name, value in result.items()
+        for name, value in result.as_json().items()
         if value is None or isinstance(value, bool | int | float | str)
     }
-    if isinstance(result.get("empty_leaves"), list):
-        row["empty_leaves"] = len(result["empty_leaves"])
-    if isinstance(result.get("initial"), dict):
-        row["initial_sha256"] = result["initial"].get("sha256")
+    row["empty_leaves"] = len(result.empty_leaves)
+    if isinstance(result.more.get("initial"), dict):
+        row["initial_sha256"] = result.more["initial"].get("sha256")
     return row
 
 

@@ -1,38 +1,39 @@
 """Pictures of finished runs, drawn from what their directories hold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxmask.report import canvas, tables
+from jaxmask.report import canvas
+from jaxmask.run.result import Result, read
 from jaxmask.train.records import read_records
 
 
 def comparison(folder: Path, methods: Sequence[str]) -> None:
     """Draws `figures/*.png` of an `adapt` run: accuracy against bytes, loss, density by layer."""
-    results = {name: tables.read_result(folder / name) for name in methods}
+    results = {name: read(folder / name) for name in methods}
     accuracy_against_bytes(folder / "figures" / "accuracy_against_bytes.png", results)
     loss_curves(
         folder / "figures" / "loss.png", {name: read_records(folder / name) for name in methods}
     )
     for name, result in results.items():
-        if result["density_by_leaf"]:
+        if result.density_by_leaf:
             path = folder / "figures" / f"density_{name}.png"
-            density_by_layer(path, result["density_by_leaf"])
+            density_by_layer(path, result.density_by_leaf)
 
 
-def method(folder: Path, name: str, density_by_leaf: dict[str, float]) -> None:
+def method(folder: Path, name: str, density_by_leaf: Mapping[str, float]) -> None:
     """Draws `figures/*.png` of one training run: its loss, and the density of masked layers."""
     loss_curves(folder / "figures" / "loss.png", {name: read_records(folder)})
     if density_by_leaf:
         density_by_layer(folder / "figures" / "density_by_layer.png", density_by_leaf)
 
 
-def accuracy_against_bytes(path: Path, results: dict[str, dict[str, Any]]) -> None:
+def accuracy_against_bytes(path: Path, results: dict[str, Result]) -> None:
     """Test accuracy over the bytes to store beside the base network, one point a method."""
     figure, axes = canvas.new(5.0, 3.6)
     for index, (method, result) in enumerate(results.items()):
-        at = result["storage_bytes"], 100 * result["accuracy"]
+        at = result.storage_bytes, 100 * (result.accuracy or 0.0)
         axes.scatter(*at, s=60, color=f"C{index}", zorder=3)
         axes.annotate(method, at, xytext=(7, -3), textcoords="offset points")
     axes.set_xscale("log")
@@ -66,7 +67,7 @@ def loss_curves(path: Path, records: dict[str, list[dict[str, Any]]]) -> None:
     canvas.save(figure, path)
 
 
-def density_by_layer(path: Path, density: dict[str, float]) -> None:
+def density_by_layer(path: Path, density: Mapping[str, float]) -> None:
     """Share of weights kept in each masked leaf, input at the top."""
     figure, axes = canvas.new(5.0, 0.6 + 0.22 * max(len(density), 4))
     axes.barh(list(density), list(density.values()), color="C0")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from jaxmask import files
 from jaxmask.errors import InputError
 
 
@@ -29,30 +30,14 @@ def find(folders: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
         if not folder.is_dir():
             what = "is not a folder" if folder.exists() else "does not exist"
             raise InputError(f"{folder} {what}; give run directories, or folders of them")
-        for place, inside, files in os.walk(folder):
+        for place, inside, names in os.walk(folder):
             path = Path(place)
-            if "result.json" in files or "config.json" in files:
-                found = finished if "result.json" in files else unfinished
+            if "result.json" in names or "config.json" in names:
+                found = finished if "result.json" in names else unfinished
                 found.setdefault(path.resolve(), path)
                 inside.clear()
             inside[:] = sorted((name for name in inside if name[0] != "."), key=natural)
     return list(finished.values()), list(unfinished.values())
-
-
-def read_result(folder: Path) -> dict[str, Any]:
-    """What the `result.json` of a finished run holds.
-
-    Raises:
-      InputError: it cannot be read, or is no result of this project.
-    """
-    path = folder / "result.json"
-    result = _read_json(path)
-    if not isinstance(result, dict) or "accuracy" not in result:
-        raise InputError(
-            f"{path} is no result of this project: it has no 'accuracy'; "
-            "delete the run directory or leave it out"
-        )
-    return result
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -66,10 +51,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.exists():
         return {}
-    config = _read_json(path)
-    if not isinstance(config, dict):
-        raise InputError(f"{path} is no config of this project; delete the run directory")
-    return _flat(config)
+    return _flat(files.read_json(path, "delete the run directory or leave it out"))
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:
@@ -86,14 +68,3 @@ def _flat(config: dict[str, Any], at: str = "") -> dict[str, Any]:
         else:
             found[at + name] = json.dumps(value) if isinstance(value, list) else value
     return found
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError:  # of the text, or of the JSON in it
-        raise InputError(
-            f"{path} is not valid JSON; delete the run directory or leave it out"
-        ) from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); mend that") from None

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from jaxmask import files
 from jaxmask.errors import InputError
 from jaxmask.report import (
     adaptation,
@@ -30,7 +31,6 @@ from jaxmask.report import (
     summary,
     weight_figures,
 )
-from jaxmask.train.records import replace_file, replace_text
 
 
 class Report(NamedTuple):
@@ -146,13 +146,13 @@ def save(report: Report, out: str | Path) -> None:
     collect.write_table(report.runs, out / "results.parquet")
     collect.write_table(report.groups, out / "summary.csv")
     texts = [summary.markdown(*shown) for shown in tables(report)]
-    replace_text(out / "table.md", "\n".join(texts))
+    files.replace(out / "table.md", "\n".join(texts))
     for name, content in pictures.items():
         path = out / "figures" / f"{name}.png"
         if content is None:
             path.unlink(missing_ok=True)
         else:
-            replace_file(path, content)
+            files.replace(path, content)
 
 
 def _drawn(report: Report) -> dict[str, bytes | None]:

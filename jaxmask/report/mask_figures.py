@@ -9,6 +9,7 @@ import pandas as pd
 
 from jaxmask import mask
 from jaxmask.report import canvas, find, one_density
+from jaxmask.run.result import read
 from jaxmask.tree import named_leaves
 
 
@@ -28,7 +29,7 @@ def layers(
     rows = [
         {"series": name, "leaf": leaf, "density": density}
         for name, folder in one_density.places(runs)
-        for leaf, density in (find.read_result(folder).get("density_by_leaf") or {}).items()
+        for leaf, density in read(folder).density_by_leaf.items()
     ]
     if not rows:
         return False

@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxmask.errors import InputError
 from jaxmask.report import find
+from jaxmask.run.result import read
 
 RECIPE = "adapt"
 # which methods, and how many runs at once: a method is trained the same whatever they say
@@ -31,10 +32,10 @@ def expand(
     found: dict[Path, Path] = {}  # resolved -> as given
     told: dict[Path, str] = {}
     for folder in finished:
-        result = find.read_result(folder)
-        names = result.get("methods") if result.get("recipe") == RECIPE else None
+        result = read(folder)
+        names = result.more.get("methods") if result.recipe == RECIPE else None
         if names is None:
-            if result.get("recipe") != RECIPE or result["accuracy"] is not None:
+            if result.recipe != RECIPE or result.accuracy is not None:
                 found.setdefault(folder.resolve(), folder)
             continue
         for method in _folders(folder, names):

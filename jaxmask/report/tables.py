@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from jaxmask.report.find import read_result as read_result
+from jaxmask.run.result import read
 
 COLUMNS = {
     "method": "method",
@@ -20,8 +20,8 @@ COLUMNS = {
 
 def comparison(folder: Path, methods: Sequence[str]) -> pd.DataFrame:
     """One row a method, read from the `result.json` of its run directory beneath `folder`."""
-    results = [read_result(folder / method) for method in methods]
-    return pd.DataFrame([{name: result[name] for name in COLUMNS} for result in results])
+    results = [read(folder / method) for method in methods]
+    return pd.DataFrame([{name: getattr(result, name) for name in COLUMNS} for result in results])
 
 
 def formatted(table: pd.DataFrame) -> pd.DataFrame:

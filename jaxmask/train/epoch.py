@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxmask import tree
 from jaxmask.convolution import canonical
 from jaxmask.loss import cross_entropy
 from jaxmask.train.state import Problem, State, Sums, Tree
@@ -22,7 +23,8 @@ class Programs(NamedTuple):
         is donated.
       evaluate: (learned, batch_stats, frozen, resident, (xs, valid [batches, B])) -> Sums, with
         the running statistics, each valid example once.
-      masks: (learned, frozen) -> tree of int32, how many weights each leaf keeps.
+      kept: (learned, frozen) -> tree of int32, how many weights each leaf of the masks keeps.
+      bits: (learned, frozen) -> how many bits the masks have in all; nothing is computed.
       train_together, evaluate_together: `train` and `evaluate` of several runs, all their
         arguments stacked along a new first axis.
     """
@@ -30,7 +32,8 @@ class Programs(NamedTuple):
     step: Callable[[State, Tree, Any, Any], State]
     train: Callable[[State, Tree, Any, Any], State]
     evaluate: Callable[[Tree, Tree, Tree, Any, Any], Sums]
-    masks: Callable[[Tree, Tree], Tree]
+    kept: Callable[[Tree, Tree], Tree]
+    bits: Callable[[Tree, Tree], int]
     train_together: Callable[[State, Tree, Any, Any], State]
     evaluate_together: Callable[[Tree, Tree, Tree, Any, Any], Sums]
 
@@ -55,7 +58,7 @@ def programs(
         images = problem.augment(key, images)
 
         def objective(learned: Tree) -> tuple[jax.Array, Any]:
-            parameters = problem.weights(learned, frozen)
+            parameters = problem.parameters(learned, frozen)
             logits, statistics = problem.network(parameters, state.batch_stats, images, True)
             return problem.loss(logits, labels).mean(), (logits, statistics)
 
@@ -88,7 +91,7 @@ def programs(
     def evaluate(
         learned: Tree, batch_stats: Tree, frozen: Tree, resident: Any, batches: Any
     ) -> Sums:
-        parameters = problem.weights(learned, frozen)
+        parameters = problem.parameters(learned, frozen)
 
         def body(sums: Sums, batch: Any) -> tuple[Sums, None]:
             x, valid = batch
@@ -110,11 +113,15 @@ def programs(
         masks = problem.masks(learned, frozen)
         return jax.tree.map(lambda mask: (mask > 0).sum(dtype=jnp.int32), masks)
 
+    def bits(learned: Tree, frozen: Tree) -> int:
+        return tree.size(jax.eval_shape(problem.masks, learned, frozen))
+
     return Programs(
         step=step,
         train=jax.jit(train, donate_argnums=0),
         evaluate=jax.jit(evaluate),
-        masks=jax.jit(kept),
+        kept=jax.jit(kept),
+        bits=bits,
         train_together=jax.jit(jax.vmap(train), donate_argnums=0),
         evaluate_together=jax.jit(jax.vmap(evaluate)),
     )

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxmask.train import lanes
 from jaxmask.train.feed import Feed, ahead, complete_order, cut
+from jaxmask.train.stack import chunks, stacked
 from jaxmask.train.state import Sums, Tree
 
 BATCHES = 16  # in one scan
@@ -39,11 +39,10 @@ def evaluate(
     lengths = cut(len(order), min(BATCHES, feeds[0].longest(batch_size)))
     counted = np.split(valid, np.cumsum(lengths)[:-1])
     total: Any = None
-    pieces = ahead(lanes.chunks(feeds, [order] * len(feeds), lengths), wait)
+    pieces = ahead(chunks(feeds, [order] * len(feeds), lengths), wait)
     for xs, mask in zip(pieces, counted):
-        sums = program(
-            learned, batch_stats, frozen, resident, (xs, lanes.stacked([mask] * len(feeds)))
-        )
+        masks = stacked([mask] * len(feeds))
+        sums = program(learned, batch_stats, frozen, resident, (xs, masks))
         total = sums if total is None else Sums(*(a + b for a, b in zip(total, sums)))
         jax.block_until_ready(total)  # else chunks pile up in the device's queue
     return total

@@ -1,44 +1,81 @@
-"""Several training runs as one: their trees stacked along a new first axis."""
+"""Several training runs as one program: their trees stacked along a new first axis."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmask.train.feed import Feed
+from jaxmask.train.epoch import Programs
+from jaxmask.train.evaluation import evaluate
+from jaxmask.train.job import Job
+from jaxmask.train.stack import stacked
 from jaxmask.train.state import State, Sums, Tree
 
 
-def stacked(trees: Sequence[Tree]) -> Tree:
-    """The trees along a new first axis; a single one as it is."""
-    if len(trees) == 1:
-        return trees[0]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+class Lanes:
+    """Runs that are at the same step, side by side; a single one is not stacked.
 
+    Attributes:
+      state: of all runs.
+    """
 
-def chunks(
-    feeds: Sequence[Feed], orders: Sequence[np.ndarray], lengths: Sequence[int]
-) -> Iterable[Tree]:
-    """What the compiled scans go over: each feed's own order, stacked."""
-    return map(stacked, zip(*(feed.chunks(o, lengths) for feed, o in zip(feeds, orders))))
+    def __init__(self, programs: Programs, jobs: Sequence[Job], states: Sequence[State]) -> None:
+        self._programs, self._jobs = programs, jobs
+        self._many = len(jobs) > 1
+        self.state = stacked(states)
+        self._frozen = stacked([job.frozen for job in jobs])
+        self._resident = stacked([job.train.resident for job in jobs])
+        self._held_out = [job.validation for job in jobs if job.validation is not None]
+        self._held_out_resident = stacked([feed.resident for feed in self._held_out])
+        self._bits = programs.bits(states[0].learned, jobs[0].frozen)
 
+    @property
+    def streams(self) -> bool:
+        """Whether the data comes from the host instead of lying on the device."""
+        return not jax.tree.leaves(self._resident)
 
-def means(sums: Sums, count: int) -> list[dict[str, float]]:
-    """`loss` and `accuracy` of each of the runs."""
-    if count == 1:
-        return [sums.means()]
-    columns: Any = jax.device_get(sums)
-    return [Sums(*(column[index] for column in columns)).means() for index in range(count)]
+    def scan(self, xs: Tree) -> None:
+        """Trains on one piece of data, as `chunks` gives it."""
+        train = self._programs.train_together if self._many else self._programs.train
+        self.state = train(self.state, self._frozen, self._resident, xs)
 
+    def read(self) -> tuple[int, list[dict[str, float]]]:
+        """The steps done, and each run's means of the running epoch, in one transfer."""
+        step, sums = jax.device_get((self.state.step, self.state.sums))
+        return int(np.ravel(step)[0]), self._means(sums)
 
-def read(state: State, count: int) -> tuple[int, list[dict[str, float]]]:
-    """The steps done, and each run's means of the running epoch, in one transfer."""
-    step, sums = jax.device_get((state.step, state.sums))
-    return int(np.ravel(step)[0]), means(sums, count)
+    def begin_epoch(self) -> None:
+        """Sets the sums of the running epoch to zero."""
+        self.state = self.state._replace(sums=jax.tree.map(jnp.zeros_like, self.state.sums))
 
+    def evaluate(self, wait: Callable[[float], None]) -> list[dict[str, float]]:
+        """Each run's loss and accuracy on its validation split; {} where there is none."""
+        if not self._held_out:
+            return [{} for _ in self._jobs]
+        programs = self._programs
+        sums = evaluate(
+            programs.evaluate_together if self._many else programs.evaluate,
+            self.state.learned, self.state.batch_stats, self._frozen, self._held_out,
+            self._held_out_resident, self._jobs[0].settings.evaluation_batch, wait,
+        )  # fmt: skip
+        return self._means(sums)
 
-def average(each: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The mean over runs of each number."""
-    return {key: float(np.mean([one[key] for one in each])) for key in each[0]}
+    def one(self, index: int) -> State:
+        """One run's part of the state, with which it can go on alone."""
+        return jax.tree.map(lambda leaf: leaf[index], self.state) if self._many else self.state
+
+    def density(self, index: int) -> float | None:
+        """Of one run's masks; None where it has none."""
+        if not self._bits:
+            return None
+        kept = self._programs.kept(self.one(index).learned, self._jobs[index].frozen)
+        return sum(int(count) for count in jax.device_get(jax.tree.leaves(kept))) / self._bits
+
+    def _means(self, sums: Sums) -> list[dict[str, float]]:
+        if not self._many:
+            return [sums.means()]
+        columns: Any = jax.device_get(sums)
+        count = len(self._jobs)
+        return [Sums(*(column[index] for column in columns)).means() for index in range(count)]

@@ -5,141 +5,56 @@ Runs that share their programs and shapes can be trained together, stacked along
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
-from typing import NamedTuple
-
-import jax
-import jax.numpy as jnp
 
 from jaxmask import tree
 from jaxmask.errors import Interrupted
-from jaxmask.train import lanes
 from jaxmask.train.checkpoint import Best, Checkpoint, Checkpoints, device_copy, host_copy
 from jaxmask.train.epoch import Programs
-from jaxmask.train.evaluation import evaluate
-from jaxmask.train.feed import Feed, ahead, cut, shuffled_order
+from jaxmask.train.feed import ahead, cut, shuffled_order
+from jaxmask.train.job import Fit, Job, Keep, Settings
 from jaxmask.train.judge import DIVERGED, PATIENCE, Progress, judge
+from jaxmask.train.lanes import Lanes
 from jaxmask.train.progress import Bar
 from jaxmask.train.records import Records
 from jaxmask.train.signals import deferred
+from jaxmask.train.stack import average, chunks
 from jaxmask.train.state import State, Tree
+
+__all__ = ["Fit", "Job", "Keep", "Settings", "fit", "fit_together"]
 
 HISTOGRAMS = 20  # of the scores, over a whole run
 
 
-class Settings(NamedTuple):
-    """How long to train and how to choose the epoch.
-
-    Attributes:
-      epochs: at most this many.
-      batch_size: examples a training step.
-      evaluation_batch: examples an evaluation step.
-      patience: stop after this many epochs without a lower validation loss; 0 never does.
-      select: "accuracy" (ties: the lower loss) or "loss", of the validation split: which epoch's
-        weights are kept. Without a validation split it is the last epoch's.
-      checkpoint_seconds: time between two checkpoints.
-      scan_steps: most steps in one compiled scan.
-      seed: of the data order.
-    """
-
-    epochs: int
-    batch_size: int
-    evaluation_batch: int
-    patience: int
-    select: str
-    checkpoint_seconds: float
-    scan_steps: int
-    seed: int
-
-
-class Keep(NamedTuple):
-    """A step of training, and what is done with the state there (after so many steps)."""
-
-    step: int
-    write: Callable[[State], None]
-
-
-class Job(NamedTuple):
-    """All that one training run is given; see `fit`."""
-
-    state: State
-    frozen: Tree
-    train: Feed
-    validation: Feed | None
-    settings: Settings
-    folder: Path
-    title: str = "train"
-    keep: Keep | None = None
-
-
-class Fit(NamedTuple):
-    """What training gave: the chosen epoch's weights, and how they came about.
-
-    Attributes:
-      learned, batch_stats: of the chosen epoch, on the host.
-      validation: {"loss", "accuracy"} at that epoch, empty without a validation split.
-      epoch: the chosen one, counted from 1; 0 where training diverged within the first.
-      steps: all steps done; `seconds`: over all interruptions (and, of runs that are trained
-        together, of all of them); `waited`: the share of them in which the device had nothing to
-        do because data was not there.
-      stopped_early: by `patience`; `diverged`: the loss was not finite at some epoch's end.
-      last: the state after the last step.
-    """
-
-    learned: dict[str, Tree]
-    batch_stats: Tree
-    validation: dict[str, float]
-    epoch: int
-    steps: int
-    seconds: float
-    waited: float
-    stopped_early: bool
-    diverged: bool
-    last: State
-
-
-def fit(
-    run: Programs,
-    state: State,
-    frozen: Tree,
-    train: Feed,
-    validation: Feed | None,
-    settings: Settings,
-    folder: Path,
-    title: str = "train",
-    keep: Keep | None = None,
-) -> Fit:
-    """Trains `state.learned`, or goes on from the checkpoint that lies in `folder`.
-
-    Records go to `folder/metrics.jsonl` and TensorBoard, checkpoints to `folder/checkpoints`.
+def fit(programs: Programs, job: Job) -> Fit:
+    """Trains `job.state.learned`, or goes on from the checkpoint that lies in its folder.
 
     Raises:
       Interrupted: SIGTERM or Ctrl-C came; a checkpoint was saved.
       InputError: a checkpoint in the folder does not fit.
     """
-    job = Job(state, frozen, train, validation, settings, folder, title, keep)
-    return fit_together(run, [job])[0]
+    return fit_together(programs, [job])[0]
 
 
-def fit_together(run: Programs, jobs: Sequence[Job]) -> list[Fit]:
+def fit_together(programs: Programs, jobs: Sequence[Job]) -> list[Fit]:
     """`fit` of each job: those that are equally far are trained as one program under `vmap`.
 
     The jobs have feeds of equal sizes, states of equal shapes, and settings that differ in the
-    seed alone. A job that ends early waits for the others; what it is given is its own.
+    seed alone. A job that ends early waits for the others; its result is that of its own end.
     """
-    with ExitStack() as stack:
+    with ExitStack() as opened:
         runs = [
-            _open(job, stack.enter_context(Checkpoints(job.folder / "checkpoints"))) for job in jobs
+            _open(job, opened.enter_context(Checkpoints(job.folder / "checkpoints")))
+            for job in jobs
         ]
-        for step in sorted({int(each.state.step) for each in runs}):
-            equal = [each for each in runs if each.step == step and not _ended(each)]
+        for step in sorted({run.step for run in runs}):
+            equal = [run for run in runs if run.step == step and not run.ended]
             if equal:
-                _train(run, equal)
-        return [_fit(each) for each in runs]
+                _train(programs, equal)
+        return [_fitted(run) for run in runs]
 
 
 @dataclass
@@ -148,38 +63,69 @@ class _Run:
 
     job: Job
     checkpoints: Checkpoints
-    state: State
-    step: int
+    state: State  # as last saved
     best: Best
     progress: Progress
+    step: int
+    density: float | None = None
+    records: Records = field(init=False)
+
+    @property
+    def ended(self) -> bool:
+        return self.progress.ended is not None or self.step >= self.job.steps
+
+
+@dataclass
+class _Clock:
+    """Seconds since training began or went on, and how many of them the device waited for data."""
+
+    began: float = field(default_factory=time.monotonic)
+    saved: float = field(default_factory=time.monotonic)
+    waited: float = 0.0
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def wait(self, seconds: float) -> None:
+        self.waited += seconds
+
+    def due(self, every: float) -> bool:
+        return time.monotonic() - self.saved >= every
+
+
+@dataclass
+class _Session:
+    """Runs that are trained together, from the step that all of them are at to their ends."""
+
+    lanes: Lanes
+    runs: list[_Run]
+    first: int
+    bar: Bar
+    signals: list[int]
+    clock: _Clock
+    before: list[Progress]  # of each run, when the clock was started
+    active: list[int]  # the indices of the runs that have not ended
 
 
 def _open(job: Job, checkpoints: Checkpoints) -> _Run:
     """The job at its beginning, or where its checkpoint has it."""
-    state = job.state
+    state, progress = job.state, Progress()
+    best = Best(*host_copy((state.learned, state.batch_stats)))
     found = checkpoints.restore(state)
-    if found is None:
-        best = Best(*host_copy((state.learned, state.batch_stats)))
-        return _Run(job, checkpoints, state, int(state.step), best, Progress())
-    # with the shardings of `state`, because the programs were compiled for those
-    state = device_copy(found.state, state)
-    best = found.best or Best(*host_copy((job.state.learned, job.state.batch_stats)))
-    return _Run(job, checkpoints, state, int(state.step), best, found.progress)
+    if found is not None:
+        # with the shardings of `state`, because the programs were compiled for those
+        state, progress = device_copy(found.state, state), found.progress
+        best = found.best or best
+    return _Run(job, checkpoints, state, best, progress, int(state.step))
 
 
-def _ended(run: _Run) -> bool:
-    settings = run.job.settings
-    last = settings.epochs * (run.job.train.examples // settings.batch_size)
-    return run.progress.ended is not None or run.step >= last
-
-
-def _fit(run: _Run) -> Fit:
-    picked = run.progress.chosen or {"epoch": 0}
+def _fitted(run: _Run) -> Fit:
+    chosen = run.progress.chosen or {"epoch": 0}
     return Fit(
         learned=run.best.learned,
         batch_stats=run.best.batch_stats,
-        validation={key: picked[key] for key in ("loss", "accuracy") if key in picked},
-        epoch=picked["epoch"],
+        validation={key: chosen[key] for key in ("loss", "accuracy") if key in chosen},
+        epoch=chosen["epoch"],
         steps=run.step,
         seconds=run.progress.seconds,
         waited=run.progress.waited / max(run.progress.seconds, 1e-9),
@@ -189,149 +135,155 @@ def _fit(run: _Run) -> Fit:
     )
 
 
-def _train(run: Programs, runs: list[_Run]) -> None:
+def _train(programs: Programs, runs: list[_Run]) -> None:
     """Trains runs that are at the same step until each has ended."""
-    many = len(runs) > 1
-    jobs = [each.job for each in runs]
-    first, keep, settings = runs[0].step, jobs[0].keep, jobs[0].settings
-    steps_per_epoch = jobs[0].train.examples // settings.batch_size
-    longest = min(settings.scan_steps, jobs[0].train.longest(settings.batch_size))
-    advance = run.train_together if many else run.train
-    state = lanes.stacked([each.state for each in runs])
-    frozen = lanes.stacked([job.frozen for job in jobs])
-    resident = lanes.stacked([job.train.resident for job in jobs])
-    feeds = [job.validation for job in jobs if job.validation is not None]
-    held_out = lanes.stacked([feed.resident for feed in feeds]) if feeds else ()
-    scores = tree.size(jobs[0].state.learned["mask"])
-    density: list[float | None] = [None] * len(runs)
-    began = saved = time.monotonic()
-    before = [each.progress for each in runs]
-    streams = not jax.tree.leaves(resident)
-    waited = 0.0
-
-    def take(index: int) -> State:
-        """One run's part of the state, with which it can go on alone."""
-        return jax.tree.map(lambda leaf: leaf[index], state) if many else state
-
-    def save() -> None:
-        nonlocal saved
-        for index in range(len(runs)):
-            if not stopped[index]:
-                keep_one(index)
-        saved = time.monotonic()
-
-    def keep_one(index: int) -> None:
-        seconds = before[index].seconds + time.monotonic() - began
-        _save(runs[index], take(index), seconds, before[index].waited + waited)
-
-    def wait(seconds: float) -> None:
-        nonlocal waited
-        waited += seconds
-
-    def pieces() -> Iterator[Tree]:
-        """What the scans go over, from here to the last epoch's end."""
-        for epoch in range(first // steps_per_epoch, settings.epochs):
-            begin, end = epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch
-            step = max(first, begin)
-            orders = [
-                shuffled_order(job.settings.seed, epoch, job.train.examples, settings.batch_size)[
-                    step - begin :
-                ]
-                for job in jobs
-            ]
-            lengths = _lengths(step, end, longest, keep.step if keep else None)
-            yield from lanes.chunks([job.train for job in jobs], orders, lengths)
-
-    with ExitStack() as stack:
-        records = [stack.enter_context(Records(job.folder, first)) for job in jobs]
-        title = f"{jobs[0].title} and {len(jobs) - 1} more" if many else jobs[0].title
-        bar = stack.enter_context(Bar(title, settings.epochs * steps_per_epoch, first))
-        signals = stack.enter_context(deferred())
-        stopped = [False] * len(runs)
-        data = stack.enter_context(closing(ahead(pieces(), wait)))
-        for epoch in range(first // steps_per_epoch, settings.epochs):
-            end = (epoch + 1) * steps_per_epoch
-            epoch_began, epoch_waited = time.monotonic(), waited
-            step, _ = lanes.read(state, len(runs))
-            if step == epoch * steps_per_epoch:
-                state = state._replace(sums=jax.tree.map(jnp.zeros_like, state.sums))
-            while step < end:
-                state = advance(state, frozen, resident, next(data))
-                step, means = lanes.read(state, len(runs))
-                seen = (step - first) * settings.batch_size * len(runs)
-                bar.update(step, seen, **lanes.average(means), density=density[0])
-                if keep is not None and step == keep.step:
-                    for index, job in enumerate(jobs):
-                        if job.keep is not None and not stopped[index]:
-                            job.keep.write(take(index))
-                # After an epoch's last scan its validation comes first: without it, the epoch
-                # could never be chosen.
-                due = time.monotonic() - saved >= settings.checkpoint_seconds
-                if step < end and (signals or due):
-                    save()
-                    _obey(signals)
-            results: list[dict[str, float]] = [{} for _ in runs]
-            if feeds:
-                program = run.evaluate_together if many else run.evaluate
-                sums = evaluate(
-                    program, state.learned, state.batch_stats, frozen, feeds, held_out,
-                    settings.evaluation_batch, wait,
-                )  # fmt: skip
-                results = lanes.means(sums, len(runs))
-            # Only of a stream, so that what is written of resident data has no times in it.
-            share = (waited - epoch_waited) / (time.monotonic() - epoch_began)
-            timed = {"waited": round(share, 4)} if streams else {}
-            last = epoch + 1 == settings.epochs
-            for index, each in enumerate(runs):
-                if stopped[index]:
-                    continue
-                if scores:
-                    density[index] = _kept(run, take(index), jobs[index].frozen) / scores
-                records[index].write(
-                    end, epoch + 1, "train", **means[index], density=density[index], **timed
-                )
-                if feeds:
-                    records[index].write(end, epoch + 1, "validation", **results[index])
-                if last or epoch % max(settings.epochs // HISTOGRAMS, 1) == 0:
-                    leaves = tree.named_leaves(take(index).learned["mask"])
-                    records[index].histograms(end, leaves)
-                chosen = each.progress.chosen
-                each.progress = judge(
-                    each.progress, means[index], results[index], epoch + 1,
-                    settings.patience, settings.select,
-                )  # fmt: skip
-                if each.progress.chosen is not chosen:
-                    now = take(index)
-                    each.best = Best(*host_copy((now.learned, now.batch_stats)))
-                if last or each.progress.ended:
-                    keep_one(index)
-                    stopped[index] = True
-            if all(stopped):
+    job, first, clock = runs[0].job, runs[0].step, _Clock()
+    with ExitStack() as opened:
+        for run in runs:
+            run.records = opened.enter_context(Records(run.job.folder, first))
+        title = f"{job.title} and {len(runs) - 1} more" if len(runs) > 1 else job.title
+        session = _Session(
+            lanes=Lanes(programs, [run.job for run in runs], [run.state for run in runs]),
+            runs=runs,
+            first=first,
+            bar=opened.enter_context(Bar(title, job.steps, first)),
+            signals=opened.enter_context(deferred()),
+            clock=clock,
+            before=[run.progress for run in runs],
+            active=list(range(len(runs))),
+        )
+        data = opened.enter_context(closing(ahead(_pieces(runs, first), clock.wait)))
+        for epoch in range(first // job.steps_per_epoch, job.settings.epochs):
+            _epoch(session, epoch, data)
+            if not session.active:
                 break
-            if signals or time.monotonic() - saved >= settings.checkpoint_seconds:
-                save()
-            _obey(signals)
-        _obey(signals)
+            if session.signals or clock.due(job.settings.checkpoint_seconds):
+                _save(session)
+            _obey(session.signals)
+        _obey(session.signals)
 
 
-def _save(run: _Run, state: State, seconds: float, waited: float) -> None:
-    run.state, run.step = state, int(state.step)
-    run.progress = run.progress._replace(seconds=seconds, waited=waited)
-    best = run.best if run.progress.chosen else None
-    run.checkpoints.save(Checkpoint(state, best, run.progress))
+def _pieces(runs: Sequence[_Run], first: int) -> Iterator[Tree]:
+    """What the scans go over, from step `first` to the last epoch's end."""
+    job = runs[0].job
+    longest = min(job.settings.scan_steps, job.train.longest(job.settings.batch_size))
+    for epoch in range(first // job.steps_per_epoch, job.settings.epochs):
+        begin = epoch * job.steps_per_epoch
+        step = max(first, begin)
+        orders = [
+            shuffled_order(
+                run.job.settings.seed, epoch, job.train.examples, job.settings.batch_size
+            )[step - begin :]
+            for run in runs
+        ]
+        lengths = _lengths(step, begin + job.steps_per_epoch, longest, job.keep)
+        yield from chunks([run.job.train for run in runs], orders, lengths)
 
 
-def _lengths(step: int, end: int, longest: int, stop: int | None) -> list[int]:
-    """Lengths of the scans from `step` to `end`, with a cut at `stop` if that lies between."""
-    marks = [step, *([stop] if stop is not None and step < stop < end else []), end]
+def _lengths(step: int, end: int, longest: int, keep: Keep | None) -> list[int]:
+    """Lengths of the scans from `step` to `end`, with a cut at the step to keep if it is there."""
+    marks = [step, *([keep.step] if keep and step < keep.step < end else []), end]
     return [length for a, b in pairwise(marks) for length in cut(b - a, longest)]
+
+
+def _epoch(session: _Session, epoch: int, data: Iterator[Tree]) -> None:
+    """Trains to the end of an epoch, evaluates, writes records and picks the best."""
+    began, waited = session.clock.seconds(), session.clock.waited
+    training = _scans(session, epoch, data)
+    validation = session.lanes.evaluate(session.clock.wait)
+    timed: dict[str, float] = {}
+    if session.lanes.streams:  # what is written of resident data has no times in it
+        share = (session.clock.waited - waited) / (session.clock.seconds() - began)
+        timed = {"waited": round(share, 4)}
+    for index in list(session.active):
+        run = session.runs[index]
+        run.density = session.lanes.density(index)
+        _record(run, session.lanes.one(index), epoch, training[index], validation[index], timed)
+        _choose(run, session.lanes.one(index), epoch, training[index], validation[index])
+        if epoch + 1 == run.job.settings.epochs or run.progress.ended:
+            _save_one(session, index)
+            session.active.remove(index)
+
+
+def _scans(session: _Session, epoch: int, data: Iterator[Tree]) -> list[dict[str, float]]:
+    """Trains to the end of an epoch, scan by scan; each run's means over it."""
+    job, clock = session.runs[0].job, session.clock
+    end = (epoch + 1) * job.steps_per_epoch
+    step, means = session.lanes.read()
+    if step == epoch * job.steps_per_epoch:
+        session.lanes.begin_epoch()
+    while step < end:
+        session.lanes.scan(next(data))
+        step, means = session.lanes.read()
+        examples = (step - session.first) * job.settings.batch_size * len(session.runs)
+        shown = average(means)
+        session.bar.update(step, examples, **shown, density=session.runs[0].density)
+        if job.keep is not None and step == job.keep.step:
+            _hand_out(session)
+        # After an epoch's last scan its validation comes first: without it, the epoch
+        # could never be chosen.
+        if step < end and (session.signals or clock.due(job.settings.checkpoint_seconds)):
+            _save(session)
+            _obey(session.signals)
+    return means
+
+
+def _hand_out(session: _Session) -> None:
+    """Gives each run's state to whoever asked for it at this step."""
+    for index in session.active:
+        keep = session.runs[index].job.keep
+        if keep is not None:
+            keep.write(session.lanes.one(index))
+
+
+def _record(
+    run: _Run,
+    state: State,
+    epoch: int,
+    training: dict[str, float],
+    validation: dict[str, float],
+    timed: dict[str, float],
+) -> None:
+    """Writes an epoch down: metrics, and now and then histograms of the scores."""
+    end, epochs = (epoch + 1) * run.job.steps_per_epoch, run.job.settings.epochs
+    run.records.write(end, epoch + 1, "train", **training, density=run.density, **timed)
+    if validation:
+        run.records.write(end, epoch + 1, "validation", **validation)
+    if epoch + 1 == epochs or epoch % max(epochs // HISTOGRAMS, 1) == 0:
+        run.records.histograms(end, tree.named_leaves(state.learned.get("scores", {})))
+
+
+def _choose(
+    run: _Run, state: State, epoch: int, training: dict[str, float], validation: dict[str, float]
+) -> None:
+    """Judges an epoch, and keeps its weights if it is the best one yet."""
+    settings, chosen = run.job.settings, run.progress.chosen
+    run.progress = judge(
+        run.progress, training, validation, epoch + 1, settings.patience, settings.select
+    )
+    if run.progress.chosen is not chosen:
+        run.best = Best(*host_copy((state.learned, state.batch_stats)))
+
+
+def _save(session: _Session) -> None:
+    """Saves a checkpoint of every run that has not ended."""
+    for index in session.active:
+        _save_one(session, index)
+    session.clock.saved = time.monotonic()
+
+
+def _save_one(session: _Session, index: int) -> None:
+    run, before = session.runs[index], session.before[index]
+    run.state = session.lanes.one(index)
+    run.step = int(run.state.step)
+    run.progress = run.progress._replace(
+        seconds=before.seconds + session.clock.seconds(),
+        waited=before.waited + session.clock.waited,
+    )
+    best = run.best if run.progress.chosen else None
+    run.checkpoints.save(Checkpoint(run.state, best, run.progress))
 
 
 def _obey(signals: list[int]) -> None:
     if signals:
         raise Interrupted(signals[0])
-
-
-def _kept(run: Programs, state: State, frozen: Tree) -> int:
-    counts = jax.device_get(jax.tree.leaves(run.masks(state.learned, frozen)))
-    return sum(int(count) for count in counts)

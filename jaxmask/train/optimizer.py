@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,36 @@ from jaxmask.errors import InputError
 from jaxmask.train.named import Call, call, calls
 
 Schedule = Callable[[Any], Any]  # step -> factor
-Group = str  # "mask" (scores), "train" (weights), "low_rank" (factors) or "density"
+Group = str  # of what is learned: "train" (weights), "scores", or what else an adapter calls it
+RATES = ("learning_rate", "mask_learning_rate")  # fields of a training section
+
+
+class Section(NamedTuple):
+    """A config's training section, from which an adapter takes the optimizers of its groups.
+
+    Attributes:
+      config: the section, see `run.defaults.train`.
+      steps: of the whole training.
+      steps_per_epoch: of them.
+      first: transformations that see the gradient of weights before all others.
+    """
+
+    config: Any
+    steps: int
+    steps_per_epoch: int
+    first: tuple[optax.GradientTransformation, ...] = ()
+
+    def weights(self) -> optax.GradientTransformation:
+        """The optimizer of weights: the fields `optimizer` and `learning_rate`."""
+        return self._named("optimizer", "learning_rate", self.first)
+
+    def scores(self) -> optax.GradientTransformation:
+        """The optimizer of scores: the fields `mask_optimizer` and `mask_learning_rate`."""
+        return self._named("mask_optimizer", "mask_learning_rate")
+
+    def _named(self, field: str, rate: str, first: tuple = ()) -> optax.GradientTransformation:
+        course = schedule(self.config.schedule, self.steps, self.steps_per_epoch)
+        return optimizer(self.config[field], course, self.config.clip, first, rate)
 
 
 def schedule(text: str, steps: int, steps_per_epoch: int) -> Schedule:
@@ -55,18 +84,20 @@ def optimizer(
     course: Schedule,
     clip: float = 0.0,
     first: tuple[optax.GradientTransformation, ...] = (),
+    rate: str = "learning_rate",
 ) -> optax.GradientTransformation:
     """The optax chain that `text` describes, its learning rate's peak a number in its state.
 
     The learning rate at a step is `peak * course(step)`. It goes to the function of the chain
     that takes one (`sgd`, `adamw`, ...), or is applied last (`trace(0.9)`). Because the peak
-    lies in the state (`set_peak`), another rate needs no recompilation.
+    lies in the state (`set_peaks`), another rate needs no recompilation.
 
     Args:
       text: for example "sgd(momentum=0.9)" or "scale_by_adam, add_decayed_weights(1e-4)".
       course: the schedule, as a factor.
       clip: the largest global norm of the gradient of this group; 0 does not clip.
       first: transformations that see the gradient before all others.
+      rate: the name of the peak in the state.
 
     Raises:
       InputError: a name that optax does not have, or arguments that it does not take.
@@ -83,18 +114,21 @@ def optimizer(
                 f"name the other arguments of {each.name}"
             )
 
-    def build(peak: Any) -> optax.GradientTransformation:
-        def rate(step: Any) -> Any:
-            return peak * course(step)
+    def build(**peak: Any) -> optax.GradientTransformation:
+        def now(step: Any) -> Any:
+            return peak[rate] * course(step)
 
         parts = [*first, *([optax.clip_by_global_norm(clip)] if clip else [])]
         for each in chain:
-            parts.append(each(learning_rate=rate) if each in takers else each())
+            parts.append(each(learning_rate=now) if each in takers else each())
         if not takers:
-            parts.append(optax.scale_by_learning_rate(rate))
+            parts.append(optax.scale_by_learning_rate(now))
         return optax.chain(*parts)
 
-    made = optax.inject_hyperparams(build)(peak=1.0)
+    # optax takes the names of hyperparameters from the signature
+    parameter = inspect.Parameter(rate, inspect.Parameter.KEYWORD_ONLY)
+    build.__signature__ = inspect.Signature([parameter])  # type: ignore[attr-defined]
+    made = optax.inject_hyperparams(build)(**{rate: 1.0})
     try:
         # tried on a small tree now, for its mistakes to be told before anything is compiled
         weights = {"kernel": jax.ShapeDtypeStruct((2, 2), "float32")}
@@ -106,16 +140,38 @@ def optimizer(
     return made
 
 
-def set_peak(state: Any, peak: float) -> Any:
-    """The state of an `optimizer` with another peak learning rate."""
-    dtype = state.hyperparams["peak"].dtype
-    return state._replace(hyperparams={**state.hyperparams, "peak": jnp.asarray(peak, dtype)})
+def set_peaks(state: Mapping[Group, Any], peaks: Mapping[str, float]) -> dict[Group, Any]:
+    """The state of `grouped` optimizers with other peak learning rates, by the name of the rate.
+
+    An optimizer that has none of these rates in its state stays as it is.
+    """
+
+    def peaked(each: Any) -> Any:
+        known = getattr(each, "hyperparams", {})
+        new = {name: peaks[name] for name in known if name in peaks}
+        if not new:
+            return each
+        new = {name: jnp.asarray(peak, known[name].dtype) for name, peak in new.items()}
+        return each._replace(hyperparams={**known, **new})
+
+    return {group: peaked(each) for group, each in state.items()}
+
+
+def rates(state: Mapping[Group, Any]) -> set[str]:
+    """The names of the peak learning rates in the state of `grouped` optimizers."""
+    return {name for each in state.values() for name in getattr(each, "hyperparams", {})}
 
 
 def grouped(groups: Mapping[Group, optax.GradientTransformation]) -> optax.GradientTransformation:
-    """One transformation for a dict of trees, each tree with the optimizer of its name."""
+    """One transformation for a dict of trees, each tree with the optimizer of its name.
+
+    Raises:
+      InputError: by `init`, for a tree without one.
+    """
 
     def initialize(learned: Mapping[Group, Any]) -> dict[Group, Any]:
+        if missing := sorted(learned.keys() - groups.keys()):
+            raise InputError(f"no optimizer is given for the learned {', '.join(missing)}")
         return {name: groups[name].init(tree) for name, tree in learned.items()}
 
     def update(

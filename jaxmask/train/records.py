@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +9,8 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+
+from jaxmask import files
 
 
 class Records:
@@ -30,7 +30,7 @@ class Records:
         kept = [
             line for line in _lines(self._path) if line["step"] <= step and line["split"] != "test"
         ]
-        replace_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
+        files.replace(self._path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = self._path.open("a")
 
     def write(self, step: int, epoch: int, split: str, **values: float | int | str | None) -> None:
@@ -85,30 +85,6 @@ def finite(value: Any) -> Any:
 def read_records(folder: Path) -> list[dict[str, Any]]:
     """The records of a run directory, in order."""
     return _lines(folder / "metrics.jsonl")
-
-
-def replace_text(path: Path, text: str) -> None:
-    """`replace_file` for text."""
-    replace_file(path, text.encode())
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all: beside it, flushed to the disk, then renamed."""
-    # a name of its own, also among processes of several machines
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-        folder = os.open(path.parent, os.O_RDONLY)  # the renaming, too, is to outlive the power
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -14,15 +14,14 @@ class Problem(NamedTuple):
     """The functions that make up a training problem; all pure, all jittable.
 
     Attributes:
-      weights: (learned, frozen) -> parameters of the network. `learned` is a dict with the trees
-        "mask" (scores) and "train" (weights), `frozen` a dict with whatever else it takes.
-      masks: (learned, frozen) -> tree of masks, for the density; empty where none is learned.
+      parameters: (learned, frozen) -> parameters of the network; both are dicts of trees.
+      masks: (learned, frozen) -> tree of masks, for the density; {} where none are learned.
       network: (parameters, batch_stats, images, train) -> (logits [B, C], batch_stats).
       augment: (key or None, uint8 images [B, H, W, C]) -> float images; None evaluates.
-      loss: (logits [B, C], labels [B]) -> [B], made small in training.
+      loss: (logits [B, C], labels [B]) -> [B], minimized in training.
     """
 
-    weights: Callable[[Tree, Tree], Tree]
+    parameters: Callable[[Tree, Tree], Tree]
     masks: Callable[[Tree, Tree], Tree]
     network: Callable[[Tree, Tree, jax.Array, bool], tuple[jax.Array, Tree]]
     augment: Callable[[jax.Array | None, jax.Array], jax.Array]
@@ -54,7 +53,7 @@ class State(NamedTuple):
     Attributes:
       step: int32, steps done.
       key: uint32, the data of the run's random key; step k uses `fold_in(key, k)`.
-      learned: dict with "mask" (scores) and "train" (weights), each a tree with holes.
+      learned: dict of trees with holes, by group, such as "scores" and "train".
       batch_stats: the network's running statistics.
       optimizer: optax's state.
       sums: metrics of the running epoch's training batches.

@@ -2,7 +2,8 @@
 
 import json
 
-from jaxmask.recipe import defaults, run
+from jaxmask.recipe import run
+from jaxmask.run import defaults
 
 
 def config(recipe="prune", **changes):

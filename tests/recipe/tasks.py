@@ -7,7 +7,8 @@ import numpy as np
 from flax import traverse_util
 
 from jaxmask import mask, model
-from jaxmask.recipe import run_directory, starting, task_file
+from jaxmask.run import directory as run_directory, starting
+from jaxmask.task import file as task_file
 
 SHAPE = (8, 8, 1)
 

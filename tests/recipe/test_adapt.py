@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxmask import mask
-from jaxmask.main import main
+from jaxmask.cli.run import main
 from jaxmask.train.records import read_records
 
 
@@ -83,7 +83,7 @@ def accuracy_of(base, folder, classes, network):
     import jax.numpy as jnp
 
     from jaxmask import data, model, tree
-    from jaxmask.recipe import run_directory, setup
+    from jaxmask.run import directory as run_directory, setup
 
     weights, about = run_directory.load_weights(base)
     task = mask.file.read(folder / "masks" / "task.mask")

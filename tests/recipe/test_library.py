@@ -13,7 +13,7 @@ from tasks import SHAPE, base, task
 
 from jaxmask import model
 from jaxmask.errors import InputError
-from jaxmask.recipe import library
+from jaxmask.task import library
 
 CLASSES = (("a", "b", "c"), ("d", "e"), ("f", "g", "h", "i"))
 

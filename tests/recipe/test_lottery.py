@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from jaxmask import mask
 from jaxmask.errors import InputError
 from jaxmask.recipe import lottery
-from jaxmask.recipe.pruning import make_pruner
+from jaxmask.run.pruning import make_pruner
 from jaxmask.train import loop
 from jaxmask.train.records import read_records
 

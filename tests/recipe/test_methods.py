@@ -9,8 +9,10 @@ import pytest
 from flax import traverse_util
 
 from jaxmask import data, mask, model, tree
-from jaxmask.main import main
-from jaxmask.recipe import learned, methods, run_directory, setup, task_file
+from jaxmask.cli.run import main
+from jaxmask.recipe import methods
+from jaxmask.run import directory as run_directory, setup
+from jaxmask.task import learned, file as task_file
 from jaxmask.recipe.composition import low_rank, low_rank_factors
 from jaxmask.recipe.masked import rescales
 

@@ -10,7 +10,8 @@ from safetensors.numpy import load_file, save_file
 
 from jaxmask import mask
 from jaxmask.errors import InputError
-from jaxmask.recipe import prepare, run_directory, setup
+from jaxmask.recipe import prepare
+from jaxmask.run import directory as run_directory, setup
 from jaxmask.train.records import read_records
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -7,7 +7,7 @@ import pytest
 
 from jaxmask import data, model
 from jaxmask.errors import InputError
-from jaxmask.recipe import statistics
+from jaxmask.task import statistics
 
 PREPARE = data.augmentation(mean=(0.4,), std=(0.3,))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxmask.errors import InputError
-from jaxmask.recipe import defaults, run_directory
+from jaxmask.run import defaults, directory as run_directory
 
 
 def test_a_run_is_finished_when_its_result_is_there(tmp_path):

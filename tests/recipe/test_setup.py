@@ -4,7 +4,7 @@ import pytest
 
 from jaxmask.data import Dataset, Split
 from jaxmask.errors import InputError
-from jaxmask.recipe import defaults, setup, starting
+from jaxmask.run import defaults, setup, starting
 
 
 def task(classes=3, **network):

@@ -1,4 +1,4 @@
-from jaxmask.recipe.tuning import Choice, best_choice
+from jaxmask.run.tuning import Choice, best_choice
 
 
 def test_the_best_accuracy_wins_and_the_lower_loss_among_equals():

@@ -1,0 +1,100 @@
+"""Low-rank updates of frozen kernels (LoRA, Hu et al. 2022)."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxmask import mask, tree
+from jaxmask.adapter import weights
+from jaxmask.adapter.base import Adapter, Stored, Tree
+from jaxmask.errors import InputError
+
+
+def lora(rules: Iterable[tuple[str, str]], rank: int = 4, scale: float = 1.0) -> Adapter:
+    """Learns `w + scale * a b` for the kernels labeled "mask"; trains those labeled "train".
+
+    A kernel [..., in, out] has factors a [..., in, r] and b [r, out]; a convolution's a is a
+    convolution to r channels, its b a 1x1. a begins uniform in +-1 / sqrt(fan in), b with zeros,
+    so that there is no update yet. A leaf of fewer than two axes is frozen whatever its label.
+
+    Args:
+      rules: pairs (regex, label), as for `tree.label`.
+      rank: r.
+      scale: of the updates, alpha / rank in the paper.
+
+    Raises:
+      InputError: by `init`, for rules that name no kernel; by `restore`, for factors that do not
+        fit the weights.
+
+    References:
+      Hu et al. 2022, https://arxiv.org/abs/2106.09685
+    """
+    rules = tuple(rules)
+
+    def init(key: jax.Array, params: Tree) -> tuple[dict[str, Tree], dict[str, Tree]]:
+        labels = jax.tree.map(
+            lambda label, leaf: "freeze" if label == "mask" and len(leaf.shape) < 2 else label,
+            tree.label(params, rules),
+            params,
+        )
+        parts = tree.partition(params, labels)
+        if not jax.tree.leaves(parts["mask"]):
+            raise InputError("the rules name no kernel with the label 'mask'")
+        return (
+            {"train": parts["train"], "low_rank": factors(key, parts["mask"], rank)},
+            {"weights": parts["mask"], "freeze": parts["freeze"]},
+        )
+
+    def parameters(learned: dict[str, Tree], frozen: dict[str, Tree]) -> Tree:
+        changed = jax.tree.map(
+            lambda weight, pair: _updated(weight, pair, scale),
+            frozen["weights"],
+            learned["low_rank"],
+        )
+        return tree.combine(changed, learned["train"], frozen["freeze"])
+
+    def store(learned: dict[str, Tree], frozen: dict[str, Tree]) -> Stored:
+        arrays = {"params": learned["train"], "low_rank": learned["low_rank"]}
+        return Stored({}, arrays, {"low_rank_scale": scale})
+
+    def restore(params: Tree, stored: Stored) -> Tree:
+        params = weights.restore(params, stored)
+        known, changed = tree.named_leaves(params), {}
+        for path, pair in _pairs(stored.arrays.get("low_rank", {})).items():
+            if path not in known:
+                raise InputError(f"there is a low-rank update of {path!r}, which is not there")
+            changed[path] = _updated(known[path], pair, stored.settings["low_rank_scale"])
+        return tree.replaced(params, tree.nested(changed), "the low-rank updates")
+
+    def optimizers(section: Any) -> dict[str, Any]:
+        return {"train": section.weights(), "low_rank": section.weights()}
+
+    return Adapter(init, parameters, optimizers, store, restore)
+
+
+def factors(key: jax.Array, kernels: Tree, rank: int) -> Tree:
+    """Fresh factors {"a", "b"} in the place of every kernel of a tree."""
+    shapes = jax.tree.map(lambda w: jax.ShapeDtypeStruct((*w.shape[:-1], rank), w.dtype), kernels)
+    return jax.tree.map(
+        lambda w, a: {"a": a.astype(w.dtype), "b": jnp.zeros((rank, w.shape[-1]), w.dtype)},
+        kernels,
+        mask.kaiming_uniform()(key, shapes),
+    )
+
+
+def _updated(weight: jax.Array, pair: dict[str, jax.Array], scale: float) -> jax.Array:
+    update = jnp.tensordot(pair["a"], pair["b"], 1)
+    return weight + (scale * update).astype(weight.dtype)
+
+
+def _pairs(low_rank: Tree) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for path, leaf in tree.named_leaves(low_rank).items():
+        place, _, name = path.rpartition("/")
+        found.setdefault(place, {})[name] = leaf
+    for place, pair in found.items():
+        if set(pair) != {"a", "b"}:
+            raise InputError(f"the low-rank update of {place!r} lacks one of its factors a and b")
+    return found

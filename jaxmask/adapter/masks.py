@@ -1,0 +1,109 @@
+"""Masks over frozen weights: one bit a weight, by any mask transform."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxmask import mask, tree
+from jaxmask.adapter import weights
+from jaxmask.adapter.base import Adapter, Stored, Tree
+from jaxmask.errors import InputError
+from jaxmask.mask import MaskTransform
+from jaxmask.train import optimizer
+
+Transform = MaskTransform | Callable[[Any], MaskTransform]
+
+
+def masks(
+    transform: Transform,
+    rules: Iterable[tuple[str, str]],
+    *,
+    density: float | None = None,
+    falling_epochs: float = 0.0,
+    share: float = 1.0,
+    share_by: str = "random",
+    settings: Mapping[str, Any] | None = None,
+) -> Adapter:
+    """Learns masks of the weights labeled "mask", and trains those labeled "train".
+
+    Learned are the groups "scores" and "train" (and "density", where it falls), frozen "weights",
+    "freeze", and "selected" where only a share of the scores is learned.
+
+    Args:
+      transform: a mask transform; with a density, a function from the density to one.
+      rules: pairs (regex, label), as for `tree.label`.
+      density: of masks of a given density. It is an array of the training run: another one does
+        not recompile.
+      falling_epochs: epochs over which the density falls linearly from 1 to `density`.
+      share: the fraction of scores that is learned; the other weights stay on.
+      share_by: "random", or "magnitude" for the scores of the largest weights.
+      settings: more for the file, such as the name of the transform.
+
+    Raises:
+      InputError: by `init`, for rules that mask nothing; by `store`, for a transform without
+        `put`, whose masks could not be put back.
+    """
+    rules = tuple(rules)
+
+    def made(learned: Mapping[str, Tree], frozen: Mapping[str, Tree]) -> MaskTransform:
+        if isinstance(transform, MaskTransform):
+            found = transform
+        else:
+            falls = "density" in learned
+            found = transform(learned["density"]["now"] if falls else frozen["density"])
+        return mask.selective(found, frozen["selected"]) if "selected" in frozen else found
+
+    def init(key: jax.Array, params: Tree) -> tuple[dict[str, Tree], dict[str, Tree]]:
+        parts = tree.partition(params, tree.label(params, rules))
+        if not jax.tree.leaves(parts["mask"]):
+            raise InputError("the rules mask nothing; label a path with 'mask'")
+        learned = {"train": parts["train"]}
+        frozen = {"weights": parts["mask"], "freeze": parts["freeze"]}
+        if density is not None:
+            target = jnp.asarray(density, jnp.float32)
+            if falling_epochs:
+                learned["density"] = {"now": jnp.ones_like(target), "target": target}
+            else:
+                frozen["density"] = target
+        if share < 1:
+            frozen["selected"] = (
+                mask.largest_share(parts["mask"], share)
+                if share_by == "magnitude"
+                else mask.random_share(jax.random.fold_in(key, 1), parts["mask"], share)
+            )
+        learned["scores"] = made(learned, frozen).init(key, parts["mask"])
+        return learned, frozen
+
+    def parameters(learned: dict[str, Tree], frozen: dict[str, Tree]) -> Tree:
+        under = made(learned, frozen).apply(learned["scores"], frozen["weights"])
+        return tree.combine(under, learned["train"], frozen["freeze"])
+
+    def optimizers(section: optimizer.Section) -> dict[str, Any]:
+        found = {"train": section.weights(), "scores": section.scores()}
+        if density is not None and falling_epochs:
+            found["density"] = optimizer.falling(round(falling_epochs * section.steps_per_epoch))
+        return found
+
+    def store(learned: dict[str, Tree], frozen: dict[str, Tree]) -> Stored:
+        now = made(learned, frozen)
+        if now.put is None:
+            raise InputError("the mask transform has no 'put', by which its masks are put back")
+        named = {mask.rescaled: {"rescale": True}, mask.unscaled: {"rescale": False}}
+        return Stored(
+            now.mask(learned["scores"]),
+            {"params": learned["train"]},
+            {**named.get(now.put, {}), **(settings or {})},
+        )
+
+    def restore(params: Tree, stored: Stored) -> Tree:
+        # put does not depend on the density, nor on which scores are learned
+        put = (transform if isinstance(transform, MaskTransform) else transform(1.0)).put
+        if put in (mask.rescaled, mask.unscaled):  # one adapter restores the files of both
+            put = mask.rescaled if stored.settings.get("rescale", True) else mask.unscaled
+        if put is None:
+            raise InputError("the mask transform has no 'put', by which its masks are put back")
+        return mask.restore(weights.restore(params, stored), stored.masks, put)
+
+    return Adapter(init, parameters, optimizers, store, restore)

@@ -1,0 +1,233 @@
+"""The methods that the recipe `adapt` compares, by the names that configs and files give them."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxmask import mask, tree
+from jaxmask.adapter.base import Adapter, Evaluator, Rules, Site
+from jaxmask.adapter.knn import KNN
+from jaxmask.adapter.lora import lora
+from jaxmask.adapter.masks import masks
+from jaxmask.adapter.probe import LINEAR_PROBE
+from jaxmask.adapter.weights import weights
+from jaxmask.errors import InputError, check_numbers
+from jaxmask.train.named import call
+
+
+class Method(NamedTuple):
+    """An adapter as a config describes it.
+
+    Attributes:
+      build: (section, Site) -> Adapter; raises InputError for a value that cannot be used.
+      defaults: the fields of its section in a config, besides `train`. "tune" names the field of
+        `train` that the choices set.
+      arrays: fields whose values are arrays of the training run: runs that differ in these alone
+        share their compiled programs.
+      settle: (section, results of the methods before it) -> section, for a method that takes
+        something from another one's result.
+    """
+
+    build: Callable[[Any, Site], Adapter]
+    defaults: Mapping[str, Any]
+    arrays: tuple[str, ...] = ()
+    settle: Callable[[Any, Mapping[str, Any]], Any] = lambda section, results: section
+
+
+def _full(section: Any, site: Site) -> Adapter:
+    """Fine-tune every weight."""
+    return weights([site.head, (".*", "train")])
+
+
+def _partial(section: Any, site: Site) -> Adapter:
+    """Fine-tune the last stages."""
+    if not 1 <= section.stages <= len(site.stages):
+        raise InputError(
+            f"partial.stages is {section.stages}; {site.name} has {len(site.stages)} stages"
+        )
+    return weights([site.head, *((path, "train") for path in site.stages[-section.stages :])])
+
+
+def _bias(section: Any, site: Site) -> Adapter:
+    """Fine-tune the biases only (BitFit, Ben Zaken et al. 2022)."""
+    return weights([site.head, ("(.*/)?bias", "train")])
+
+
+def _norm(section: Any, site: Site) -> Adapter:
+    """Fine-tune scales and biases of batch and layer norms only (Frankle et al. 2021)."""
+    # every module with a scale is a norm
+    paths = [path for path in tree.paths(site.parameters) if path.endswith("/scale")]
+    norms = [re.escape(path.rpartition("/")[0]) + "/.*" for path in paths]
+    if not norms:
+        raise InputError(f"norm: {site.name} has no batch or layer norm")
+    return weights([site.head, *((path, "train") for path in norms)])
+
+
+def _lora(section: Any, site: Site) -> Adapter:
+    """Learn low-rank updates of the kernels (LoRA, Hu et al. 2022)."""
+    check_numbers("lora.rank", [section.rank], 1)
+    check_numbers("lora.scale", [section.scale], 0)
+    return lora([site.head, *(section.rules or site.rules)], section.rank, section.scale)
+
+
+def _mask(name: str) -> Callable[[Any, Site], Adapter]:
+    """Learn one bit for each frozen weight by the transform that the section names."""
+
+    def build(section: Any, site: Site) -> Adapter:
+        return masks(
+            transform(f"{name}.transform", section.transform),
+            mask_rules(name, section, site),
+            settings={"transform": section.transform},
+            **_share(name, section),
+        )
+
+    return build
+
+
+def _mask_topk(section: Any, site: Site) -> Adapter:
+    """Learn which fraction of the frozen weights to keep."""
+    check_numbers("mask_topk.density", [section.density], 0)
+    check_numbers("mask_topk.falling_epochs", [section.falling_epochs], 0)
+    if section.density > 1:
+        raise InputError(f"mask_topk.density is {section.density}; it must be in (0, 1], or 0")
+    if section.falling_epochs > section.train.epochs:
+        raise InputError(
+            f"mask_topk.falling_epochs is {section.falling_epochs}, with "
+            f"{section.train.epochs} epochs of training"
+        )
+    if section.falling_epochs and section.train.patience:
+        raise InputError(
+            "mask_topk.falling_epochs needs mask_topk.train.patience=0: training that ends early "
+            "ends at another density"
+        )
+    if section.falling_epochs and section.train.select != "last":
+        raise InputError(
+            "mask_topk.falling_epochs needs mask_topk.train.select='last': an earlier epoch has "
+            "another density"
+        )
+    transform("mask_topk", f"top_k(0.5, scope={section.scope!r}, init={section.initial})")
+    initial = call(section.initial, mask.INITIALIZERS, "initial scores")
+    return masks(
+        lambda density: mask.top_k(density, section.scope, initial, section.rescale),
+        mask_rules("mask_topk", section, site),
+        density=section.density or 1.0,  # 0 is settled before anything is trained
+        falling_epochs=section.falling_epochs,
+        settings={"transform": "top_k"},
+        **_share("mask_topk", section),
+    )
+
+
+def _found_density(section: Any, results: Mapping[str, Any]) -> Any:
+    """A density of 0 becomes the one that `mask` has found."""
+    if section.density:
+        return section
+    if "mask" not in results:
+        raise InputError(
+            "mask_topk.density is 0, which takes the density that 'mask' finds; name 'mask' "
+            "before it in config.methods"
+        )
+    section = section.copy_and_resolve_references()
+    section.density = results["mask"].density
+    return section
+
+
+def transform(field: str, text: str) -> mask.MaskTransform:
+    """The transform that a config names, tried on a small tree before it is used.
+
+    Raises:
+      InputError: it is not a call of a transform with arguments that it takes.
+    """
+    found = call(text, {**mask.TRANSFORMS, **mask.INITIALIZERS}, "mask transform")
+    if not isinstance(found, mask.MaskTransform):
+        raise InputError(f"{field} {text!r} only initializes scores; name a transform")
+    small = {"kernel": jax.ShapeDtypeStruct((2, 2), "float32")}
+    try:
+        scores = jax.eval_shape(found.init, jax.random.key(0), small)
+        jax.eval_shape(found.apply, scores, small)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{field} {text!r}: {str(error).splitlines()[0]}") from None
+    return found
+
+
+def mask_rules(method: str, section: Any, site: Site) -> Rules:
+    """Path rules of a mask section: its head's, then its own or else the network's."""
+    if section.head not in ("train", "mask"):
+        raise InputError(f"{method}.head is {section.head!r}; it is 'train' or 'mask'")
+    if section.head == "mask" and site.head[1] == "freeze":
+        raise InputError(f"{method}.head is 'mask', but a head made of text stays as it is")
+    head = ("head/kernel", "mask") if section.head == "mask" else site.head
+    if not 0 <= section.stages <= len(site.stages):
+        raise InputError(
+            f"{method}.stages is {section.stages}; {site.name} has {len(site.stages)} stages, "
+            "0 is all"
+        )
+    later = [(path, "freeze") for path in site.stages[section.stages :]] if section.stages else []
+    return (head, *later, *(section.rules or site.rules))
+
+
+def _share(method: str, section: Any) -> dict[str, Any]:
+    if section.trainable_by not in ("random", "magnitude"):
+        raise InputError(
+            f"{method}.trainable_by is {section.trainable_by!r}; it is 'random' or 'magnitude'"
+        )
+    if not 0 < section.trainable_share <= 1:
+        raise InputError(
+            f"{method}.trainable_share is {section.trainable_share}; it must be above 0, at most 1"
+        )
+    return {"share": section.trainable_share, "share_by": section.trainable_by}
+
+
+_RATES = {"tune": "learning_rate", "choices": (0.001, 0.01, 0.03, 0.1)}
+_MASK = {
+    "rules": (),  # which weights besides the head; () is the network's own choice
+    "stages": 0,  # only the first stages of the network, this many; 0 is all
+    "head": "train",  # a new head is trained, or "mask": masked from random weights
+    "trainable_share": 1.0,  # fraction of the scores that is learned; the other weights stay on
+    "trainable_by": "random",  # or "magnitude": the scores of the largest weights
+    "tune": "mask_learning_rate",
+    "choices": (1.0, 5.0, 20.0, 50.0),
+}
+
+METHODS: dict[str, Method] = {
+    "full": Method(_full, _RATES),
+    "partial": Method(_partial, {"stages": 1, **_RATES}),  # how many, from the last
+    "bias": Method(_bias, _RATES),
+    "norm": Method(_norm, _RATES),
+    "lora": Method(
+        _lora,
+        {
+            "rank": 4,
+            "scale": 1.0,  # of the updates; alpha / rank in the paper
+            "rules": (),  # which kernels, by the label "mask"; () is those that masks would change
+            **_RATES,
+        },
+    ),
+    "mask": Method(
+        _mask("mask"),
+        {**_MASK, "transform": "threshold(mu=0.0, init=constant(1.0), rescale=True)"},
+    ),
+    "mask_sign": Method(_mask("mask_sign"), {**_MASK, "transform": "sign(init=magnitude())"}),
+    "mask_topk": Method(
+        _mask_topk,
+        {
+            **_MASK,
+            "density": 0.5,  # in (0, 1]; 0 is the one that `mask` found, which comes before
+            "falling_epochs": 0.0,  # epochs over which it falls linearly from 1; 0: constant
+            "scope": "layer",  # or "global", "erk"
+            "initial": "kaiming_uniform()",  # scores
+            "rescale": True,
+        },
+        arrays=("density",),
+        settle=_found_density,
+    ),
+}
+EVALUATORS: dict[str, Evaluator] = {"knn": KNN, "linear_probe": LINEAR_PROBE}
+
+# The adapters that restore what these methods store. Rules matter before training only.
+KNOWN: dict[str, Adapter] = {
+    **{name: weights() for name in ("full", "partial", "bias", "norm", *EVALUATORS)},
+    **{name: masks(mask.threshold(), ()) for name in ("mask", "mask_topk", "mask_sign")},
+    "lora": lora(()),
+}

@@ -1,0 +1,68 @@
+"""Weights trained in place: all of them, or those that path rules name; pruned ones too."""
+
+from collections.abc import Iterable
+
+import jax
+
+from jaxmask import mask, tree
+from jaxmask.adapter.base import Adapter, Stored, Tree
+from jaxmask.errors import InputError
+
+
+def weights(rules: Iterable[tuple[str, str]] = ((".*", "train"),), kept: Tree = None) -> Adapter:
+    """Trains the parameters that the rules label "train"; the others stay as they are.
+
+    Full fine-tuning, the last stages, biases (BitFit, Ben Zaken et al. 2022) and norms (Frankle et
+    al. 2021) differ in their rules alone.
+
+    Args:
+      rules: pairs (regex, "train" or "freeze"), as for `tree.label`.
+      kept: masks of pruned weights, None for leaves that are whole: a weight that is off is 0
+        before, during and after training.
+
+    Raises:
+      InputError: by `init`, for rules that train nothing or say "mask".
+
+    Example:
+      >>> from jaxmask import adapter
+      >>> way = adapter.weights([("(.*/)?bias", "train")])
+      >>> learned, _ = way.init(None, {"kernel": jnp.ones(2), "bias": jnp.zeros(2)})
+      >>> learned["train"]["kernel"] is None
+      True
+    """
+    rules = tuple(rules)
+
+    def init(key: jax.Array | None, params: Tree) -> tuple[dict[str, Tree], dict[str, Tree]]:
+        del key
+        labels = tree.label(params, rules)
+        names = set(jax.tree.leaves(labels))
+        if "mask" in names or "train" not in names:
+            raise InputError("weights are trained: the rules say 'train' or 'freeze'")
+        parts = tree.partition(params, labels)
+        learned, frozen = {"train": parts["train"]}, {"freeze": parts["freeze"]}
+        if kept is not None:
+            learned["train"] = mask.pruned(kept, learned["train"])
+            frozen["kept"] = kept
+        return learned, frozen
+
+    def store(learned: dict[str, Tree], frozen: dict[str, Tree]) -> Stored:
+        return Stored(frozen.get("kept", {}), {"params": trained(learned, frozen)}, {})
+
+    return Adapter(init, parameters, lambda section: {"train": section.weights()}, store, restore)
+
+
+def trained(learned: dict[str, Tree], frozen: dict[str, Tree]) -> Tree:
+    """The trained weights, exactly 0 where they are pruned."""
+    if "kept" in frozen:
+        return mask.pruned(frozen["kept"], learned["train"])
+    return learned["train"]
+
+
+def parameters(learned: dict[str, Tree], frozen: dict[str, Tree]) -> Tree:
+    """The network's parameters."""
+    return tree.combine(trained(learned, frozen), frozen["freeze"])
+
+
+def restore(params: Tree, stored: Stored) -> Tree:
+    """`params` with the stored ones in place of theirs."""
+    return tree.replaced(params, stored.arrays.get("params", {}), "the stored weights")

@@ -1,0 +1,101 @@
+"""Reports on finished runs: tables, tests of significance, pictures.
+
+    python -m jaxmask.report RUNS... [--out=report] [--baseline="snip USS"]
+
+RUNS are run directories, or folders that are searched for them. The folder of the report gets
+results.csv and results.parquet (a row a run), summary.csv (a row a setting: mean, deviation,
+p-values), table.md and figures/*.png; the table is printed, too.
+
+A run of `adapt` counts as one run for each of its methods. These have a table of their own, with
+the bytes that each takes to store, and `--baseline=full` tests the others against fine-tuning.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxmask.cli.ending import exit_status, refuse
+from jaxmask.errors import InputError
+from jaxmask.report import grid, significance, summary
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Makes the report that the arguments describe; returns the exit status.
+
+    0: written. 1: storage failed. 2: the input is at fault, and one line says how.
+    """
+    return exit_status(lambda: _report(_parser().parse_args(arguments)), lambda: "the report")
+
+
+def _report(given: argparse.Namespace) -> None:
+    for text in given.runs:
+        if text.startswith("--"):  # argparse takes what has a blank in it for a folder
+            refuse(f"unknown argument {text.partition('=')[0]}")
+    if given.published_row and not given.published:
+        raise InputError("--published-row needs --published=FILE with the figures")
+    _use_the_processor()
+    from rich.console import Console
+
+    found = grid.make(
+        given.runs,
+        given.baseline,
+        metric=given.metric,
+        test=given.test,
+        density=given.density,
+        published_file=given.published,
+        published_rows=given.published_row or (),
+    )
+    grid.save(found, given.out)
+    # a table in a file or a pipe has no end of the line to keep to
+    console = Console(width=None if sys.stdout.isatty() else 300, highlight=False)
+    for table, caption, _ in grid.tables(found):
+        console.print(summary.terminal(table))
+        print(caption)
+    print(f"{len(found.runs)} runs; tables and figures: {given.out}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxmask.report",
+        description="Tables, tests of significance and pictures of finished runs.",
+        allow_abbrev=False,
+    )
+    # one line for whatever is wrong, as everywhere else
+    parser.error = refuse  # type: ignore[assignment, method-assign]
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUNS", help="run directories or folders of them"
+    )
+    for name, text, settings in (
+        ("out", "where the report is written (default: report)",
+         {"metavar": "FOLDER", "type": Path, "default": Path("report")}),
+        ("baseline", "test the others against this row of the table, such as 'snip USS' or full",
+         {"metavar": "LABEL"}),
+        ("metric", "the column of results.csv to summarize (default: accuracy; density where "
+         "nothing was trained)",
+         {"metavar": "COLUMN"}),
+        ("test", "whose stars the table shows (default: welch)",
+         {"choices": significance.TESTS, "default": "welch"}),
+        ("density", "whose masks and weights are drawn (default: that of most methods)",
+         {"metavar": "NUMBER", "type": float}),
+        ("published", "CSV of published figures: a column 'algorithm', and one for each density",
+         {"metavar": "FILE"}),
+        ("published-row", "an algorithm of that file and the row that it stands beside; repeat for "
+         "more (default: equal names)", {"metavar": "NAME=LABEL", "action": "append"}),
+    ):  # fmt: skip
+        parser.add_argument(f"--{name}", help=text, **settings)  # type: ignore[arg-type]
+    return parser
+
+
+def _use_the_processor() -> None:
+    """Keeps JAX off an accelerator, which other runs may be using, unless it is asked for."""
+    import jax
+
+    if not os.environ.get("JAX_PLATFORMS"):
+        jax.config.update("jax_platforms", "cpu")
+
+
+def run() -> None:
+    """The entry point of the command."""
+    sys.exit(main(sys.argv[1:]))

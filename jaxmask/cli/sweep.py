@@ -1,0 +1,189 @@
+"""The command line for a grid of runs: one config in, a run directory for every point of its grid.
+
+    python -m jaxmask.sweep --config=configs/mnist_lenet.py --workdir=runs/mnist_lenet
+
+It takes the arguments of `jaxmask.main`. `config.grid` holds grids, each a tuple of axes, each a
+pair (field, values); fields that change together are joined by commas:
+
+    config.grid = (
+        (("criterion", ("snip", "synflow")), ("density", (0.1, 0.01)), ("seed", (0, 1, 2))),
+        (("recipe,shots", (("prune", 1), ("lottery", 1))), ("density", (0.1,))),
+    )
+
+Finished runs are skipped and unfinished ones resumed, so the same command goes on after any
+interruption. Several processes, also on several machines that share a file system with locks, may
+work on one grid: each run is done by one of them. Runs of one shape share a compiled program; give
+`config.data.mean` and `std` for it to hold for different seeds too, for by default each has the
+moments of its own training images.
+"""
+
+import itertools
+import re
+import sys
+import time
+import zlib
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxmask import files
+from jaxmask.cli import run as cli
+from jaxmask.errors import InputError
+
+OWN_FIELDS = ("grid", "together")
+TOGETHER = 16  # runs under one vmap on an accelerator
+
+
+def expand(config: ConfigDict) -> dict[str, ConfigDict]:
+    """The config of every point of the grids, by the name of its run directory.
+
+    Raises:
+      InputError: there is no grid, or an axis is malformed, names a field that the config does
+        not have, or has a value of another type.
+    """
+    grids = config.get("grid", ())
+    if not grids:
+        raise InputError("the config has no grid; run it with python -m jaxmask.main")
+    fields = {name for name, _ in cli.fields(config) if name.split(".")[0] not in OWN_FIELDS}
+    runs: dict[str, ConfigDict] = {}
+    for grid in grids:
+        if not isinstance(grid, tuple | list) or not grid:
+            raise InputError(f"grid: {grid!r} is no grid; give a tuple of axes")
+        axes = [_axis(axis, fields) for axis in grid]
+        named = [field for axis in axes for field, _ in axis[0]]
+        for field in named:
+            if named.count(field) > 1:
+                raise InputError(f"grid: two axes set {field!r}")
+        for point in itertools.product(*axes):
+            run = ConfigDict(config.copy_and_resolve_references())
+            for field in OWN_FIELDS:
+                if field in run:
+                    with run.unlocked():
+                        del run[field]
+            for field, value in itertools.chain.from_iterable(point):
+                _set(run, field, value)
+            known = dict(cli.fields(run))
+            runs[_name({field: known[field] for field in named})] = run.lock()
+    return runs
+
+
+def sweep(config: ConfigDict, folder: Path) -> None:
+    """Runs all points of the config's grid that are not finished, beneath `folder`.
+
+    Everything is checked before anything is trained. A run whose input turns out to be at fault
+    (its loss, say, is never finite) does not stop the others. At the end, `folder/report` has
+    tables and pictures of all that are finished.
+
+    Raises:
+      InputError: the grid or a run of it is at fault; or, at the end, that runs failed.
+    """
+    import jax
+
+    from jaxmask import recipe, report
+    from jaxmask.run import directory
+
+    runs = expand(config)
+    if config.get("together", 0) < 0:
+        raise InputError(f"together is {config.together}; it must be at least 0")
+    left = []
+    for name, run in runs.items():
+        try:
+            if directory.result_of(folder / name, run) is None:
+                recipe.prepare(run)  # again when it begins: all datasets at once may be too large
+                left.append(name)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
+    at_once = config.get("together", 0) or (1 if jax.default_backend() == "cpu" else TOGETHER)
+    print(f"{len(runs)} runs, {len(runs) - len(left)} of them finished before", flush=True)
+    failed: dict[str, str] = {}
+    while left:
+        with ExitStack() as stack:
+            batch: list[str] = []
+            for name in left:
+                if len(batch) < at_once and stack.enter_context(
+                    files.locked(folder / ".locks" / name)
+                ):
+                    batch.append(name)
+            # another process may have finished some of them meanwhile
+            mine = [name for name in batch if not (folder / name / "result.json").exists()]
+            experiments = [
+                recipe.prepare(runs[name])(folder / name, folder / "initial") for name in mine
+            ]
+            for name, result in zip(mine, _run(experiments)):
+                if isinstance(result, InputError):
+                    failed[name] = str(result)
+                done = len(runs) - len(left) + mine.index(name) + 1
+                print(f"[{done}/{len(runs)}] {name}: {_told(result)}", flush=True)
+        for name in batch:
+            left.remove(name)
+        if not batch:
+            time.sleep(1.0)  # the runs that are left are with other processes
+    if len(failed) < len(runs):
+        report.write([folder / name for name in runs if name not in failed], folder / "report")
+    if failed:
+        first = next(iter(failed))
+        raise InputError(
+            f"{len(failed)} of {len(runs)} runs failed, the first is {first}: {failed[first]}"
+        )
+
+
+def _run(experiments: list[Any]) -> list[Any]:
+    from jaxmask.run import driver
+
+    if len(experiments) > 1:
+        return driver.together(experiments)
+    try:
+        return [driver.alone(each) for each in experiments]
+    except InputError as error:
+        return [error]
+
+
+def _told(result: Any) -> str:
+    if isinstance(result, InputError):
+        return f"failed: {result}"
+    reached = "not trained" if result.accuracy is None else f"{result.accuracy:.2%}"
+    return f"{reached}, {result.seconds:.1f} s"
+
+
+def _axis(axis: Any, known: set[str]) -> list[list[tuple[str, Any]]]:
+    """The points of an axis, each a list of (field, value)."""
+    try:
+        names, values = axis
+        fields = names.split(",")
+        values = list(values)
+    except (TypeError, ValueError, AttributeError):
+        raise InputError(f"grid: {axis!r} is no axis; give (field, (value, ...))") from None
+    for field in fields:
+        if field not in known:
+            raise InputError(f"grid: the config has no field {field!r}{cli.renamed(field, known)}")
+    if not values:
+        raise InputError(f"grid: the axis {names!r} has no values")
+    points = [(value,) if len(fields) == 1 else value for value in values]
+    for point in points:
+        if not isinstance(point, tuple | list) or len(point) != len(fields):
+            raise InputError(f"grid: {point!r} does not give a value to each of {names!r}")
+    return [list(zip(fields, point)) for point in points]
+
+
+def _set(config: ConfigDict, field: str, value: Any) -> None:
+    default = dict(cli.fields(config))[field]
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not type(default):
+        kind = type(default).__name__
+        raise InputError(f"grid: {field} is {value!r}; it must be {kind}, like {default!r}")
+    config.update_from_flattened_dict({field: value})
+
+
+def _name(values: dict[str, Any]) -> str:
+    text = ",".join(f"{field}={value}" for field, value in values.items())
+    plain = re.sub(r"[^\w.,=+-]+", "_", text)
+    # what was left out may have been all that told two runs apart
+    return plain if plain == text else f"{plain}-{zlib.crc32(text.encode()):08x}"
+
+
+def run() -> None:
+    """The entry point of the command."""
+    sys.exit(cli.main(sys.argv[1:], sweep))

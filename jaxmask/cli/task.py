@@ -1,0 +1,259 @@
+"""The command line for learned tasks: evaluate one on labeled images, or predict new ones.
+
+    python -m jaxmask.task evaluate TASK [DATA] [--base=PATH] [--split=test] [--out=FOLDER]
+    python -m jaxmask.task predict TASK IMAGES... [--base=PATH] [--out=FILE.csv|FILE.json]
+
+TASK is a `.mask` file, or a run directory of `adapt` (its best method), of one of its methods, or
+of `dense`. DATA is the name of a dataset or `folder:PATH`, by default what the task was learned
+on. IMAGES are files, or folders of them. `--base` gives the weights that the task was learned
+over, where they do not lie in its run directory nor where the file says. With `--statistics`,
+batch norms use statistics of the given images in place of those stored.
+"""
+
+import argparse
+import csv
+import io
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxmask import files
+from jaxmask.adapter import KNOWN, Adapter
+from jaxmask.cli.ending import exit_status, refuse
+from jaxmask.errors import InputError
+
+BATCH = 256
+
+
+def main(arguments: Sequence[str], adapters: Mapping[str, Adapter] = KNOWN) -> int:
+    """Does what the arguments say; returns the exit status of `ending.exit_status`.
+
+    Args:
+      adapters: that files may name; `{**KNOWN, "mine": ...}` from a program of your own.
+    """
+
+    def work() -> None:
+        given = _parser().parse_args(arguments)
+        given.adapters = adapters
+        given.command(given)
+
+    return exit_status(work, lambda: "the output")
+
+
+def evaluate(given: argparse.Namespace) -> None:
+    """Accuracy, accuracy by class, and which classes are taken for which."""
+    import jax.numpy as jnp
+
+    from jaxmask import data
+    from jaxmask import evaluate as measures
+    from jaxmask.loss import cross_entropy
+    from jaxmask.task import learned
+
+    task = learned.load(given.task, given.base, given.adapters, given.network)
+    name = given.data or task.about.get("dataset", "")
+    if not name:
+        raise InputError(f"{task.source} names no dataset; give one after it")
+    side = _side(task, resizable=False)
+    own = data.load_split(name, given.split, data_dir=given.directory or None, size=side)
+    images, labels = _of_task(task, *own, name)
+    task = _with_statistics(task, images, given)
+    logits = jnp.asarray(_logits(task, images))
+    predicted = logits.argmax(axis=-1)
+    number = len(task.classes)
+    confusion = np.asarray(measures.confusion_matrix(labels, predicted, number))
+    by_class = np.asarray(measures.per_class_accuracy(labels, predicted, number))
+    result = {
+        "task": str(task.source),
+        "method": task.about["method"],
+        "dataset": name,
+        "split": given.split,
+        "examples": len(labels),
+        "accuracy": float((predicted == labels).mean()),
+        "loss": float(cross_entropy(logits, jnp.asarray(labels)).mean()),
+        "accuracy_by_class": {
+            label: None if np.isnan(share) else float(share)
+            for label, share in zip(task.classes, by_class)
+        },
+    }
+    if given.out:
+        from jaxmask import report
+
+        given.out.mkdir(parents=True, exist_ok=True)
+        files.replace(given.out / "evaluation.json", json.dumps(result, indent=2) + "\n")
+        table = [["", *task.classes], *([a, *b] for a, b in zip(task.classes, confusion.tolist()))]
+        files.replace(given.out / "confusion.csv", _csv(table))
+        report.figures.confusion(given.out / "confusion.png", confusion, task.classes)
+    print(f"accuracy {result['accuracy']:.2%} of {len(labels)} images, loss {result['loss']:.4f}")
+    ranked = sorted(
+        (share, label) for label, share in result["accuracy_by_class"].items() if share is not None
+    )
+    for what, few in (("lowest", ranked[:5]), ("highest", ranked[:-6:-1])):
+        print(f"{what}: " + ", ".join(f"{label} {share:.1%}" for share, label in few))
+
+
+def predict(given: argparse.Namespace) -> None:
+    """The most probable classes of image files."""
+    from scipy.special import softmax
+
+    from jaxmask.task import learned
+
+    if given.top < 1:
+        raise InputError(f"--top is {given.top}; it must be at least 1")
+    if given.out and given.out.suffix not in (".csv", ".json"):
+        raise InputError(f"--out={given.out}: the name must end in .csv or .json")
+    task = learned.load(given.task, given.base, given.adapters, given.network)
+    paths = _image_files(given.images)
+    images = _read_images(paths, task)
+    task = _with_statistics(task, images, given)
+    shares = softmax(_logits(task, images), axis=-1)
+    order = np.argsort(-shares, axis=-1, kind="stable")[:, : given.top]
+    found = [
+        {
+            "file": str(path),
+            "classes": [task.classes[label] for label in row],
+            "probabilities": [float(share[label]) for label in row],
+        }
+        for path, row, share in zip(paths, order, shares)
+    ]
+    if given.out and given.out.suffix == ".json":
+        text = json.dumps(found, indent=2) + "\n"
+    else:
+        width = order.shape[1]
+        places = range(1, width + 1) if width > 1 else [""]
+        titles = [f"{what}{place}" for place in places for what in ("class", "probability")]
+        rows = [
+            [each["file"], *(part for pair in zip(each["classes"], each["probabilities"])
+                             for part in pair)]
+            for each in found
+        ]  # fmt: skip
+        text = _csv([["file", *titles], *rows])
+    if given.out:
+        files.replace(given.out, text)
+        print(f"{len(found)} predictions: {given.out}")
+    else:
+        print(text, end="")
+
+
+def _side(task: Any, resizable: bool = True) -> int:
+    """The side in pixels to which images are cut when they are decoded; 0 leaves them."""
+    shape = task.about.get("stored_shape") or task.about.get("image_shape") or (0, 0, 0)
+    height, width, _ = shape
+    if height != width and resizable:
+        raise InputError(
+            f"{task.source} is for images of {height} x {width} pixels, which are not square; "
+            "give a dataset of such images to evaluate"
+        )
+    return height if height == width else 0
+
+
+def _of_task(task: Any, split: Any, names: Sequence[str], dataset: str) -> tuple[Any, np.ndarray]:
+    """Images, and labels as the task numbers them, of the classes that it knows."""
+    number = {name: label for label, name in enumerate(task.classes)}
+    labels = np.array([number.get(name, -1) for name in names])[np.asarray(split.labels)]
+    kept = np.flatnonzero(labels >= 0)
+    if not len(kept):
+        raise InputError(
+            f"{dataset} has none of the task's classes ({', '.join(task.classes[:5])}, ...)"
+        )
+    if len(kept) == len(labels):
+        return split.images, labels
+    print(f"{len(labels) - len(kept)} images of other classes are left out", file=sys.stderr)
+    return split.images[kept], labels[kept]
+
+
+def _with_statistics(task: Any, images: Any, given: argparse.Namespace) -> Any:
+    from jaxmask.task import statistics
+
+    if not given.statistics:
+        return task
+    if task.about["method"] == "knn":
+        raise InputError(
+            f"{task.source} is a k-NN task, whose stored features have the statistics that they "
+            "were made with; leave out --statistics"
+        )
+    variables = statistics.reestimate(task.module, task.variables, task.prepare, images, BATCH)
+    return task._replace(variables=variables)
+
+
+def _logits(task: Any, images: Any) -> np.ndarray:
+    from jaxmask import evaluate as measures
+
+    size = min(BATCH, len(images))
+    return measures.extract(lambda batch: task.logits(task.variables, batch), images, size)
+
+
+def _image_files(given: Sequence[Path]) -> list[Path]:
+    from jaxmask.data.decode import extensions
+
+    known, found = extensions(), []
+    for path in given:
+        if path.is_dir():
+            inside = sorted(each for each in path.rglob("*") if each.suffix.lower() in known)
+            if not inside:
+                raise InputError(f"there is no image in {path}")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise InputError(f"there is no {path}; give image files, or folders of them")
+    return found
+
+
+def _read_images(paths: Sequence[Path], task: Any) -> np.ndarray:
+    from jaxmask.data.decode import decode_file
+
+    side, images, damaged = _side(task), [], []
+    for path in paths:
+        try:
+            images.append(decode_file(path, side))
+        except Exception:  # what a damaged file makes a decoder raise is its own affair
+            damaged.append(str(path))
+    if damaged:
+        more = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
+        raise InputError(f"cannot read as images: {', '.join(damaged[:3])}{more}; leave them out")
+    return np.stack(images)
+
+
+def _csv(rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxmask.task", description="Uses a learned task.", allow_abbrev=False
+    )
+    parser.error = refuse  # type: ignore[assignment, method-assign]
+    commands = parser.add_subparsers(required=True, metavar="evaluate|predict")
+    for name, command, about in (
+        ("evaluate", evaluate, "accuracy on labeled images"),
+        ("predict", predict, "class names and probabilities of image files"),
+    ):
+        sub = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+        sub.error = refuse  # type: ignore[assignment, method-assign]
+        sub.set_defaults(command=command)
+        sub.add_argument("task", type=Path, metavar="TASK", help="a .mask file or run directory")
+        if command is evaluate:
+            sub.add_argument("data", nargs="?", metavar="DATA", help="a dataset or folder:PATH")
+            sub.add_argument("--split", default="test", help="of the dataset (default: test)")
+            sub.add_argument("--directory", default="", help="of TFDS datasets")
+        else:
+            sub.add_argument("images", nargs="+", type=Path, metavar="IMAGES")
+            sub.add_argument("--top", type=int, default=1, help="classes an image (default: 1)")
+        sub.add_argument("--base", default="", metavar="PATH", help="weights it was learned over")
+        sub.add_argument("--network", default="", metavar="PACKAGE.MODULE:CLASS",
+                         help="the network, if it is one of your own")  # fmt: skip
+        sub.add_argument("--out", type=Path, help="where the results go")
+        sub.add_argument("--statistics", action="store_true",
+                         help="batch statistics of these images, not the stored ones")  # fmt: skip
+    return parser
+
+
+def run() -> None:
+    """The entry point of the command."""
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,258 @@
+"""The bytes of a mask file: a header, the bits, arrays; checked before they are believed.
+
+Version 2, all integers little-endian:
+
+| bytes | what |
+|---|---|
+| 8 | `89 4A 4D 41 53 4B 0D 0A` (`\\x89JMASK\\r\\n`: a transfer as text breaks it visibly) |
+| 4 | format version |
+| 4 | length of the header |
+| | header (`jaxmask.mask.header`): canonical JSON (sorted keys, no spaces, ASCII), under zlib |
+| | the masks under the codec (see below) |
+| | the arrays, one after the other in the order of the header, under the arrays' codec |
+| 32 | SHA-256 of all before it |
+
+The general codecs compress the bits of all leaves in the order of the header, most significant
+first, padded with 0; `entropy` (`jaxmask.mask.entropy`) codes them by a model of masks. Version 1
+is the same without codec and arrays, the header and the bits as they are. A file holds no times:
+the same content gives the same bytes.
+"""
+
+import hashlib
+import json
+import math
+import struct
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmask.errors import InputError, nearest
+from jaxmask.maskfile import codec as codecs
+from jaxmask.maskfile import entropy
+from jaxmask.maskfile import header as headers
+
+MAGIC = b"\x89JMASK\r\n"
+VERSION = 2
+
+_PREFIX = struct.Struct("<8sII")
+_DIGEST = hashlib.sha256().digest_size
+_AGAIN = "; copy it again"
+
+
+class Content(NamedTuple):
+    """What is in a file: masks are bool, or int8 of {-1, 1} for the kind `"sign"`."""
+
+    version: int
+    header: dict[str, Any]
+    masks: dict[str, np.ndarray]
+    arrays: dict[str, np.ndarray]
+
+
+def encode(
+    leaves: dict[str, Any],
+    metadata: dict[str, str] | None = None,
+    arrays: dict[str, Any] | None = None,
+    base: tuple[str, str] | None = None,
+    codec: str = "entropy",
+    weights: dict[str, Any] | None = None,
+) -> bytes:
+    """The bytes of masks and arrays by path; the same content gives the same bytes.
+
+    With `weights`, the frozen ones by path, the masks take fewer bytes under `entropy`, and a
+    reader must have the same weights.
+
+    Raises:
+      InputError: for a leaf that is no mask, an array that is none, an unsafe path, metadata that
+        is not str to str, an unknown codec.
+    """
+    if codec not in codecs.CODECS:
+        raise InputError(f"no codec {codec!r}{nearest(str(codec), codecs.CODECS)}")
+    if weights is not None and codec != "entropy":
+        raise InputError(f"the codec {codec!r} knows no weights; give none, or 'entropy'")
+    masks = {path: _mask(path, leaf) for path, leaf in sorted(leaves.items())}
+    others = {path: _array(path, leaf) for path, leaf in sorted((arrays or {}).items())}
+    header = {
+        "arrays": [[path, leaf.dtype.name, list(leaf.shape)] for path, leaf in others.items()],
+        "base": None if base is None else list(base),
+        "codec": codec if weights is None else codecs.GIVEN_WEIGHTS,
+        "kind": _kind(masks),
+        "leaves": [[path, list(leaf.shape)] for path, leaf in masks.items()],
+        "metadata": {} if metadata is None else metadata,
+        "sizes": [0, 0],
+    }
+    if fault := headers.fault(header, VERSION):
+        raise InputError(fault)
+    parts = [
+        _stored_bits(codec, {path: leaf > 0 for path, leaf in masks.items()}, weights),
+        codecs.compress(_codec_of_arrays(codec), b"".join(map(_bytes, others.values()))),
+    ]
+    text = headers.packed({**header, "sizes": [len(part) for part in parts]})
+    body = b"".join([_PREFIX.pack(MAGIC, VERSION, len(text)), text, *parts])
+    return body + hashlib.sha256(body).digest()
+
+
+def decode(content: bytes, weights: dict[str, Any] | None = None) -> Content:
+    """What `encode` was given.
+
+    Raises:
+      InputError: for bytes that `encode` did not make, or a newer version did; for masks that
+        are coded given other weights than these.
+    """
+    version, header, masks, arrays = parts(content)
+    if header["codec"] != codecs.GIVEN_WEIGHTS:
+        weights = None
+    elif weights is None:
+        raise InputError("its masks are coded given the frozen weights; give these weights")
+    known = _weights(weights, {path: tuple(shape) for path, shape in header["leaves"]})
+    if not masks.startswith(entropy.mark(known)):
+        raise InputError(
+            "its masks are coded given other weights than these; give those it was saved with"
+        )
+    try:
+        bits = _bits(header, masks, known)
+        data = codecs.decompress(
+            _codec_of_arrays(header["codec"]), arrays, headers.array_bytes(header)
+        )
+    except (InputError, MemoryError) as error:
+        raise InputError(f"damaged: {str(error) or 'too large for the memory'}{_AGAIN}") from None
+    signs = header["kind"] == "sign"
+    leaves = {
+        path: np.where(leaf, 1, -1).astype(np.int8) if signs else leaf
+        for (path, _), leaf in zip(header["leaves"], bits, strict=True)
+    }
+    return Content(version, header, leaves, _arrays(header, data))
+
+
+def _codec_of_arrays(codec: str) -> str:
+    return codec if codec in codecs.GENERAL else "zstd"
+
+
+def _stored_bits(codec: str, masks: dict[str, np.ndarray], weights: dict[str, Any] | None) -> bytes:
+    if codec == "entropy":
+        known = _weights(weights, {path: leaf.shape for path, leaf in masks.items()})
+        return entropy.compress(list(masks.values()), known)
+    flat = np.concatenate([np.zeros(0, bool), *(leaf.reshape(-1) for leaf in masks.values())])
+    return codecs.compress(codec, np.packbits(flat).tobytes())
+
+
+def _weights(
+    weights: dict[str, Any] | None, shapes: dict[str, tuple[int, ...]]
+) -> list[np.ndarray] | None:
+    """The weights of the masks, in their order."""
+    if weights is None:
+        return None
+    for path, shape in shapes.items():
+        if path not in weights or np.shape(weights[path]) != shape:
+            raise InputError(f"the weights have no {path!r} of shape {shape}; give the frozen ones")
+    return [np.asarray(weights[path]) for path in shapes]
+
+
+def _bits(
+    header: dict[str, Any], stored: bytes, weights: list[np.ndarray] | None
+) -> list[np.ndarray]:
+    """The masks of bool, in the order of the header."""
+    shapes = [tuple(shape) for _, shape in header["leaves"]]
+    if header["codec"] not in codecs.GENERAL:
+        return entropy.decompress(stored, shapes, weights)
+    count = headers.bits(header)
+    packed = np.frombuffer(codecs.decompress(header["codec"], stored, -(-count // 8)), np.uint8)
+    if count % 8 and packed[-1] % (1 << -count % 8):
+        raise InputError("bits are set beyond the last weight")
+    flat = np.unpackbits(packed, count=count).view(bool)
+    ends = np.cumsum([math.prod(shape) for shape in shapes], dtype=np.int64)
+    return [part.reshape(shape) for part, shape in zip(np.split(flat, ends), shapes)]
+
+
+def _arrays(header: dict[str, Any], data: bytes) -> dict[str, np.ndarray]:
+    arrays, start = {}, 0
+    for path, name, shape in header["arrays"]:
+        dtype, count = headers.DTYPES[name], math.prod(shape)
+        flat = np.frombuffer(data, dtype.newbyteorder("<"), count, start).astype(dtype)
+        if name == "bool" and np.any(np.frombuffer(data, np.uint8, count, start) > 1):
+            raise InputError(f"damaged: array {path!r} is not of bool{_AGAIN}")
+        arrays[path] = flat.reshape(shape)
+        start += count * dtype.itemsize
+    return arrays
+
+
+def _bytes(array: np.ndarray) -> bytes:
+    return array.astype(array.dtype.newbyteorder("<")).tobytes()
+
+
+def _mask(path: str, leaf: Any) -> np.ndarray:
+    dtype = getattr(leaf, "dtype", np.dtype(object))
+    if not any(jnp.issubdtype(dtype, kind) for kind in (jnp.bool_, jnp.integer, jnp.floating)):
+        raise InputError(f"mask {path!r} is {type(leaf).__name__} ({dtype}), not an array of bits")
+    return np.asarray(leaf)
+
+
+def _array(path: str, leaf: Any) -> np.ndarray:
+    dtype = getattr(leaf, "dtype", np.dtype(object))
+    if getattr(dtype, "name", "") not in headers.DTYPES:
+        raise InputError(
+            f"array {path!r} is {type(leaf).__name__} ({dtype}), not an array of "
+            f"{', '.join(headers.DTYPES)}"
+        )
+    return np.asarray(leaf)
+
+
+def _kind(leaves: dict[str, np.ndarray]) -> str:
+    """`"sign"` if any mask holds -1; InputError naming a leaf that is no mask of that kind."""
+    kind = "sign" if any(np.any(leaf < 0) for leaf in leaves.values()) else "binary"
+    off = -1 if kind == "sign" else 0
+    for path, leaf in leaves.items():
+        if not np.all((leaf == 1) | (leaf == off)):
+            raise InputError(
+                f"mask {path!r} holds other values than {off} and 1; save what a transform's "
+                "mask or keep_top gives, of one kind"
+            )
+    return kind
+
+
+def parts(content: bytes) -> tuple[int, dict[str, Any], bytes, bytes]:
+    """The version, the header and the two parts as stored; all is checked but what is in them."""
+    if not content.startswith(MAGIC):
+        if content and MAGIC.startswith(content):
+            raise InputError(f"truncated at {len(content)} bytes{_AGAIN}")
+        raise InputError("not a mask file; give one that mask.file.save wrote")
+    if len(content) < _PREFIX.size + _DIGEST:
+        raise InputError(f"truncated at {len(content)} bytes{_AGAIN}")
+    _, version, length = _PREFIX.unpack_from(content)
+    if version > VERSION:
+        raise InputError(f"format version {version}, newer than {VERSION}; upgrade jaxmask")
+    if version < 1:
+        raise InputError(f"damaged: there is no format version {version}{_AGAIN}")
+    start = _PREFIX.size + length
+    if start > len(content) - _DIGEST:
+        raise InputError(
+            f"truncated: a header of {length} bytes in a file of {len(content)}{_AGAIN}"
+        )
+    header = _parsed(content[_PREFIX.size : start], version)
+    if version == 1:
+        header |= {"arrays": [], "base": None, "codec": "raw"}
+        header["sizes"] = [(headers.bits(header) + 7) // 8, 0]
+    # The claimed sizes against the real one, before anything of a claimed size is made.
+    surplus = len(content) - start - _DIGEST - sum(header["sizes"])
+    if surplus < 0:
+        raise InputError(f"truncated: {-surplus} bytes are missing{_AGAIN}")
+    if surplus > 0:
+        raise InputError(f"damaged: {surplus} bytes too long{_AGAIN}")
+    if hashlib.sha256(content[:-_DIGEST]).digest() != content[-_DIGEST:]:
+        raise InputError(f"damaged: the checksum does not match{_AGAIN}")
+    middle = start + header["sizes"][0]
+    return version, header, content[start:middle], content[middle:-_DIGEST]
+
+
+def _parsed(text: bytes, version: int) -> dict[str, Any]:
+    try:
+        text = text if version == 1 else headers.unpacked(text)
+        header = json.loads(text.decode("ascii"))
+        canonical = headers.canonical(header) == text
+    except (ValueError, RecursionError):
+        raise InputError(f"damaged: the header is not JSON{_AGAIN}") from None
+    fault = headers.fault(header, version)
+    # Not canonical: keys there twice, or bytes that the same content would not give.
+    if fault or not canonical:
+        raise InputError(f"damaged: {fault or 'the header is not canonical JSON'}{_AGAIN}")
+    return header

@@ -1,0 +1,59 @@
+"""A Linen network as pure functions of its trees."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxmask.errors import InputError
+
+
+def apply_function(module: nn.Module) -> Callable[..., tuple[jax.Array, Any]]:
+    """The network as a pure function that gives logits and the batch statistics after them.
+
+    Returns:
+      (parameters, batch_stats, images [B, H, W, C], train) -> (logits [B, classes], batch_stats).
+      A module whose `__call__` takes no `train` is called without it.
+    """
+    training = {"train": True} if _takes(module, "train") else {}
+
+    def network(
+        parameters: Any, batch_stats: Any, images: jax.Array, train: bool
+    ) -> tuple[jax.Array, Any]:
+        variables = {"params": parameters, "batch_stats": batch_stats}
+        if not train:
+            logits: Any = module.apply(variables, images)
+            return logits, batch_stats
+        logits, changed = module.apply(variables, images, mutable=["batch_stats"], **training)
+        return logits, changed.get("batch_stats", batch_stats)
+
+    return network
+
+
+def feature_function(
+    module: nn.Module, prepare: Callable[[jax.Array], jax.Array]
+) -> Callable[[Any, jax.Array], jax.Array]:
+    """(variables, uint8 images) -> float32 features [B, F], what comes before the head; jitted.
+
+    Raises:
+      InputError: the module's `__call__` takes no `features`.
+    """
+    if not _takes(module, "features"):
+        raise InputError(
+            f"{type(module).__name__} gives no features: its __call__ takes no features=True"
+        )
+
+    @jax.jit
+    def features(variables: Any, images: jax.Array) -> jax.Array:
+        found: Any = module.apply(variables, prepare(images), features=True)
+        return found.astype(jnp.float32)
+
+    return features
+
+
+def _takes(module: nn.Module, argument: str) -> bool:
+    parameters = inspect.signature(type(module).__call__).parameters.values()
+    return any(each.name == argument or each.kind is each.VAR_KEYWORD for each in parameters)

@@ -1,0 +1,59 @@
+"""Weights in this package's own names: safetensors files whose names are paths."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_safetensors
+
+from jaxmask import files
+from jaxmask.errors import InputError
+
+NAME = "weights.safetensors"  # in a run directory
+
+
+def save(path: Path, variables: Mapping[str, Any], about: Mapping[str, Any]) -> int:
+    """Writes trees of arrays, leaves named by their paths; returns the bytes.
+
+    Args:
+      variables: nested dicts; leaves that are None are left out.
+      about: JSON values by name for the header: the network, its width and classes, the
+        normalization.
+    """
+    flat = {
+        name: np.ascontiguousarray(leaf)
+        for name, leaf in traverse_util.flatten_dict(dict(variables), sep="/").items()
+        if leaf is not None
+    }
+    header = {key: json.dumps(value) for key, value in about.items()}
+    content = to_safetensors(dict(sorted(flat.items())), header)
+    files.replace(path, content)
+    return len(content)
+
+
+def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Reads what `save` wrote: (nested dict of arrays, what it is about).
+
+    Args:
+      path: a safetensors file, or a run directory with a `weights.safetensors`.
+
+    Raises:
+      InputError: there is no such file, or it cannot be read.
+    """
+    file = path / NAME if path.is_dir() else path
+    if not file.exists():
+        raise InputError(
+            f"there are no weights at {file}; give a finished run directory of the recipe "
+            "'dense' or a .safetensors file"
+        )
+    try:
+        with safe_open(str(file), framework="numpy") as weights:
+            about = {key: json.loads(value) for key, value in (weights.metadata() or {}).items()}
+            flat = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
+        return traverse_util.unflatten_dict(flat, sep="/"), about
+    except (SafetensorError, ValueError, OSError, TypeError, LookupError) as error:
+        raise InputError(f"{file} is not a safetensors file of this project ({error})") from None

@@ -1,0 +1,170 @@
+"""Pruning criteria by the names that configs give them, over a network and its scoring data."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxmask import score, tree
+from jaxmask.errors import InputError
+from jaxmask.loss import cross_entropy
+from jaxmask.train.named import call
+
+
+class Subject(NamedTuple):
+    """What a criterion is built from: the network without the weights that are scored.
+
+    Attributes:
+      apply: (parameters, batch_stats, images, train) -> (logits, batch_stats).
+      rest: the parameters that are not scored.
+      batch_stats: the running statistics.
+      key: for criteria that draw.
+      image_shape: of one image.
+      batch_size: examples that scores are computed on at a time.
+      train: whether batch norms use the batch's statistics.
+    """
+
+    apply: Callable
+    rest: Any
+    batch_stats: Any
+    key: jax.Array
+    image_shape: tuple[int, ...]
+    batch_size: int
+    train: bool
+
+    def loss(self, temperature: float = 1.0) -> Callable[..., jax.Array]:
+        """(w, images, labels) -> mean cross-entropy of the logits divided by a temperature."""
+
+        def mean_loss(w: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
+            parameters = tree.combine(w, self.rest)
+            logits, _ = self.apply(parameters, self.batch_stats, images, self.train)
+            return cross_entropy(logits / temperature, labels).mean()
+
+        return mean_loss
+
+    def flow(self, statistics: str) -> Callable[[Any], jax.Array]:
+        """w -> logits of an image of ones, everything besides w absolute."""
+        around = score.absolute({"params": self.rest, "batch_stats": self.batch_stats}, statistics)
+
+        def forward(w: Any) -> jax.Array:
+            parameters = tree.combine(w, around["params"])
+            dtype = jax.tree.leaves(w)[0].dtype
+            ones = jnp.ones((1, *self.image_shape), dtype)
+            return self.apply(parameters, around["batch_stats"], ones, False)[0]
+
+        return forward
+
+
+class Criterion(NamedTuple):
+    """A criterion with its settings.
+
+    Attributes:
+      name: without the settings.
+      scorer: a `Subject` -> a scorer of `jaxmask.score`.
+      needs_data: whether it is called with images and labels.
+      double: whether it needs float64.
+      single_examples: whether it takes gradients of one example at a time.
+      sums_training: whether a recipe that trains before it prunes takes the sum over training.
+    """
+
+    name: str
+    scorer: Callable[[Subject], Callable[..., Any]]
+    needs_data: bool = True
+    double: bool = False
+    sums_training: bool = False
+    single_examples: bool = False
+
+
+def _temperature(name: str, value: float) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 1e-6 <= value <= 1e6:
+        raise InputError(
+            f"criterion {name!r}: temperature {value!r}; give a number from 1e-6 to 1e6"
+        )
+    return float(value)
+
+
+def magnitude() -> Criterion:
+    """`|w|`."""
+    return Criterion("magnitude", lambda at: score.magnitude(), needs_data=False)
+
+
+def random() -> Criterion:
+    """Normal random numbers."""
+    return Criterion("random", lambda at: score.random(at.key), needs_data=False)
+
+
+def snip(temperature: float = 1.0) -> Criterion:
+    """SNIP; the temperature divides the logits."""
+    t = _temperature("snip", temperature)
+    return Criterion("snip", lambda at: score.snip(at.loss(t), at.batch_size))
+
+
+def grasp(temperature: float = 1.0, absolute: bool = False) -> Criterion:
+    """GraSP; the temperature divides the logits (200 in the published code)."""
+    t = _temperature("grasp", temperature)
+    if not isinstance(absolute, bool):
+        raise InputError(f"criterion 'grasp': absolute {absolute!r}; it is True or False")
+    return Criterion("grasp", lambda at: score.grasp(at.loss(t), at.batch_size, absolute))
+
+
+def synflow(statistics: str = "keep") -> Criterion:
+    """SynFlow, in float64."""
+    score.absolute({"params": {}, "batch_stats": {}}, statistics)  # tells an unknown choice
+    return Criterion(
+        "synflow", lambda at: score.synflow(at.flow(statistics)), needs_data=False, double=True
+    )
+
+
+def gradient_norm() -> Criterion:
+    """`|dL/dw|`."""
+    return Criterion("gradient_norm", lambda at: score.gradient_norm(at.loss(), at.batch_size))
+
+
+def fisher() -> Criterion:
+    """Mean squared gradients of single examples, times `w^2`."""
+    return Criterion(
+        "fisher",
+        lambda at: score.fisher(at.loss(), min(at.batch_size, 32)),
+        single_examples=True,
+    )
+
+
+def optimal_brain_damage(samples: int = 100) -> Criterion:
+    """`h_ii w^2 / 2` with Hutchinson's estimate from so many random vectors."""
+    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+        raise InputError(f"criterion 'optimal_brain_damage': samples {samples!r}; give at least 1")
+    return Criterion(
+        "optimal_brain_damage",
+        lambda at: score.optimal_brain_damage(at.loss(), samples, at.key, at.batch_size),
+    )
+
+
+def movement() -> Criterion:
+    """`-w dL/dw`: of one step, or, where a recipe trains before it prunes, summed over training."""
+    return Criterion(
+        "movement", lambda at: score.movement(at.loss(), at.batch_size), sums_training=True
+    )
+
+
+CRITERIA: dict[str, Callable[..., Criterion]] = {
+    "magnitude": magnitude,
+    "random": random,
+    "snip": snip,
+    "grasp": grasp,
+    "synflow": synflow,
+    "gradient_norm": gradient_norm,
+    "fisher": fisher,
+    "optimal_brain_damage": optimal_brain_damage,
+    "movement": movement,
+}
+
+
+def criterion(text: str) -> Criterion:
+    """The criterion that a config names, with its settings, such as "grasp(temperature=200)".
+
+    Raises:
+      InputError: an unknown one, or settings that it does not take.
+    """
+    return call(text, CRITERIA, "criterion")

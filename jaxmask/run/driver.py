@@ -1,0 +1,77 @@
+"""Experiments that ask for training when they need it, so that several can be trained at once.
+
+An experiment is a generator: it yields each `Training` that it wants done, is sent the `Fit`, and
+returns what its `result.json` holds. Whoever drives it decides whether a training runs alone or
+stacked with those of other experiments.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxmask.errors import InputError
+from jaxmask.run.result import Result
+from jaxmask.run.trainer import Training
+from jaxmask.train import loop
+
+Experiment = Generator[Training, loop.Fit, Result]
+# (run directory, the folder of what the runs of a grid share, or None) -> experiment
+Begin = Callable[[Path, Path | None], Experiment]
+
+
+def alone(experiment: Experiment) -> Result:
+    """Runs one experiment; returns its result."""
+    try:
+        training = next(experiment)
+        while True:
+            training = experiment.send(loop.fit(training.programs, training.job))
+    except StopIteration as end:
+        return end.value
+
+
+def together(experiments: Sequence[Experiment]) -> list[Result | InputError]:
+    """Runs experiments side by side: trainings of one program and one shape as one, under `vmap`.
+
+    Returns:
+      The result of each, or the InputError that ended it; the others go on.
+    """
+    results: list[Any] = [None] * len(experiments)
+    wanted: dict[int, Training] = {}
+
+    def advance(index: int, fit: loop.Fit | None) -> None:
+        wanted.pop(index, None)
+        try:
+            wanted[index] = experiments[index].send(fit)  # type: ignore[arg-type]
+        except StopIteration as end:
+            results[index] = end.value
+        except InputError as error:
+            results[index] = error
+
+    for index in range(len(experiments)):
+        advance(index, None)
+    while wanted:
+        alike: dict[Any, list[int]] = {}
+        for index, training in wanted.items():
+            alike.setdefault(_kind(training), []).append(index)
+        for members in alike.values():
+            programs = wanted[members[0]].programs
+            fits = loop.fit_together(programs, [wanted[index].job for index in members])
+            for index, fit in zip(members, fits):
+                advance(index, fit)
+    return results
+
+
+def _kind(training: Training) -> tuple[Any, ...]:
+    """What trainings have in common that can be stacked."""
+    job = training.job
+    held_out = job.validation.examples if job.validation else 0
+    settings = job.settings._replace(seed=0)
+    keep = job.keep.step if job.keep else None
+    trees = (job.state, job.frozen)
+    shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(trees))
+    return (
+        id(training.programs), settings, job.train.examples, held_out, keep,
+        jax.tree.structure(trees), shapes,
+    )  # fmt: skip

@@ -1,0 +1,136 @@
+"""A method of a comparison that fits a classifier to the features of the network as it is."""
+
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from jaxmask import evaluate, model
+from jaxmask.adapter import Evaluator
+from jaxmask.adapter.base import Classifier
+from jaxmask.data import Split
+from jaxmask.errors import InputError
+from jaxmask.loss import cross_entropy
+from jaxmask.run import directory, result, starting, stored
+from jaxmask.run.method import Begin, Draw, Results
+from jaxmask.run.result import Result
+from jaxmask.run.seeds import named_key
+from jaxmask.run.task import Task
+from jaxmask.run.trainer import Training
+from jaxmask.run.tuning import Choice, best_choice
+from jaxmask.train import loop
+from jaxmask.train.records import Records
+
+Examples = tuple[jax.Array, jax.Array]  # features [N, F], labels [N]
+
+
+def fitted(name: str, evaluator: Evaluator, task: Task, config: ConfigDict, draw: Draw) -> Begin:
+    """Tries the choices of an evaluator on validation data, and reads the test split once.
+
+    Raises:
+      InputError: a field of its section has a value that cannot be used, or the network gives no
+        features.
+    """
+    section, classes = config[name], len(task.dataset.classes)
+    try:
+        evaluator.check(section)
+        features = model.feature_function(task.module, lambda x: task.augment(None, x))
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    own = config.copy_and_resolve_references()
+    own.methods = (name,)
+
+    def begin(
+        start: starting.Start, folder: Path, results: Results
+    ) -> Generator[Training, loop.Fit, Result]:
+        finished = directory.begin(folder, own)
+        if finished is not None:
+            return finished
+        yield from ()  # it trains nothing
+        began = time.monotonic()
+        key = named_key(config.seed, f"{name}/weights")
+        variables = starting.starting_variables(task, start, key)
+
+        def extracted(split: Split) -> Examples:
+            found = evaluate.extract(lambda images: features(variables, images), split.images)
+            return jnp.asarray(found), jnp.asarray(split.labels)
+
+        train, validation = extracted(task.dataset.train), extracted(task.dataset.validation)
+        for_features = time.monotonic() - began
+        with Records(folder) as records:
+            choices: list[Choice] = []
+            values = section.choices if len(section.choices) > 1 else ()
+            for value in values:
+                began = time.monotonic()
+                classifier = evaluator.fit(*train, value, classes, section)
+                measured = _measure(classifier, *validation)
+                tried = {evaluator.field: value, **measured}
+                records.write(classifier.about["steps"], 0, "validation", **tried)
+                seconds = time.monotonic() - began
+                choices.append(Choice(value, measured["accuracy"], measured["loss"], seconds))
+            value = best_choice(name, choices) if choices else section.choices[0]
+            began = time.monotonic()
+            classifier = evaluator.fit(*train, value, classes, section)
+            seconds = for_features + time.monotonic() - began
+            chosen = _measure(classifier, *validation)
+            test = _measure(classifier, *extracted(task.dataset.test))
+            records.write(classifier.about["steps"], 0, "test", **test)
+        more = {
+            "validation_loss": chosen["loss"],
+            evaluator.field: value,
+            "train_examples": len(task.dataset.train.labels),
+            **{key: value for key, value in classifier.about.items() if key != "steps"},
+            "choices": [choice._asdict() for choice in choices],
+            "seconds_of_choices": sum(choice.seconds for choice in choices),
+        }
+        found = Result(
+            recipe="adapt",
+            method=name,
+            dataset=task.dataset.name,
+            seed=config.seed,
+            accuracy=test["accuracy"],
+            validation_accuracy=chosen["accuracy"],
+            storage_bytes=0,
+            steps=classifier.about["steps"],
+            seconds=seconds,
+            network=config.network.name,
+            trained_numbers=classifier.numbers,
+            more=more,
+        )
+        return _finish(task, own, start, folder, classifier, found, evaluator.field, draw)
+
+    return begin
+
+
+def _finish(
+    task: Task,
+    config: ConfigDict,
+    start: starting.Start,
+    folder: Path,
+    classifier: Classifier,
+    found: Result,
+    field: str,
+    draw: Draw,
+) -> Result:
+    """Writes the task's file, the figures and the result."""
+    content = classifier.stored
+    head = content.arrays.get("params", {})
+    # statistics are those of the base network: the body is as it was
+    nothing: dict[str, Any] = {"params": head, "batch_stats": {}}
+    tuned = {field: found.more[field]}
+    size = stored.write_task(folder, task, config, start, content, nothing, found, tuned)
+    found = found._replace(storage_bytes=size)
+    draw(folder, found)
+    return result.write(folder, found)
+
+
+def _measure(classifier: Classifier, features: jax.Array, labels: jax.Array) -> dict[str, float]:
+    logits = classifier.logits(features)
+    return {
+        "loss": float(cross_entropy(logits, labels).mean()),
+        "accuracy": float((logits.argmax(-1) == labels).mean()),
+    }

@@ -1,0 +1,224 @@
+"""A method of a comparison that trains: its choices tried on validation data, the best anew."""
+
+import json
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from jaxmask import model, tree
+from jaxmask.adapter import Adapter, Method, Site, Stored
+from jaxmask.errors import InputError
+from jaxmask.mask import measure
+from jaxmask.run import directory, result, starting, stored
+from jaxmask.run.result import Result
+from jaxmask.run.seeds import named_key
+from jaxmask.run.task import Task, shapes
+from jaxmask.run.trainer import Ready, Trainer, Training, make_trainer
+from jaxmask.run.tuning import Choice, best_choice
+from jaxmask.train import loop
+from jaxmask.train.optimizer import RATES
+from jaxmask.train.records import Records
+
+Results = Mapping[str, Result]
+Draw = Callable[[Path, Result], None]  # draws what a person looks at in a run directory
+# (starting weights, run directory, results of the methods before) -> the trainings it wants
+Begin = Callable[[starting.Start, Path, Results], Generator[Training, loop.Fit, Result]]
+
+# in the place of the results of methods that come before, while a config is checked
+_UNKNOWN = Result("adapt", "", "", 0, None, None, 0, 0, 0.0)
+
+
+class _Trained(NamedTuple):
+    """A training that has ended: its fit, the trees it began with, and what is to be stored."""
+
+    fit: loop.Fit
+    frozen: dict[str, Any]
+    params: Any
+    content: Stored
+    found: Result
+
+
+class _Adapting(NamedTuple):
+    """A method at work.
+
+    Attributes:
+      name: of the method.
+      section: of the config, settled.
+      adapter, trainer: made of it.
+      identity: of the adapter's functions.
+      start: the base network's weights.
+    """
+
+    name: str
+    task: Task
+    config: ConfigDict
+    section: ConfigDict
+    adapter: Adapter
+    trainer: Trainer
+    identity: Hashable
+    start: starting.Start
+
+
+def trained(
+    name: str, method: Method, before: Sequence[str], task: Task, config: ConfigDict, draw: Draw
+) -> Begin:
+    """A method that trains: tries its choices, trains the best anew, reads the test split once.
+
+    Args:
+      method: of `adapter.METHODS`, or one of the caller's own.
+      before: the names of the methods that come before it.
+
+    Raises:
+      InputError: a field of the method's section has a value that cannot be used.
+    """
+    site = site_of(task, config)
+    section = method.settle(config[name], dict.fromkeys(before, _UNKNOWN))
+    if section.tune not in RATES:
+        raise InputError(f"{name}.tune is {section.tune!r}; it is {' or '.join(RATES)}")
+    adapter, identity = method.build(section, site), _identity(name, method, section, site)
+    check_rules(name, adapter, site.parameters)
+    trainer = make_trainer(task, section.train, adapter, config.seed, f"{name}.train", identity)
+    own = config.copy_and_resolve_references()
+    own.methods = (name,)
+
+    def begin(
+        start: starting.Start, folder: Path, results: Results
+    ) -> Generator[Training, loop.Fit, Result]:
+        finished = directory.begin(folder, own)
+        if finished is not None:
+            return finished
+        settled = method.settle(config[name], results)
+        at = _Adapting(
+            name, task, own, settled, method.build(settled, site), trainer, identity, start
+        )
+        choices: list[Choice] = []
+        values = {value: f"choices/{settled.tune}_{value!r}" for value in settled.choices}
+        if len(values) > 1:  # else there is nothing to choose
+            for value, place in values.items():
+                choices.append((yield from _attempt(at, value, folder / place, draw)))
+        best = best_choice(name, choices) if choices else settled.choices[0]
+        done = yield from _train(at, best, "final", folder, name)
+        fit = done.fit
+        if fit.epoch == 0:
+            raise InputError(
+                f"{name}: the loss is not finite after {fit.steps} steps with {settled.tune} "
+                f"{best:g}; give {name}.choices smaller values"
+            )
+        test = trainer.test(fit, done.frozen)
+        with Records(folder, fit.steps) as records:
+            records.write(fit.steps, fit.epoch, "test", **test)
+        more = {
+            **done.found.more,
+            "choices": [choice._asdict() for choice in choices],
+            "seconds_of_choices": sum(choice.seconds for choice in choices),
+            "runs": list(values.values()) if choices else [],
+        }
+        found = done.found._replace(accuracy=test["accuracy"], more=more)
+        return _finish(at, folder, done._replace(found=found), draw)
+
+    return begin
+
+
+def _attempt(
+    at: _Adapting, value: float, folder: Path, draw: Draw
+) -> Generator[Training, loop.Fit, Choice]:
+    """One choice, in a run directory of its own."""
+    mine = at.config.copy_and_resolve_references()
+    mine[at.name].choices = (value,)
+    found = directory.begin(folder, mine)
+    if found is None:
+        done = yield from _train(at, value, "choice", folder, f"{at.name} {folder.name}")
+        found = _finish(at, folder, done, draw)
+    if found.more["diverged"]:
+        return Choice(value, None, None, found.seconds)
+    loss = found.more["validation_loss"]
+    return Choice(value, found.validation_accuracy, loss, found.seconds)
+
+
+def _train(
+    at: _Adapting, value: float, which: str, folder: Path, title: str
+) -> Generator[Training, loop.Fit, _Trained]:
+    """Trains with one value of what is tuned; what it found, the test split unread."""
+    random = f"{at.name}/{which}"  # choices all draw alike, and the final run afresh
+    key = named_key(at.config.seed, f"{random}/weights")
+    variables = starting.starting_variables(at.task, at.start, key)
+    key = named_key(at.config.seed, f"{random}/scores")
+    learned, frozen = at.adapter.init(key, variables["params"])
+    ready = Ready(learned, frozen, variables["batch_stats"])
+    fit = yield at.trainer.job(ready, {at.section.tune: value}, random, folder, title)
+    content = at.adapter.store(fit.learned, frozen)
+    stored.check_law(
+        at.name, at.identity, at.adapter, variables["params"], fit.learned, frozen, content
+    )
+    return _Trained(fit, frozen, variables["params"], content, _found(at, value, fit, content))
+
+
+def _found(at: _Adapting, value: float, fit: loop.Fit, content: Stored) -> Result:
+    """What a training has found, but for the test split and what it takes to store."""
+    masks = content.masks
+    bits = tree.size(masks)
+    return Result(
+        recipe="adapt",
+        method=at.name,
+        dataset=at.task.dataset.name,
+        seed=at.config.seed,
+        accuracy=None,
+        validation_accuracy=fit.validation.get("accuracy"),
+        storage_bytes=0,
+        steps=fit.steps,
+        seconds=fit.seconds,
+        network=at.config.network.name,
+        density=float(measure.density(masks)),
+        density_by_leaf=measure.density_by_leaf(masks),
+        empty_leaves=tuple(measure.empty_leaves(masks)),
+        mask_bits=bits,
+        trained_numbers=tree.size({**fit.learned, "density": None}),
+        more={
+            "validation_loss": fit.validation.get("loss"),
+            at.section.tune: value,
+            "train_examples": len(at.task.dataset.train.labels),
+            "epoch": fit.epoch,
+            "stopped_early": fit.stopped_early,
+            "diverged": fit.diverged,
+            "waited": fit.waited,
+        },
+    )
+
+
+def _finish(at: _Adapting, folder: Path, done: _Trained, draw: Draw) -> Result:
+    """Writes the task's file, the figures and the result."""
+    tuned = {at.section.tune: done.found.more[at.section.tune]}
+    variables = {"params": done.params, "batch_stats": done.fit.batch_stats}
+    size = stored.write_task(
+        folder, at.task, at.config, at.start, done.content, variables, done.found, tuned
+    )
+    found = done.found._replace(storage_bytes=size)
+    draw(folder, found)
+    return result.write(folder, found)
+
+
+def site_of(task: Task, config: ConfigDict) -> Site:
+    """The network as the builder of a method sees it."""
+    name = config.network.name
+    rules = tuple(rule for rule in model.rules(name) if not rule[0].startswith("head/"))
+    head = ("head/.*", "freeze" if config.head == "text" else "train")
+    return Site(name, shapes(task)["params"], rules, model.stages(name), head)
+
+
+def check_rules(name: str, adapter: Adapter, parameters: Any) -> None:
+    """Raises InputError, before anything is trained, for rules that do not fit the network."""
+    try:
+        jax.eval_shape(adapter.init, jax.random.key(0), parameters)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+
+
+def _identity(name: str, method: Method, section: ConfigDict, site: Site) -> Hashable:
+    """What the functions of a method's adapter depend on, but for its arrays."""
+    fields = json.loads(section.to_json())
+    for field in ("train", "choices", *method.arrays):
+        fields.pop(field, None)
+    return (name, method.build, json.dumps(fields), site.head)

@@ -1,0 +1,81 @@
+"""What a finished run has found: one type that all recipes fill and all reports read."""
+
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxmask import files
+from jaxmask.errors import InputError
+
+NAME = "result.json"
+# fields that earlier versions had, and what they are called now
+_RENAMED = {"regularisation": "regularization", "neighbours": "neighbors"}
+LIBRARIES = ("jaxmask", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+class Result(NamedTuple):
+    """The content of a `result.json`.
+
+    Attributes:
+      recipe, method, network, dataset, seed: what was run; of a comparison, the best method.
+      accuracy: on the test split, None where it was not read; `validation_accuracy`: of the same
+        weights on the validation split, None without one.
+      density: fraction of the masked weights that is kept; `density_by_leaf`: by path.
+      empty_leaves: paths of masked leaves with nothing left.
+      mask_bits: bits of all masks.
+      trained_numbers: how many numbers training could change.
+      storage_bytes: on disk, of all that the task needs beside the base network.
+      steps, seconds: of training, over all interruptions.
+      more: what the recipe adds; in the file it lies beside the others.
+    """
+
+    recipe: str
+    method: str
+    dataset: str
+    seed: int
+    accuracy: float | None
+    validation_accuracy: float | None
+    storage_bytes: int
+    steps: int
+    seconds: float
+    network: str = ""
+    density: float = 1.0
+    density_by_leaf: Mapping[str, float] = {}
+    empty_leaves: tuple[str, ...] = ()
+    mask_bits: int = 0
+    trained_numbers: int = 0
+    more: Mapping[str, Any] = {}
+
+    def as_json(self) -> dict[str, Any]:
+        """All fields by name, as the file has them."""
+        fields = self._asdict()
+        return {**fields, **fields.pop("more"), "empty_leaves": list(self.empty_leaves)}
+
+
+def write(folder: Path, result: Result) -> Result:
+    """Writes `result.json`, last and whole; with it the run counts as finished."""
+    versions = {name: metadata.version(name) for name in LIBRARIES}
+    files.write_json(folder / NAME, {**result.as_json(), "versions": versions})
+    return read(folder)
+
+
+def read(folder: Path) -> Result:
+    """The result of a finished run.
+
+    Raises:
+      InputError: there is none, it cannot be read, or it is not a result of this project.
+    """
+    path = folder / NAME
+    found = files.read_json(path, "delete the run directory or leave it out")
+    lacking = [name for name in Result._fields if name not in {*found, *Result._field_defaults}]
+    if lacking:
+        raise InputError(
+            f"{path} is not a result of this project: it has no {lacking[0]!r}; delete the run "
+            "directory or leave it out"
+        )
+    found = {_RENAMED.get(name, name): value for name, value in found.items()}
+    known = {name: found.pop(name) for name in Result._fields if name in found}
+    if "empty_leaves" in known:
+        known["empty_leaves"] = tuple(known["empty_leaves"])
+    return Result(**known, more=found)

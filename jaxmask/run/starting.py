@@ -1,0 +1,177 @@
+"""The weights that an experiment starts from, and whether they fit its task."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+from ml_collections import ConfigDict
+
+from jaxmask import maskfile, model
+from jaxmask.errors import InputError
+from jaxmask.model import pretrained
+from jaxmask.model import weights as weights_file
+from jaxmask.run import task as tasks
+from jaxmask.run.programs import shared
+from jaxmask.run.seeds import named_key
+
+
+class Start(NamedTuple):
+    """Starting weights.
+
+    Attributes:
+      weights: nested dict of "params" and "batch_stats"; None initializes everything.
+      source: where they came from, for error messages.
+      head: their head is for this task, and not replaced by a new one.
+      head_in_base: it is part of the base network, and not stored with the task.
+    """
+
+    weights: dict[str, Any] | None
+    source: str
+    head: bool = False
+    head_in_base: bool = False
+
+    def fingerprint(self) -> str:
+        """Of the base network: all its weights, without a head that is no part of it."""
+        weights = self.weights or {}
+        parameters = dict(weights.get("params", {}))
+        if not self.head_in_base:
+            parameters.pop("head", None)
+        statistics = weights.get("batch_stats", {})
+        return maskfile.fingerprint({"params": parameters, "batch_stats": statistics})
+
+
+def task_of(config: ConfigDict) -> tuple[tasks.Task, Start]:
+    """A config's task and starting weights; the runs of a grid share what they have in common.
+
+    Raises:
+      InputError: data, network or weights that cannot be had, or do not fit each other.
+    """
+    start, about = load_start(config.start, config.network, pixels(config.data))
+    if start.weights is not None:
+        start = start._replace(head=True, head_in_base=True)
+    normalized = {key: about.get(key) for key in ("mean", "std")}
+    sections = [config.data.to_dict(), config.network.to_dict(), config.seed, normalized]
+
+    def build() -> tasks.Task:
+        dataset = tasks.load_data(config.data, config.seed)
+        normalization = tasks.normalization_of(config.data, dataset, about)
+        return tasks.make_task(config.data, config.network, dataset, normalization)
+
+    task = shared("task", json.dumps(sections), build)
+    check_fits(task, start)
+    return task, start
+
+
+def load_start(start: str, network: ConfigDict, size: int = 0) -> tuple[Start, dict[str, Any]]:
+    """The weights of a config's `start`, and what they say about themselves.
+
+    Args:
+      start: "random", a run directory, a file of weights in this package's names or in PyTorch's
+        (see `model.pretrained.load`), or "hub:owner/name".
+      network: the network section of the config.
+      size: the side in pixels of the images that it will see, for networks whose weights depend
+        on it; 0 is the side that they were made for.
+    """
+    if start == "random":
+        return Start(None, start), {}
+    if not start:
+        raise InputError("this config needs weights to start from: give --config.start=PATH")
+    about: dict[str, Any]
+    if _ours(start):
+        weights, about = weights_file.load(Path(start))
+    else:
+        weights, about = pretrained.load(
+            start, network.name, width=network.width, stem=network.stem, size=size or None
+        )
+        about = {name: value for name, value in about.items() if value is not None}
+    for name, leaf in traverse_util.flatten_dict(weights, sep="/").items():
+        if not np.isfinite(leaf).all():
+            raise InputError(f"the weights of {start} are not finite in {name}; give others")
+    return Start(weights, start), about
+
+
+def pixels(config: ConfigDict) -> int:
+    """The side of the images that a network sees, as far as a data section says it."""
+    return config.size or config.decode_size
+
+
+def with_text_head(start: Start, classes: Sequence[str], prompt: str) -> Start:
+    """The weights with a head made of the classes' names, embedded by the text tower of CLIP.
+
+    Raises:
+      InputError: the weights come from no CLIP checkpoint with its text tower and tokenizer.
+    """
+    if start.weights is None or _ours(start.source):
+        raise InputError(
+            f"head is 'text', which takes a CLIP checkpoint with its tokenizer; {start.source} is "
+            "none"
+        )
+    parameters = dict(start.weights["params"])
+    parameters["head"] = pretrained.text_head(start.source, classes, prompt)
+    return Start({**start.weights, "params": parameters}, start.source, head=True)
+
+
+def _ours(start: str) -> bool:
+    """Whether `start` names a run directory, or a file in this package's own names."""
+    if start.startswith("hub:"):
+        return False
+    path = Path(start)
+    if path.is_dir():
+        return not any(
+            (path / name).exists() for name in ("model.safetensors", "pytorch_model.bin")
+        )
+    return not path.exists() or pretrained.is_ours(start)
+
+
+def starting_variables(task: tasks.Task, start: Start, key: jax.Array) -> dict[str, Any]:
+    """The network's variables: all but the head from `start`, the head initialized from `key`.
+
+    Raises:
+      InputError: arrays are missing, left over, or of another shape.
+    """
+    fresh = model.initialize(task.module, key, task.image_shape)
+    if start.weights is None:
+        return fresh
+    check_fits(task, start)
+    have = traverse_util.flatten_dict(start.weights, sep="/")
+    flat = {
+        name: leaf if _is_head(name) and not start.head else jnp.asarray(have[name], leaf.dtype)
+        for name, leaf in traverse_util.flatten_dict(fresh, sep="/").items()
+    }
+    return {"batch_stats": {}, **traverse_util.unflatten_dict(flat, sep="/")}
+
+
+def random_weights(task: tasks.Task, seed: int) -> dict[str, Any]:
+    """A random network for the task, head and all: the same one for every method."""
+    return model.initialize(task.module, named_key(seed, "start"), task.image_shape)
+
+
+def check_fits(task: tasks.Task, start: Start) -> None:
+    """Raises InputError where starting weights lack arrays, or have unknown or other ones."""
+    if start.weights is None:
+        return
+    have = traverse_util.flatten_dict(start.weights, sep="/")
+    want = traverse_util.flatten_dict(tasks.shapes(task), sep="/")
+    body = {name for name in want if start.head or not _is_head(name)}
+    missing = sorted(body - have.keys())
+    extra = sorted(have.keys() - want.keys())
+    other = sorted(
+        f"{name} {have[name].shape} where {want[name].shape} belongs"
+        for name in body & have.keys()
+        if have[name].shape != want[name].shape
+    )
+    for what, names in (("lack", missing), ("have besides", extra), ("have", other)):
+        if names:
+            listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if names[4:] else "")
+            raise InputError(
+                f"the weights of {start.source} do not fit the network: they {what} {listed}"
+            )
+
+
+def _is_head(name: str) -> bool:
+    return name.startswith("params/head/")

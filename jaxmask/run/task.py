@@ -1,0 +1,189 @@
+"""From a config to what an experiment works on: data, network, starting weights, seeds."""
+
+import functools
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jaxmask import data, model
+from jaxmask.errors import InputError, check_numbers
+from jaxmask.run.seeds import number
+from jaxmask.train import feed
+
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+class Task(NamedTuple):
+    """A dataset and a network for it.
+
+    Attributes:
+      dataset: the splits, on the host.
+      module: the Linen network, with a head for the dataset's classes.
+      network: (parameters, batch_stats, images, train) -> (logits, batch_stats).
+      augment: (key or None, uint8 images) -> float images.
+      image_shape: (height, width, channels) that the network sees.
+      normalization: (mean, std) of the channels.
+      mesh: the devices.
+      identity: text of all that the network and its input pipeline are made of.
+      feed: ("train", "validation" or "test") -> the split as the compiled scans take it; a split
+        reaches the device once, however many methods use it.
+    """
+
+    dataset: data.Dataset
+    module: nn.Module
+    network: Callable
+    augment: Callable
+    image_shape: tuple[int, int, int]
+    normalization: Normalization
+    mesh: Mesh
+    identity: str
+    feed: Callable[[str], feed.Feed]
+
+
+def load_data(config: ConfigDict, seed: int) -> data.Dataset:
+    """The dataset that a config's data section describes."""
+    validation = config.validation
+    if not (0 <= validation < 1 or (1 <= validation < 2**31 and validation == int(validation))):
+        raise InputError(f"data.validation {validation} must be 0, a share or a number of examples")
+    return data.load(
+        config.name,
+        classes=tuple(config.classes),
+        share=config.share,
+        validation=int(validation) if validation >= 1 else validation,
+        seed=number(seed, "data"),
+        size=config.decode_size,
+        data_dir=config.directory or None,
+        cache_dir=config.cache or None,
+        cache_gib=config.cache_gib,
+    )
+
+
+def make_task(
+    config: ConfigDict, network: ConfigDict, dataset: data.Dataset, normalization: Normalization
+) -> Task:
+    """A network, and its input pipeline on the device, for a dataset.
+
+    Args:
+      config: the data section of a config.
+      network: its network section.
+    """
+    dtype = compute_dtype(network.compute_dtype)
+    options = {"stem": network.stem} if network.stem else {}
+    module = model.create(
+        network.name, classes=len(dataset.classes), width=network.width, dtype=dtype, **options
+    )
+    mean, std = normalization
+    channels = dataset.train.images.shape[-1]
+    for what, values in (("mean", mean), ("std", std)):
+        check_numbers(f"data.{what}", values)
+        if len(values) not in (1, channels):
+            raise InputError(
+                f"data.{what} has {len(values)} numbers; the images have {channels} channels"
+            )
+    augment = data.augmentation(
+        mean=mean,
+        std=std,
+        crop_padding=config.crop_padding,
+        flip=config.flip,
+        size=config.size,
+        dtype=dtype,
+    )
+    side = (config.size, config.size) if config.size else dataset.train.images.shape[1:3]
+    images = [split.images for split in (dataset.train, dataset.validation, dataset.test)]
+    mesh = feed.make_mesh()
+    memory = config.memory_gib * 2**30
+    # One for all: the compiled programs take their batches one way.
+    too_large = sum(array.nbytes for array in images) > memory
+    streams = too_large or any(isinstance(array, data.Lazy) for array in images)
+
+    @functools.cache
+    def cached_feed(name: str) -> feed.Feed:
+        split = getattr(dataset, name)
+        if streams:
+            return feed.streamed(split, data.stream, mesh, int(min(memory / 8, 2**28)))
+        return feed.resident(split.images, split.labels, mesh)
+
+    return Task(
+        dataset=dataset,
+        module=module,
+        network=model.apply_function(module),
+        augment=augment,
+        image_shape=(*side, channels),
+        normalization=normalization,
+        mesh=mesh,
+        identity=json.dumps(
+            [
+                network.to_dict(),
+                len(dataset.classes),
+                [*side, channels],
+                [list(mean), list(std)],
+                config.crop_padding,
+                config.flip,
+                config.size,
+                streams,
+            ]
+        ),
+        feed=cached_feed,
+    )
+
+
+def normalization_of(
+    config: ConfigDict, dataset: data.Dataset, about: dict[str, Any]
+) -> Normalization:
+    """Mean and deviation: the config's, else those of the starting weights, else the data's."""
+    if config.mean or config.std:
+        if not (config.mean and config.std):
+            raise InputError("give both data.mean and data.std, or neither")
+        return tuple(config.mean), tuple(config.std)
+    if "mean" in about and "std" in about:
+        for name in ("mean", "std"):
+            if not isinstance(about[name], list):
+                raise InputError(
+                    f"the weights' {name} is {about[name]!r}; give data.mean and data.std"
+                )
+        return tuple(about["mean"]), tuple(about["std"])
+    return data.statistics(dataset.train.images)
+
+
+def shapes(task: Task) -> dict[str, Any]:
+    """The network's variables as shapes and dtypes; nothing is computed."""
+    try:
+        return jax.eval_shape(
+            lambda: model.initialize(task.module, jax.random.key(0), task.image_shape)
+        )
+    except (NotImplementedError, OverflowError, MemoryError) as error:
+        raise InputError(f"the network cannot be built: {_first_line(error)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def about_network(network: ConfigDict, task: Task) -> dict[str, Any]:
+    """What a weight file says about itself."""
+    mean, std = task.normalization
+    return {
+        "network": network.name,
+        "width": network.width,
+        "stem": network.stem,
+        "classes": list(task.dataset.classes),
+        "mean": [float(value) for value in mean],
+        "std": [float(value) for value in std],
+        "image_shape": list(task.image_shape),  # as the network sees it
+        "stored_shape": list(task.dataset.train.images.shape[1:]),  # as it comes from the dataset
+    }
+
+
+def compute_dtype(name: str) -> Any:
+    """The dtype of activations by its name."""
+    if name not in ("float32", "bfloat16", "float16"):
+        raise InputError(
+            f"network.compute_dtype {name!r} is unknown; it is float32, bfloat16 or float16"
+        )
+    return jnp.dtype(name)

@@ -1,0 +1,217 @@
+"""A config's training section as one function that trains, compiled once for all rates."""
+
+import functools
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from jaxmask.adapter import Adapter
+from jaxmask.errors import InputError, check_numbers
+from jaxmask.loss import cross_entropy
+from jaxmask.run.programs import shared
+from jaxmask.run.seeds import named_key, number
+from jaxmask.run.task import Task
+from jaxmask.train import cost, epoch, evaluation, feed, loop, movement, optimizer
+from jaxmask.train.state import Problem, State, initial
+
+
+class Ready(NamedTuple):
+    """The trees before the first step.
+
+    Attributes:
+      learned, frozen: as an adapter's `init` gives them.
+      batch_stats: the network's running statistics.
+    """
+
+    learned: dict[str, Any]
+    frozen: dict[str, Any]
+    batch_stats: Any
+
+
+class Training(NamedTuple):
+    """A training run that has not begun: its programs, and what they are given."""
+
+    programs: epoch.Programs
+    job: loop.Job
+
+
+class Trainer(NamedTuple):
+    """One training section on one task.
+
+    Attributes:
+      job: (ready, rates, name, folder, title), optionally `keep` and `state` (to go on from) ->
+        Training, not begun. `rates` has the peak rates that differ from the config's, by field;
+        `name` is where randomness comes from.
+      state: (ready, rates, name) -> the state before the first step.
+      test: (fit, frozen) -> {"loss", "accuracy"} over the whole test split.
+      steps_per_epoch: of training.
+    """
+
+    job: Callable[..., Training]
+    state: Callable[..., State]
+    test: Callable[..., dict[str, float]]
+    steps_per_epoch: int
+
+
+class _Compiled(NamedTuple):
+    """Programs, their optimizers, and the length of scan that suits them once it is known."""
+
+    programs: epoch.Programs
+    optimizers: optax.GradientTransformation
+    scan_steps: list[int]
+
+
+def make_trainer(
+    task: Task,
+    config: ConfigDict,
+    adapter: Adapter,
+    seed: int,
+    section: str,
+    identity: Hashable,
+    sum_movement: bool = False,
+) -> Trainer:
+    """Builds what a training section describes; nothing is compiled before the first job.
+
+    Args:
+      config: the section, see `defaults.train`.
+      adapter: how the network's parameters come from what is learned and what is frozen.
+      section: its name, for error messages.
+      identity: of the adapter's functions: trainers with equal ones share compiled programs.
+      sum_movement: the optimizer of weights also sums `-w * dL/dw` over all steps; see
+        `train.movement`.
+
+    Raises:
+      InputError: a field has a value that cannot be used.
+    """
+    check_training(config, section)
+    held_out = len(task.dataset.validation.labels)
+    if config.patience and not held_out:
+        raise InputError(f"{section}.patience needs validation data: set data.validation above 0")
+    examples = len(task.dataset.train.labels)
+    feed.check_batch(config.batch_size, examples, task.mesh)
+    steps_per_epoch = examples // config.batch_size
+    steps = steps_per_epoch * config.epochs
+    first = (movement.summed(),) if sum_movement else ()
+    described = optimizer.Section(config, steps, steps_per_epoch, first)
+    groups = adapter.optimizers(described)  # here for its errors to come first
+    fields = ("optimizer", "mask_optimizer", "schedule", "clip", "label_smoothing", "batch_size",
+              "scan_steps")  # fmt: skip
+    settings = tuple(config[name] for name in fields)
+    key = (task.identity, identity, settings, steps, steps_per_epoch, sum_movement)
+
+    @functools.cache
+    def compiled() -> _Compiled:
+        return shared("training", key, lambda: _compiled(task, config, adapter, groups))
+
+    def begin(ready: Ready, rates: dict[str, float], name: str) -> State:
+        key = named_key(seed, f"{name}/train")
+        state = initial(ready.learned, ready.batch_stats, compiled().optimizers, key)
+        if unknown := sorted(rates.keys() - optimizer.rates(state.optimizer)):
+            raise InputError(
+                f"{section}: no optimizer of this method takes {unknown[0]!r}, which its choices "
+                "set; take the optimizers from the section's weights() and scores()"
+            )
+        peaks = {field: rates.get(field, config[field]) for field in optimizer.RATES}
+        return state._replace(optimizer=optimizer.set_peaks(state.optimizer, peaks))
+
+    def job(
+        ready: Ready,
+        rates: dict[str, float],
+        name: str,
+        folder: Path,
+        title: str,
+        keep: loop.Keep | None = None,
+        state: State | None = None,
+    ) -> Training:
+        state = begin(ready, rates, name) if state is None else state
+        state, frozen = feed.replicate((state, ready.frozen), task.mesh)
+        settings = loop.Settings(
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            evaluation_batch=evaluation_batch(task, config, held_out),
+            patience=config.patience,
+            select=config.select,
+            checkpoint_seconds=config.checkpoint_seconds,
+            scan_steps=_scan_steps(compiled(), task, config, state, frozen),
+            seed=number(seed, f"{name}/order"),
+        )
+        validation = task.feed("validation") if held_out else None
+        train = task.feed("train")
+        return Training(
+            compiled().programs,
+            loop.Job(state, frozen, train, validation, settings, folder, title, keep),
+        )
+
+    def test(fitted: loop.Fit, frozen: Any) -> dict[str, float]:
+        trees = (fitted.learned, fitted.batch_stats, frozen)
+        learned, batch_stats, frozen = feed.replicate(trees, task.mesh)
+        whole = task.feed("test")
+        sums = evaluation.evaluate(
+            compiled().programs.evaluate, learned, batch_stats, frozen, [whole], whole.resident,
+            evaluation_batch(task, config, whole.examples),
+        )  # fmt: skip
+        return sums.means()
+
+    return Trainer(job, begin, test, steps_per_epoch)
+
+
+def _compiled(
+    task: Task,
+    config: ConfigDict,
+    adapter: Adapter,
+    groups: dict[str, optax.GradientTransformation],
+) -> _Compiled:
+    smoothing = config.label_smoothing
+    problem = Problem(
+        parameters=adapter.parameters,
+        masks=lambda learned, frozen: adapter.store(learned, frozen).masks,
+        network=task.network,
+        augment=task.augment,
+        loss=lambda logits, labels: cross_entropy(logits, labels, smoothing),
+    )
+    together = optimizer.grouped(groups)
+    programs = epoch.programs(problem, together, task.feed("train").fetch, task.mesh)
+    return _Compiled(programs, together, [config.scan_steps] if config.scan_steps else [])
+
+
+def _scan_steps(
+    compiled: _Compiled, task: Task, config: ConfigDict, state: State, frozen: Any
+) -> int:
+    """The length of a scan of some seconds, worked out once for all runs of these programs."""
+    if not compiled.scan_steps:
+        train = task.feed("train")
+        xs = next(iter(train.chunks(np.zeros((1, config.batch_size), np.int32), [1])))
+        x = jax.tree.map(lambda leaf: leaf[0], xs)
+        step = compiled.programs.step
+        compiled.scan_steps.append(cost.scan_steps(step, state, frozen, train.resident, x))
+    return compiled.scan_steps[0]
+
+
+def evaluation_batch(task: Task, config: ConfigDict, examples: int) -> int:
+    """Examples per evaluation step: a multiple of the devices, and few where there are few."""
+    least = min(config.evaluation_batch, max(examples, 1))
+    return -(-least // task.mesh.size) * task.mesh.size
+
+
+def check_training(config: ConfigDict, section: str) -> None:
+    """Raises InputError, naming the field, where a number cannot be used."""
+    at_least = {
+        "epochs": 1, "batch_size": 1, "evaluation_batch": 1, "patience": 0, "clip": 0.0,
+        "checkpoint_seconds": 0.0, "scan_steps": 0, "learning_rate": 0.0,
+        "mask_learning_rate": 0.0, "label_smoothing": 0.0,
+    }  # fmt: skip
+    for field, least in at_least.items():
+        check_numbers(f"{section}.{field}", [config[field]], least)
+    if config.label_smoothing >= 1:
+        raise InputError(
+            f"{section}.label_smoothing is {config.label_smoothing}; it must be below 1"
+        )
+    if config.select not in ("accuracy", "loss", "last"):
+        raise InputError(
+            f"{section}.select is {config.select!r}; it is 'accuracy', 'loss' or 'last'"
+        )

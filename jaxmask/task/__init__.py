@@ -1,0 +1,8 @@
+"""A learned task afterwards: load it, predict with it, serve many, estimate statistics anew."""
+
+from jaxmask.task.learned import Learned, load
+from jaxmask.task.library import Library
+from jaxmask.task.library import load as serve
+from jaxmask.task.statistics import reestimate
+
+__all__ = ["Learned", "Library", "load", "reestimate", "serve"]

@@ -1,0 +1,85 @@
+"""The base network of a learned task: found, read, and compared with its fingerprint."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flax import traverse_util
+
+from jaxmask import maskfile
+from jaxmask.errors import InputError
+from jaxmask.model import checkpoint, pretrained
+from jaxmask.model import weights as weights_file
+
+
+class Found(NamedTuple):
+    """A base network.
+
+    Attributes:
+      variables: {"params", "batch_stats"}, nested dicts; without a head that is the task's.
+      layout: the names that its file has, if they are PyTorch's; else "".
+      place: the file.
+    """
+
+    variables: dict[str, Any]
+    layout: str
+    place: Path
+
+
+def find(path: Path, about: Mapping[str, Any], wanted: maskfile.Base | None, base: str) -> Found:
+    """The network that a task was learned over.
+
+    Args:
+      path: of the task's file.
+      about: what the file says of the task.
+      wanted: the base that the file names.
+      base: where the weights are; "" for those of the run that the file lies in, or else those
+        that it names.
+
+    Raises:
+      InputError: the file has no task, or the weights are not found or are others.
+    """
+    name, width, stem = about.get("network"), about.get("width"), about.get("stem", "")
+    known = isinstance(name, str) and isinstance(width, int | float) and isinstance(stem, str)
+    if not known or wanted is None:
+        raise InputError(
+            f"{path} has a mask and no task with it: its header names no network, width and base; "
+            "give a file that the recipe 'adapt' wrote"
+        )
+    source = base or _beside(path) or about.get("start", "")
+    if not isinstance(source, str) or source in ("", "random", "pretrain"):
+        raise InputError(
+            f"{path} was learned over weights that are not with it; give them: --base=PATH"
+        )
+    if not source.startswith("hub:") and not Path(source).exists():
+        raise InputError(f"there are no weights at {source}; give them: --base=PATH")
+    layout = ""
+    if pretrained.is_ours(source):
+        place = Path(source) / weights_file.NAME if Path(source).is_dir() else Path(source)
+        weights = traverse_util.unflatten_dict(checkpoint.read_safetensors(place), sep="/")
+    else:
+        seen = about.get("image_shape") or [0]
+        weights, found = pretrained.load(
+            source, str(name), width=float(width or 1), stem=stem, size=seen[0] or None
+        )
+        layout, place = found["layout"], checkpoint.find(source)
+    parameters = weights.get("params", {})
+    without_head = {key: leaf for key, leaf in parameters.items() if key != "head"}
+    # the head is a part of the base network where the task has the classes of the base
+    for part in (without_head, parameters):
+        bare = {"params": part, "batch_stats": weights.get("batch_stats", {})}
+        if maskfile.fingerprint(bare) == wanted.fingerprint:
+            return Found(bare, layout, place)
+    raise InputError(
+        f"{path} was learned over another network than {source}: the fingerprints of their "
+        "weights differ; give its own: --base=PATH"
+    )
+
+
+def _beside(path: Path) -> str:
+    """The base weights of the run that a file lies in, or ""."""
+    for folder in path.absolute().parents:
+        for name in ("start.safetensors", f"pretrain/{weights_file.NAME}"):
+            if (folder / name).exists() and (folder / "config.json").exists():
+                return str(folder / name)
+    return ""

@@ -1,0 +1,166 @@
+"""A learned task as one file: its masks, and all else that it needs beside the base network."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxmask import maskfile, tree
+from jaxmask.adapter import KNOWN, Adapter, Stored
+from jaxmask.errors import InputError, nearest
+
+Tree = Any
+Adapters = Mapping[str, Adapter]
+
+# what a file says of every task; all else in its metadata are settings of its method
+OF_TASKS = ("network", "width", "stem", "classes", "mean", "std", "image_shape", "stored_shape",
+            "start", "dataset", "method", "metrics", "learning_rate", "mask_learning_rate",
+            "regularization", "merged")  # fmt: skip
+# names that files of earlier versions have, and what they are now
+_RENAMED = {"neighbours": "neighbors", "regularisation": "regularization"}
+_NEEDED = {"network", "width", "classes", "mean", "std", "method"}
+
+
+class TaskFile(NamedTuple):
+    """A task that is not yet put onto its base network.
+
+    Attributes:
+      path: of the file.
+      stored: what the adapter restores.
+      batch_stats: the task's own, a nested dict.
+      about: what the file says of the task, by name.
+      base: the name and fingerprint of the network that it was learned over.
+      signs: whether its masks are of signs.
+    """
+
+    path: Path
+    stored: Stored
+    batch_stats: Tree
+    about: dict[str, Any]
+    base: maskfile.Base | None
+    signs: bool
+
+
+def save(
+    path: Path,
+    stored: Stored,
+    *,
+    batch_stats: Tree,
+    new: Tree,
+    base: maskfile.Base,
+    about: Mapping[str, Any],
+) -> int:
+    """Writes a `.mask` file; returns its bytes.
+
+    Args:
+      stored: of the adapter.
+      batch_stats: the network's, after training.
+      new: parameters that the base network lacks, such as a fresh head, as they were before
+        training; those that `stored` replaces are not stored a second time.
+      base: the network that the task was learned over.
+      about: JSON values by name for the header: what the network is, its classes, the method.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {name: tree.named_leaves(part) for name, part in stored.arrays.items()}
+    arrays["params"] = {**tree.named_leaves(new), **arrays.get("params", {})}
+    arrays["batch_stats"] = tree.named_leaves(batch_stats)
+    maskfile.save(
+        path,
+        stored.masks,
+        metadata={name: json.dumps(value) for name, value in {**about, **stored.settings}.items()},
+        arrays=tree.nested(
+            {
+                f"{name}/{leaf}": np.asarray(array)
+                for name, part in arrays.items()
+                for leaf, array in part.items()
+            }
+        ),
+        base=base,
+    )
+    return path.stat().st_size
+
+
+def read(path: Path, weights: Tree = None) -> TaskFile:
+    """A task's file.
+
+    Args:
+      weights: the base network's parameters, for masks that are coded given them.
+
+    Raises:
+      InputError: it is not the file of a task, or is damaged.
+    """
+    file = maskfile.read(path, weights=weights)
+    about = metadata(file.metadata)
+    arrays = {_RENAMED.get(name, name): part for name, part in file.arrays.items()}
+    statistics = arrays.pop("batch_stats", {})
+    settings = {name: value for name, value in about.items() if name not in OF_TASKS}
+    if file.kind == "sign":
+        settings["rescale"] = False  # which not every earlier file says
+    return TaskFile(
+        path, Stored(file.masks, arrays, settings), statistics, about, file.base,
+        file.kind == "sign",
+    )  # fmt: skip
+
+
+def check_task(about: Mapping[str, Any], path: Path) -> None:
+    """Raises InputError for a file that has a mask and no task with it."""
+    if not about.keys() >= _NEEDED:
+        raise InputError(
+            f"{path} has a mask and no task with it: its header names no network, classes and "
+            "normalization; give a file that the recipe 'adapt' wrote"
+        )
+
+
+def metadata(texts: Mapping[str, str]) -> dict[str, Any]:
+    """A file's metadata: what is JSON read as such, and all else as the text that it is."""
+    found: dict[str, Any] = {}
+    for name, text in texts.items():
+        try:
+            value = json.loads(text, parse_constant=lambda _: None)  # a loss may be NaN
+        except (ValueError, RecursionError):
+            value = text
+        found[_RENAMED.get(name, name)] = value
+    return found
+
+
+def restored(base: Mapping[str, Tree], file: TaskFile, adapters: Adapters = KNOWN) -> Tree:
+    """The base network's variables with the task on them.
+
+    Args:
+      base: {"params", "batch_stats"}, nested dicts.
+      adapters: those that may be named, by name; nothing that a file names is imported.
+
+    Raises:
+      InputError: the file's adapter is not among them, or does not fit the network.
+    """
+    return put_on(base, file, adapter_of(file, adapters))
+
+
+def put_on(base: Mapping[str, Tree], file: TaskFile, adapter: Adapter) -> Tree:
+    """`restored` by this adapter; traceable."""
+    statistics = {
+        **tree.named_leaves(base.get("batch_stats", {})),
+        **tree.named_leaves(file.batch_stats),
+    }
+    params = complete(base["params"], file.stored)
+    return {"params": adapter.restore(params, file.stored), "batch_stats": tree.nested(statistics)}
+
+
+def adapter_of(file: TaskFile, adapters: Adapters) -> Adapter:
+    """The adapter that a file names; without a name, as in merged files, that of masks."""
+    name = file.about.get("method", "mask")
+    if name not in adapters:
+        raise InputError(
+            f"{file.path} was learned with the adapter {name!r}, which is not known here"
+            f"{nearest(str(name), adapters)}; pass it: adapters={{{str(name)!r}: ...}}"
+        )
+    return adapters[name]
+
+
+def complete(params: Tree, stored: Stored) -> Tree:
+    """The base network's parameters, and those that the task has and the base network lacks."""
+    have = tree.named_leaves(params)
+    more = tree.named_leaves(stored.arrays.get("params", {}))
+    return tree.nested({**more, **have})

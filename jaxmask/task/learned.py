@@ -1,0 +1,193 @@
+"""A learned task ready for use: from its file, or a run directory, to predictions."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxmask import data, maskfile, model
+from jaxmask.adapter import EVALUATORS, KNOWN
+from jaxmask.errors import InputError
+from jaxmask.model import outside
+from jaxmask.model import weights as weights_file
+from jaxmask.task import base as bases
+from jaxmask.task import file as task_file
+
+
+class Learned(NamedTuple):
+    """A network that has taken on a task.
+
+    Attributes:
+      logits: (variables, uint8 images [B, H, W, C]) -> float32 [B, classes], jitted.
+      variables: what the network computes with ("params", "batch_stats"), and "stored", what a
+        classifier of features needs besides.
+      module: the Linen network.
+      prepare: uint8 images -> what the network sees.
+      classes: their names.
+      about: all that the file says of itself; "stored_shape" is that of the images that it was
+        learned from.
+      source: the file.
+    """
+
+    logits: Callable[[Any, jax.Array], jax.Array]
+    variables: dict[str, Any]
+    module: nn.Module
+    prepare: Callable[[jax.Array], jax.Array]
+    classes: tuple[str, ...]
+    about: dict[str, Any]
+    source: Path
+
+
+def load(
+    path: str | Path, base: str = "", adapters: task_file.Adapters = KNOWN, network: str = ""
+) -> Learned:
+    """A learned task.
+
+    Args:
+      path: a `.mask` file, a run directory of `adapt` (its best method's task) or of one of its
+        methods, or one of `dense`.
+      base: the weights that the task was learned over, as a config's `start`. By default those of
+        the run that the file lies in, else those that the file names.
+      adapters: that the file may name: `{**adapter.KNOWN, "mine": ...}` for one of your own.
+      network: `package.module:Class`, if the task's network is one of your own: nothing that a
+        file names is imported.
+
+    Raises:
+      InputError: there is no such task, its base network is not found, or is another one, or its
+        adapter or network is not known.
+
+    Example:
+      >>> birds = learned.load("runs/birds/mask")  # doctest: +SKIP
+      >>> birds.logits(birds.variables, images).argmax(-1)  # doctest: +SKIP
+    """
+    path = Path(path)
+    file = find(path)
+    if file.suffix != ".mask":
+        weights, about = weights_file.load(file)
+        if not {"network", "classes", "mean", "std"} <= about.keys():
+            raise InputError(f"{file} does not say which network it is; give a run directory")
+        return _ready({"batch_stats": {}, **weights}, {"method": "dense", **about}, file, network)
+    parts = read(file, base)
+    variables = task_file.restored(parts.base, parts.file, adapters)
+    return _ready(variables, parts.file.about, file, network, parts.file.stored.arrays)
+
+
+class Parts(NamedTuple):
+    """A task that is not yet put onto its base network.
+
+    Attributes:
+      base: {"params", "batch_stats"} of the network that it was learned over.
+      file: the task.
+    """
+
+    base: dict[str, Any]
+    file: task_file.TaskFile
+
+
+def read(file: Path, base: str = "") -> Parts:
+    """A task's file and its base network; see `load`.
+
+    Raises:
+      InputError: see `load`.
+    """
+    header = maskfile.read_header(file)
+    about = task_file.metadata(header["metadata"])
+    task_file.check_task(about, file)
+    bare = bases.find(file, about, header["base"], base).variables
+    return Parts(bare, task_file.read(file, weights=bare["params"]))
+
+
+class Pipeline(NamedTuple):
+    """The network that a file is about.
+
+    Attributes:
+      module: the Linen network.
+      prepare: uint8 images [B, H, W, C] -> what it sees; RGB becomes gray for a network that
+        sees one channel, and the other way round.
+    """
+
+    module: nn.Module
+    prepare: Callable[[jax.Array], jax.Array]
+
+
+def pipeline(about: dict[str, Any], classes: int, network: str = "") -> Pipeline:
+    """The network that a file is about, with a head for so many classes.
+
+    Args:
+      network: the name that the caller gives it, if it is one of the caller's own.
+
+    Raises:
+      InputError: a network from outside this package that the caller does not name.
+    """
+    name = about["network"]
+    if outside.is_outside(name) and name != network:
+        raise InputError(
+            f"the network {name!r} is not one of this package's, and a file's names are not "
+            f"imported; name it yourself if you trust it: network={name!r} (--network={name})"
+        )
+    options = {"stem": about["stem"]} if about.get("stem") else {}
+    module = model.create(name, classes=classes, width=about["width"], **options)
+    height, width, channels = about.get("image_shape", (0, 0, 0))
+    augment = data.augmentation(
+        mean=about["mean"], std=about["std"], size=height if height == width else 0
+    )
+
+    def prepare(images: jax.Array) -> jax.Array:
+        if channels == 1 and images.shape[-1] == 3:
+            gray = images @ jnp.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+            images = jnp.round(gray)[..., None].astype(jnp.uint8)
+        elif channels == 3 and images.shape[-1] == 1:
+            images = jnp.repeat(images, 3, axis=-1)
+        return augment(None, images)
+
+    return Pipeline(module, prepare)
+
+
+def _ready(
+    variables: dict[str, Any],
+    about: dict[str, Any],
+    file: Path,
+    network: str,
+    stored: dict[str, Any] | None = None,
+) -> Learned:
+    classes = tuple(about["classes"])
+    module, prepare = pipeline(about, len(classes), network)
+    evaluator = EVALUATORS.get(about["method"])
+    classify = evaluator.classify if evaluator else None
+
+    @jax.jit
+    def logits(variables: dict[str, Any], images: jax.Array) -> jax.Array:
+        network = {name: variables[name] for name in ("params", "batch_stats")}
+        if classify is None:
+            found: Any = module.apply(network, prepare(images))
+            return found
+        features: Any = module.apply(network, prepare(images), features=True)
+        return classify(variables["stored"], about, features, len(classes))
+
+    if classify is not None:
+        variables = {**variables, "stored": stored}
+    return Learned(
+        logits, jax.tree.map(jnp.asarray, variables), module, prepare, classes, about, file
+    )
+
+
+def find(path: Path) -> Path:
+    """The file that a path means."""
+    if not path.exists():
+        raise InputError(f"there is no {path}; give a .mask file or a run directory")
+    if path.is_file():
+        return path
+    try:
+        result = json.loads((path / "result.json").read_text())
+        names = [result["method"]] if "methods" in result else []
+    except (OSError, ValueError, TypeError, KeyError):
+        raise InputError(f"{path} is not a finished run directory; finish the run first") from None
+    folder = path.joinpath(*names)
+    for file in (folder / "masks" / "task.mask", folder / weights_file.NAME):
+        if file.exists():
+            return file
+    raise InputError(f"{path} holds no learned task; give a run of 'adapt' or 'dense'")

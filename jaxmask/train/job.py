@@ -1,0 +1,92 @@
+"""A training run: what it is given (`Job`), and what it gives (`Fit`)."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxmask.train.feed import Feed
+from jaxmask.train.state import State, Tree
+
+
+class Settings(NamedTuple):
+    """How long to train and how to choose the epoch.
+
+    Attributes:
+      epochs: at most this many.
+      batch_size: examples per training step.
+      evaluation_batch: examples per evaluation step.
+      patience: stop after this many epochs without a lower validation loss; 0 never does.
+      select: "accuracy" (ties: the lower loss) or "loss", of the validation split: which epoch's
+        weights are kept; "last" keeps the newest, as does training without a validation split.
+      checkpoint_seconds: time between two checkpoints.
+      scan_steps: most steps in one compiled scan.
+      seed: of the data order.
+    """
+
+    epochs: int
+    batch_size: int
+    evaluation_batch: int
+    patience: int
+    select: str
+    checkpoint_seconds: float
+    scan_steps: int
+    seed: int
+
+
+class Keep(NamedTuple):
+    """A step of training, and what is done with the state right after it."""
+
+    step: int
+    write: Callable[[State], None]
+
+
+class Job(NamedTuple):
+    """All that one training run is given; see `loop.fit`.
+
+    Records go to `folder/metrics.jsonl` and TensorBoard, checkpoints to `folder/checkpoints`.
+    """
+
+    state: State
+    frozen: Tree
+    train: Feed
+    validation: Feed | None
+    settings: Settings
+    folder: Path
+    title: str = "train"
+    keep: Keep | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """A partial last batch is dropped."""
+        return self.train.examples // self.settings.batch_size
+
+    @property
+    def steps(self) -> int:
+        """Of all epochs."""
+        return self.settings.epochs * self.steps_per_epoch
+
+
+class Fit(NamedTuple):
+    """What training gave: the chosen epoch's weights, and how they came about.
+
+    Attributes:
+      learned, batch_stats: of the chosen epoch, on the host.
+      validation: {"loss", "accuracy"} at that epoch, empty without a validation split.
+      epoch: the chosen one, counted from 1; 0 where training diverged within the first.
+      steps: all steps done; `seconds`: over all interruptions (and, of runs that are trained
+        together, of all of them); `waited`: the share of them in which the device was idle
+        because data was late.
+      stopped_early: by `patience`; `diverged`: the loss was not finite at some epoch's end.
+      last: the state after the last step.
+    """
+
+    learned: dict[str, Tree]
+    batch_stats: Tree
+    validation: dict[str, float]
+    epoch: int
+    steps: int
+    seconds: float
+    waited: float
+    stopped_early: bool
+    diverged: bool
+    last: State
