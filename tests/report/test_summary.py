@@ -96,7 +96,7 @@ def test_published_figures_stand_beside_ours(tmp_path, table):
         ("algorithm,0.1\nx,1\n", [], r"none of its algorithms \(x\).*\(snip USS\)"),
         ("algorithm,0.1\nx,1\nx,2\n", [], "'x' twice"),
         ("algorithm,0.1\nx,1\n", ["x"], "must be NAME=LABEL"),
-        ("algorithm,0.1\nx,1\n", ["y=snip USS"], "no algorithm 'y'; known are x"),
+        ("algorithm,0.1\nx,1\n", ["y=snip USS"], "no algorithm 'y'; known: x"),
         ("algorithm,0.1\nx,1\n", ["x=snap USS"], "no row 'snap USS'; did you mean 'snip USS'"),
         ("", [], "is no CSV file"),
         ('algorithm,0.1\n"x,1\n', [], "is no CSV file"),
