@@ -1,4 +1,4 @@
-"""Selective masking: learn only a share of the scores, the other weights stay on."""
+"""Selective masking: learn only a share of the scores; the other weights stay on."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from jaxmask.tree import PyTree, align, paths
 
 
 def selective(transform: MaskTransform, selected: PyTree) -> MaskTransform:
-    """Masks only the selected weights; the others are on for ever.
+    """Masks only the selected weights; the others are always on.
 
     The transform sees `where(selected, s, +inf)`: an infinite score is above every threshold and
     among the top of every leaf, and its gradient is exactly zero. With `top_k`, the unselected
