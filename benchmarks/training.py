@@ -14,7 +14,7 @@ from jaxmask.train.state import Problem, State, initial
 
 
 class Training(NamedTuple):
-    """Programs and what they are called with, as `recipe.trainer` would have them."""
+    """Programs and their arguments, as `recipe.trainer` makes them."""
 
     programs: epoch.Programs
     state: State
@@ -22,7 +22,7 @@ class Training(NamedTuple):
     feed: feed.Feed
 
     def batches(self, steps: int, batch_size: int) -> jax.Array:
-        """What one scan of so many steps goes over."""
+        """The input of one scan of `steps` steps."""
         order = np.arange(steps * batch_size) % self.feed.examples
         return next(self.feed.chunks(order.reshape(steps, -1).astype(np.int32), [steps]))
 
