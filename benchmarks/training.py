@@ -9,7 +9,8 @@ import numpy as np
 from jaxmask import data, mask, model, tree
 from jaxmask.loss import cross_entropy
 from jaxmask.recipe.setup import apply_function
-from jaxmask.train import epoch, feed, optimizer
+from jaxmask.train import epoch, feed
+from jaxmask.train import optimizer as optimizers
 from jaxmask.train.state import Problem, State, initial
 
 
@@ -69,15 +70,15 @@ def training(
         augment=data.augmentation(mean=(0.5,), std=(0.25,), dtype=dtype),
         loss=cross_entropy,
     )
-    course = optimizer.schedule("cosine", steps, steps)
-    both = optimizer.grouped(
-        {name: optimizer.optimizer(optimizer, course) for name in ("mask", "train")}
+    course = optimizers.schedule("cosine", steps, steps)
+    both = optimizers.grouped(
+        {name: optimizers.optimizer(optimizer, course) for name in ("mask", "train")}
     )
     scores = transform.init(jax.random.key(1), parts["mask"]) if masked else parts["mask"]
     learned = {"mask": scores, "train": parts["train"]}
     state = initial(learned, variables["batch_stats"], both, jax.random.key(2))
     state = state._replace(
-        optimizer={name: optimizer.set_peak(each, rate) for name, each in state.optimizer.items()}
+        optimizer={name: optimizers.set_peak(each, rate) for name, each in state.optimizer.items()}
     )
     mesh = feed.make_mesh()
     frozen = {"mask": parts["mask"], "freeze": parts["freeze"]}
