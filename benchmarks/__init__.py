@@ -1,1 +1,1 @@
-"""What is measured, and against whom. See README.md for the commands."""
+"""Benchmarks against other implementations. See README.md for the commands."""

@@ -1,4 +1,4 @@
-"""All benchmarks, each in a process of its own, and one table of what they found."""
+"""All benchmarks, each in its own process, and one table of the results."""
 
 import json
 import subprocess

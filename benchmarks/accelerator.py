@@ -1,8 +1,8 @@
-"""Images a second, and share of the accelerator's peak, of masked training steps of ResNets.
+"""Images per second, and fraction of the accelerator's peak, of masked ResNet training steps.
 
 The peak is that of a large matrix product in the same dtype and with the same default precision,
-timed in turn with the steps (for float32 on NVIDIA chips both therefore use TensorFloat-32). Of
-the steps count the operations in the program as it is traced, before the compiler changes it.
+timed in turn with the steps (for float32 on NVIDIA chips both therefore use TensorFloat-32). The
+operations of a step are counted in the program as traced, before the compiler changes it.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ CASES = (
 def run(rounds: int = 7) -> list[Result]:
     """Every case in both dtypes; nothing on a CPU."""
     if jax.default_backend() == "cpu":
-        print("this benchmark needs an accelerator, and JAX finds none")
+        print("this benchmark needs an accelerator, but JAX finds none")
         return []
     rows, results = [], []
     for case in CASES:
@@ -50,9 +50,17 @@ def run(rounds: int = 7) -> list[Result]:
             share = f"{found['reached'] / found['peak']:.1%}"
             gflop = f"{found['flops'] / 1e9:.1f}"
             rows.append((what, images, gflop, reached, peak, share, f"{found['seconds']:.0f} s"))
-            text = f"masked steps of {what}: share of the peak of a matrix product"
+            text = f"masked steps of {what}: fraction of a matrix product's peak"
             results.append(Result(text, f"{images}, {reached}", peak, share))
-    header = ("masked steps of", "images", "GFLOP an image", "reached", "peak", "share", "compiled")
+    header = (
+        "masked steps of",
+        "images",
+        "GFLOP per image",
+        "reached",
+        "peak",
+        "fraction",
+        "compiled",
+    )
     print(table(header, rows))
     return results
 
@@ -60,7 +68,7 @@ def run(rounds: int = 7) -> list[Result]:
 def measure(
     case: Case, dtype: str, rounds: int, steps: int = 20, side: int = SIDE
 ) -> dict[str, float]:
-    """`images` a second, `flops` an image, `reached` and `peak` flop a second, compile seconds."""
+    """`images` per second, `flops` per image, `reached` and `peak` FLOP/s, compile seconds."""
     images = random_images(2 * case.batch, (case.size, case.size, 3))
     made = training(case.network, *images, masked=True, dtype=dtype, **case.options)
     xs, state = made.batches(steps, case.batch), made.state
@@ -85,7 +93,7 @@ def measure(
 
 
 def products(dtype: str, side: int) -> Callable[[], None]:
-    """A chain of products of square matrices, each of the one before with the same matrix."""
+    """A chain of square matrix products: each multiplies the previous one by the same matrix."""
     a = jax.random.normal(jax.random.key(0), (side, side), dtype) / np.sqrt(side).astype(dtype)
     multiply = jax.jit(jnp.matmul)
 

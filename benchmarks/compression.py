@@ -1,11 +1,11 @@
-"""Mask files: what each codec makes of masks and of float32 weights, and the time that it takes.
+"""Mask files: the size of masks and float32 weights under each codec, and the time it takes.
 
     python -m benchmarks.compression [PATH ...] [--full FILE] [--weights FILE] [--results FILE]
 
-Without paths, masks of ResNet-50's shapes, drawn so that channels differ and the bits of a filter
-are alike; with paths, mask files or run directories, the tables of their masks. `--full`:
+Without paths: random masks of ResNet-50's shapes, whose channels differ and whose filters have
+similar bits. With paths, of mask files or run directories: tables of their masks. `--full`:
 a mask file or safetensors with fine-tuned weights; a run directory's own is found. `--weights`:
-a checkpoint with the frozen ones, to see what the codec would gain from them.
+a checkpoint with the frozen weights, to see what the codec would gain from them.
 """
 
 import argparse
@@ -31,14 +31,14 @@ CONTEXTS = {
     "input channel": ("input",),
     "four neighbors": ("up", "left", "up_left", "up_right"),
     "count in the filter": ("count",),
-    "place in the kernel": ("has_up", "has_left"),
+    "position in the kernel": ("has_up", "has_left"),
     "all of the filter": contexts.FILTER,
     "all but leaf and plane": (*contexts.CHANNELS, *contexts.FILTER),
 }
 
 
 def run(rounds: int = 3, width: float = 1.0) -> list[Result]:
-    """Encodes and decodes drawn masks, and prints their tables."""
+    """Encodes and decodes random masks, and prints their tables."""
     leaves = drawn(width)
     masks = list(leaves.values())
     shapes = [leaf.shape for leaf in masks]
@@ -53,12 +53,12 @@ def run(rounds: int = 3, width: float = 1.0) -> list[Result]:
         side()  # imports, tables
     seconds = {name: _seconds(side, rounds) for name, side in sides.items()}
     bits = sum(leaf.size for leaf in masks)
-    print(_tables("drawn masks", leaves))
+    print(_tables("random masks", leaves))
     lzma_bytes = len(codec.compress("lzma", packed))
     ideal, side_bits, _ = _entropy(leaves)
     what = f"masks of {bits / 1e6:.1f} million bits"
     texts = {
-        name: f"{cpu:.2f} s ({wall:.2f} s by the clock)" for name, (cpu, wall) in seconds.items()
+        name: f"{cpu:.2f} s ({wall:.2f} s wall-clock)" for name, (cpu, wall) in seconds.items()
     }
     results = [
         Result(f"{what}, encoded", texts["encode"], f"lzma {texts['lzma encode']}", "", "2 s"),
@@ -78,7 +78,7 @@ def run(rounds: int = 3, width: float = 1.0) -> list[Result]:
 
 
 def _seconds(side: Callable[[], Any], rounds: int) -> tuple[float, float]:
-    """Medians of the processor's time, which other programs leave alone, and of the clock's."""
+    """Medians of CPU time, which other programs do not affect, and of wall-clock time."""
     times = []
     for _ in range(rounds):
         began = time.process_time(), time.perf_counter()
@@ -158,7 +158,7 @@ def _packed(leaves: Leaves) -> bytes:
 def _entropy(
     leaves: Leaves, without: Sequence[str] = (), weights: Leaves | None = None
 ) -> tuple[float, float, int]:
-    """The bits of masks under the fitted model, those of the model, the bytes of both as coded."""
+    """The bits of masks under the fitted model, the model's bits, the bytes of both as encoded."""
     from constriction import stream
 
     layouts = [contexts.layout(leaf.shape) for leaf in leaves.values()]
@@ -215,12 +215,13 @@ def _tables(
     lines = [
         f"\n{title}: {size:,} bits, density {sum(on) / size:.4f}",
         table(
-            ("codec", "bytes", "bits a weight", "masks: reduction %", "float32: reduction %"), rows
+            ("codec", "bytes", "bits per weight", "masks: reduction %", "float32: reduction %"),
+            rows,
         ),
         f"entropy given the density {_binary(sum(on) / size):.4f}, given each leaf's "
-        f"{by_leaf / size:.4f}, of the model {ideal / size:.4f} bits a weight; the code takes "
-        f"{(8 * coded - side) / ideal:.4f} of the last, and {8 * coded / ideal:.4f} with the model "
-        f"and the channels' levels; {coded / stored['lzma']:.3f} of lzma",
+        f"{by_leaf / size:.4f}, of the model {ideal / size:.4f} bits per weight; the code takes "
+        f"{(8 * coded - side) / ideal:.4f} of the last, {8 * coded / ideal:.4f} with the model and "
+        f"the channels' levels; {coded / stored['lzma']:.3f} of lzma",
         table(("without", "bytes", "more"), _ablation(leaves, coded)),
     ]
     if frozen and not leaves.keys() <= frozen.keys():
@@ -260,7 +261,7 @@ def main() -> None:
     parser.add_argument("paths", nargs="*", type=Path, help="mask files or run directories")
     parser.add_argument("--full", type=Path, help="fine-tuned weights: .mask or .safetensors")
     parser.add_argument("--weights", type=Path, help="frozen weights: .safetensors")
-    parser.add_argument("--results", type=Path, help="a file for the lines of the summary, JSON")
+    parser.add_argument("--results", type=Path, help="JSON file for the lines of the summary")
     arguments = parser.parse_args()
     for path in arguments.paths:
         print(describe(path, arguments.full, arguments.weights))

@@ -1,4 +1,4 @@
-"""Convolutions in a scan on a CPU: as JAX derives them, and in the order that the library gives."""
+"""Convolutions in a scan on a CPU: as JAX derives them, and in the library's order."""
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,7 @@ def run(rounds: int = 5, channels: int = 32, size: int = 8, batch: int = 64) -> 
     ours, plain = timings["jaxmask"], timings["plain"]
     slower = ratio(ours.seconds, plain.seconds)
     milliseconds = [f"{1e3 * timing.median / STEPS:.3g} ms" for timing in (ours, plain)]
-    print(table(("side", "a step"), list(zip(("canonical order", "as derived"), milliseconds))))
+    print(table(("side", "per step"), list(zip(("canonical order", "as derived"), milliseconds))))
     what = f"a step of four convolutions in a scan, {jax.default_backend()}, against plain JAX"
     return [Result(what, *milliseconds, slower)]
 

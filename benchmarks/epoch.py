@@ -1,7 +1,7 @@
 """One epoch of LeNet-300-100 on MNIST, batch 64, SGD, as three programs that do the same work.
 
-Every side shuffles anew, gathers uint8 images that lie on the device, normalizes them, steps
-along a cosine, and sums loss and correct answers; at the end their losses are compared.
+Every side reshuffles, gathers uint8 images on the device, normalizes them, takes steps on a cosine
+schedule, and sums loss and correct predictions; at the end their losses are compared.
 """
 
 from collections.abc import Callable
@@ -19,11 +19,11 @@ from jaxmask.errors import InputError
 from jaxmask.train import cost, feed
 
 RATE = 0.01
-Side = Callable[[], float]  # one epoch; gives its mean loss
+Side = Callable[[], float]  # one epoch; returns its mean loss
 
 
 def library(images: np.ndarray, labels: np.ndarray, batch: int, steps: int) -> tuple[Side, Any]:
-    """What jaxmask runs: its compiled scans, over its feed. Gives the starting weights too."""
+    """What jaxmask runs: its compiled scans, over its feed. Also returns the initial weights."""
     made = training(
         "lenet_300_100", images, labels, masked=False, optimizer="sgd", rate=RATE, steps=steps
     )
@@ -91,7 +91,7 @@ def by_hand(
 
 
 def run(rounds: int = 11, examples: int | None = None, batch: int = 64) -> list[Result]:
-    """Three sides, interleaved. `examples`: so many random images instead of MNIST."""
+    """Three sides, interleaved. `examples`: use this many random images instead of MNIST."""
     images, labels, what = mnist(examples)
     steps = (rounds + 1) * (len(labels) // batch)
     ours, start = library(images, labels, batch, steps)
@@ -121,7 +121,7 @@ def run(rounds: int = 11, examples: int | None = None, batch: int = 64) -> list[
 
 
 def mnist(examples: int | None) -> tuple[np.ndarray, np.ndarray, str]:
-    """MNIST's training images and what to call them; random ones where it is not prepared."""
+    """MNIST's training images and a description; random ones if it is not prepared."""
     if examples is None:
         try:
             train = data.load("mnist", validation=0).train

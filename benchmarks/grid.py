@@ -1,8 +1,8 @@
-"""Runs an hour of the grid of configs/mnist_lenet.py: 16 trained together, against one at a time.
+"""Runs per hour of the grid of configs/mnist_lenet.py: 16 trained together, against one at a time.
 
-Random images of MNIST's sizes; a mask, by magnitude, of another density for every run. Both sides
-train with validation, records and checkpoints, as the command does, but for fewer epochs and
-without early stopping: the runs an hour are those of 20 epochs that take as long as these.
+Random images of MNIST's sizes; a mask, by magnitude, of a different density for every run. Both
+sides train with validation, records and checkpoints, as the command does, but for fewer epochs and
+without early stopping: runs per hour are extrapolated to 20 epochs from the time per epoch.
 """
 
 import tempfile
@@ -30,7 +30,7 @@ MNIST = (55_000, 5_000)  # images of the training and of the validation split
 def run(rounds: int = 5) -> list[Result]:
     """Both sides; nothing on a CPU."""
     if jax.default_backend() == "cpu":
-        print("this benchmark needs an accelerator, and JAX finds none")
+        print("this benchmark needs an accelerator, but JAX finds none")
         return []
     return measure(16, 5, MNIST, rounds)
 
@@ -47,7 +47,7 @@ def measure(runs: int, epochs: int, images: tuple[int, int], rounds: int) -> lis
         loop.fit_together(trainings[0].programs, [job for _, job in trainings])
 
     def side(train: Callable[[list[Training]], None], folder: Path) -> Callable[[], None]:
-        # Made before they are timed, and once for every call: training uses their states up.
+        # Made before timing, and once for every call: training uses up their states.
         fresh = [
             [make(seed, folder / f"{call}/{seed}") for seed in range(runs)]
             for call in range(rounds + 1)
@@ -65,11 +65,11 @@ def measure(runs: int, epochs: int, images: tuple[int, int], rounds: int) -> lis
         epoch = timing.median / (runs * epochs)
         hourly[name] = f"{3600 / (EPOCHS * epoch):,.0f} runs/h"
         rows.append((name, f"{epoch:.3g} s", hourly[name], f"{timing.compilation:.1f} s"))
-    print(table((f"{runs} runs", "an epoch of a run", f"of {EPOCHS} epochs", "compilation"), rows))
+    print(table((f"{runs} runs", "per epoch and run", f"of {EPOCHS} epochs", "compilation"), rows))
     together_, alone_ = (timing.seconds for timing in timings.values())
     text = (
-        f"{runs} runs of LeNet-300-100 together, of {EPOCHS} epochs as extrapolated from {epochs}, "
-        f"against one at a time (ratio: of the times)"
+        f"{runs} runs of LeNet-300-100 together, of {EPOCHS} epochs, extrapolated from {epochs}, "
+        f"against one at a time (ratio of the times)"
     )
     return [Result(text, *hourly.values(), ratio(together_, alone_))]
 

@@ -1,8 +1,8 @@
-"""JPEGs decoded to 224 pixels while they are trained on: how fast, and how long the device waits.
+"""JPEGs decoded to 224 pixels during training: how fast, and how long the device waits.
 
-Three things: the pipeline with 1 to n workers against a plain loop over Pillow; an accelerator
-that needs no core, of which the time for a chunk is set and which is only slept through; and a
-real training run, which on a CPU competes with the decoding for the cores.
+Three things: the pipeline with 1 to n workers against a plain loop over Pillow; a simulated
+accelerator that needs no core and sleeps for a set time per chunk; and a real training run, which
+on a CPU competes with the decoding for the cores.
 """
 
 import math
@@ -25,7 +25,7 @@ from jaxmask.run import defaults
 from jaxmask.train import feed, loop
 
 SIZE = 224
-SLOWER = 1.25  # the accelerator's time for a chunk, in that of its decoding on all cores
+SLOWER = 1.25  # the accelerator's time per chunk, relative to decoding it on all cores
 BATCH = 16
 
 
@@ -44,7 +44,7 @@ def run(rounds: int = 5, count: int = 192, shape: tuple[int, int] = (375, 500)) 
 
 
 def photographs(folder: Path, count: int, shape: tuple[int, int]) -> list[Path]:
-    """JPEGs of waves and noise, of about the bytes that photographs have; four classes."""
+    """JPEGs of waves and noise, with about as many bytes as photographs; four classes."""
     from PIL import Image
 
     random = np.random.default_rng(0)
@@ -62,7 +62,7 @@ def photographs(folder: Path, count: int, shape: tuple[int, int]) -> list[Path]:
 
 
 def decoding(files: list[Path], train: data.Split, rounds: int) -> list[Result]:
-    """The pipeline's images a second, with each number of workers, and a loop's."""
+    """The pipeline's images per second, with each number of workers, and a loop's."""
 
     def by_hand() -> None:
         from PIL import Image, ImageOps
@@ -84,14 +84,16 @@ def decoding(files: list[Path], train: data.Split, rounds: int) -> list[Result]:
         times = ratio(bare.seconds, timing.seconds)
         rows.append((name, rates[name], times))
         if timing is not bare:
-            text = f"JPEGs a second at {SIZE} px, {name}, against Pillow in a loop (more is better)"
+            text = (
+                f"JPEGs per second at {SIZE} px, {name}, against Pillow in a loop (more is better)"
+            )
             results.append(Result(text, rates[name], rates["Pillow in a loop"], times))
-    print(table(("decoding", "images/s", "times a loop"), rows))
+    print(table(("decoding", "images/s", "against a loop"), rows))
     return results
 
 
 def accelerator(train: data.Split, rounds: int) -> Result:
-    """An accelerator that takes `SLOWER` times as long for a chunk as all cores to decode it."""
+    """An accelerator that takes `SLOWER` times as long per chunk as decoding it on all cores."""
     order = _order(train)
     lengths = feed.cut(len(order), max(len(order) // 6, 1))
     shares = []
@@ -104,17 +106,17 @@ def accelerator(train: data.Split, rounds: int) -> Result:
         for _ in feed.ahead(data.stream(train, order, lengths), waits.append):
             time.sleep(each)
         total = time.monotonic() - began
-        # The first chunk is waited for whatever one does.
+        # Waiting for the first chunk is unavoidable.
         shares.append(sum(waits[1:]) / (total - waits[0]))
     share = f"{np.median(shares):.1%}"
-    print(f"\nan accelerator {SLOWER} times slower than the decoding waits {share} of the time")
+    print(f"\nan accelerator {SLOWER} times slower than decoding waits {share} of the time")
     return Result(
-        f"time that an accelerator waits, {SLOWER} times slower than the decoding", share, "0", ""
+        f"time that an accelerator {SLOWER} times slower than decoding waits", share, "0", ""
     )
 
 
 def training(folder: Path, rounds: int) -> Result:
-    """A real run of some epochs, its images decoded for each of them."""
+    """A real run of a few epochs, with images decoded in each of them."""
     config = defaults.dense(f"folder:{folder}/images", epochs=3)
     config.data.update(decode_size=SIZE, size=64, cache=str(folder), cache_gib=0.0, flip=True)
     config.data.update(mean=(0.5,) * 3, std=(0.25,) * 3)

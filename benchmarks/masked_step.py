@@ -8,7 +8,7 @@ from benchmarks.measure import Result, command, interleaved, ratio, table
 from benchmarks.training import Training, random_images, training
 
 BATCH = 64
-CASES = {  # network: shape of the images, steps in a scan, the aim
+CASES = {  # network: image shape, steps per scan, aim
     "lenet_300_100": ((28, 28, 1), 200, 1.10),
     "resnet20": ((32, 32, 3), 4, 1.03),
 }

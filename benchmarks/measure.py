@@ -1,4 +1,4 @@
-"""What every benchmark uses: interleaved timing, paired ratios, tables, the machine's name."""
+"""Shared by all benchmarks: interleaved timing, paired ratios, tables, the machine's name."""
 
 import argparse
 import json
@@ -33,14 +33,14 @@ class Timing(NamedTuple):
 
     @property
     def compilation(self) -> float:
-        """What the first call took longer than the others."""
+        """How much longer the first call took than the others."""
         return max(self.first - self.median, 0.0)
 
 
 def interleaved(sides: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, Timing]:
-    """Times the sides in turn, `rounds` times each, so that a busy moment meets all of them.
+    """Times the sides in turn, `rounds` times each, so that a busy moment affects all of them.
 
-    Every second round goes backwards. A side returns when its work is done (it blocks).
+    Every second round runs in reverse. A side must block until its work is done.
     """
     first = {name: _seconds(side) for name, side in sides.items()}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
@@ -57,7 +57,7 @@ def _seconds(side: Callable[[], Any]) -> float:
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    """The median of the rounds' ratios, and its quartiles where there are enough of them."""
+    """The median of the rounds' ratios, and their quartiles if there are enough."""
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     text = f"{statistics.median(ratios):.2f}"
     if len(ratios) < 4:
@@ -99,9 +99,9 @@ def _processor() -> str:
 
 
 def command(run: Callable[[], list[Result]]) -> None:
-    """The command line of one benchmark: it prints its table; `--results FILE` keeps the lines."""
+    """The command line of one benchmark: prints its table; `--results FILE` saves the lines."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--results", type=Path, help="a file for the lines of the summary, JSON")
+    parser.add_argument("--results", type=Path, help="JSON file for the lines of the summary")
     arguments = parser.parse_args()
     results = run()
     if arguments.results:

@@ -1,8 +1,8 @@
 """Peak memory of a training step of ResNet-50 at 224 pixels, masked and dense.
 
-Each side is compiled (and on an accelerator run) in a process of its own. The compiler's figure is
-temporary + argument + output - aliased bytes of the scan that training runs; on an accelerator
-there is the allocator's peak as well.
+Each side is compiled (and on an accelerator run) in its own process. The compiler's figure is
+temporary + argument + output - aliased bytes of the scan that training runs; on an accelerator the
+allocator's peak is shown too.
 """
 
 import json
@@ -31,7 +31,7 @@ def run(network: str = "resnet50", size: int = 224) -> list[Result]:
     batch = found["dense"]["batch"]
     what = f"{network}, {size} px, batch {batch}"
     print(f"Memory of a training step in MiB, {what}")
-    header = ("step", *KINDS, "in all", "allocator's peak", "compilation")
+    header = ("step", *KINDS, "total", "allocator's peak", "compilation")
     print(table(header, [(side, *_cells(values)) for side, values in found.items()]))
     results = []
     for key, name in (("all", "memory by the compiler"), ("peak", "the allocator's peak")):
@@ -44,7 +44,7 @@ def run(network: str = "resnet50", size: int = 224) -> list[Result]:
 
 
 def measure(network: str, size: int, masked: bool, batch: int = 0) -> dict[str, float]:
-    """Bytes by kind, in all and at the allocator's peak (0 where it does not tell), seconds.
+    """Bytes by kind, in total and at the allocator's peak (0 if unknown), seconds.
 
     Args:
       batch: 0 is 8 on a CPU and 64 on an accelerator.
@@ -77,7 +77,7 @@ def child(network: str, size: int, side: str) -> None:
 
 def _cells(values: dict[str, float]) -> list[str]:
     sizes = [_mib(values[kind]) for kind in KINDS]
-    peak = _mib(values["peak"]) if values["peak"] else "not told"
+    peak = _mib(values["peak"]) if values["peak"] else "unknown"
     return [*sizes, _mib(values["all"]), peak, f"{values['seconds']:.0f} s"]
 
 

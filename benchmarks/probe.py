@@ -1,11 +1,11 @@
 """A linear probe of 50,000 features of 512 numbers, 100 classes, against scikit-learn's.
 
-The features are made: 100 Gaussian clusters of 64 dimensions that overlap, through a random layer
-of 512 ReLUs, with noise before them; so they are positive and correlated, as a network's are.
+The features are synthetic: 100 overlapping Gaussian clusters of 64 dimensions, through a random
+layer of 512 ReLUs, with noise before them; so they are positive and correlated, as a network's are.
 
-scikit-learn's `LogisticRegression` (L-BFGS) gets them standardized already, in float32 and in
-float64, and stops at its default tolerance of 1e-4 (of the gradient's largest entry; jaxmask's is
-1e-5), and in float32 at 1e-5 as well. jaxmask standardizes them within the time that is told.
+scikit-learn's `LogisticRegression` (L-BFGS) gets them already standardized, in float32 and in
+float64, and stops at its default tolerance of 1e-4 (on the gradient's largest entry; jaxmask's is
+1e-5), and in float32 at 1e-5 too. The time for jaxmask includes standardizing them.
 """
 
 import warnings
@@ -46,7 +46,7 @@ def clusters(examples: int, size: int, classes: int, dimensions: int = 64) -> Da
 
 
 def sides_of(data: Data, regularization: float, classes: int) -> dict[str, Callable[[], Any]]:
-    """Each gives (kernel, bias, iterations)."""
+    """Each returns (kernel, bias, iterations)."""
     from sklearn.linear_model import LogisticRegression
 
     def ours() -> Any:
@@ -57,7 +57,7 @@ def sides_of(data: Data, regularization: float, classes: int) -> dict[str, Calla
     def theirs(features: np.ndarray, tolerance: float) -> Any:
         strength = 1 / (regularization * len(features))
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # of not converging
+            warnings.simplefilter("error")  # on not converging
             fitted = LogisticRegression(C=strength, tol=tolerance, max_iter=1000)
             fitted.fit(features, data.labels)
         return fitted.coef_.T, fitted.intercept_, fitted.n_iter_[0]
@@ -103,7 +103,7 @@ def run(
     for name, timing in timings.items():
         iterations, objective, other = judged[name]
         assert abs(other - accuracy) <= 1e-3, f"{name} is another classifier"
-        assert best < objective + 1e-5, f"{name} is nearer the optimum"
+        assert best < objective + 1e-5, f"{name} is closer to the optimum"
         pair = ratio(ours.seconds, timing.seconds)
         rows.append((name, f"{timing.median:.2f} s", iterations, f"{objective:.7f}",
                      f"{other:.2%}", pair))  # fmt: skip

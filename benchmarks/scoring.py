@@ -2,8 +2,8 @@
 
 PyTorch has the same networks with the same weights, as modules, and autograd. A shot there scores,
 takes `torch.kthvalue` of all scores, and multiplies the masks. SNIP and GraSP are in float32,
-SynFlow on both sides in float64. Before the timing all sides are called once, which compiles;
-their scores must agree, and of many shots their counts. PyTorch comes with the extra `parity`.
+SynFlow on both sides in float64. Before timing, all sides are called once, to compile; their
+scores must agree, and for many shots their counts. PyTorch comes with the extra `parity`.
 """
 
 import time
@@ -23,7 +23,7 @@ from jaxmask.loss import cross_entropy
 DENSITY = 0.01
 NAMES = {"snip": "SNIP", "grasp": "GraSP", "synflow": "SynFlow"}
 TOLERANCE = {"snip": 1e-4, "grasp": 1e-3, "synflow": 1e-9}  # of the scores, relative
-Side = Callable[[], Sequence[Any]]  # gives the scores or masks of the kernels, layer by layer
+Side = Callable[[], Sequence[Any]]  # returns the scores or masks of the kernels, layer by layer
 
 
 class Case(NamedTuple):
@@ -47,7 +47,7 @@ CASES = (
 def run(cases: Sequence[Case] = CASES, threads: tuple[int, ...] = (1, 2)) -> list[Result]:
     """Every case by every criterion, and in many shots; a table for each network."""
     if jax.default_backend() != "cpu":
-        print("this benchmark compares on a CPU: set JAX_PLATFORMS=cpu")
+        print("this benchmark needs a CPU: set JAX_PLATFORMS=cpu")
         return []
     try:
         import torch  # noqa: F401
@@ -68,7 +68,7 @@ def run(cases: Sequence[Case] = CASES, threads: tuple[int, ...] = (1, 2)) -> lis
 def compare(
     case: Case, criterion: str, shots: int, threads: tuple[int, ...]
 ) -> tuple[list[tuple[str, ...]], Result]:
-    """One criterion, once or in so many shots: a row for each side, the line for PyTorch's best."""
+    """One criterion, once or in `shots` shots: a row per side, the line for PyTorch's best."""
     sides = {"jaxmask": ours(case, criterion, shots)} | {
         f"PyTorch ({number} thread{'s' * (number > 1)})": theirs(case, criterion, shots, number)
         for number in threads
@@ -97,7 +97,7 @@ def compare(
 
 
 def check(found: dict[str, list[np.ndarray]], criterion: str, shots: int) -> None:
-    """Asserts that the sides found the same scores; of masks, that they keep as many weights."""
+    """Asserts that the sides found the same scores; for masks, that they keep the same number."""
     mine = [layout(kernel) for kernel in found["jaxmask"]]
     for name, kernels in found.items():
         if shots:
@@ -110,20 +110,20 @@ def check(found: dict[str, list[np.ndarray]], criterion: str, shots: int) -> Non
 
 
 def images_of(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """Random images, about normal, and labels of ten classes."""
+    """Random images, standard normal, and labels of ten classes."""
     random = np.random.default_rng(0)
     images = random.standard_normal((case.batch, *case.shape), np.float32)
     return images, random.integers(0, 10, case.batch)
 
 
 def network_of(case: Case, dtype: str) -> tuple[Any, Callable[..., jax.Array]]:
-    """Initial kernels, which alone are scored, and (kernels, images) -> logits, in eval mode."""
+    """Initial kernels, all that is scored, and (kernels, images) -> logits, in eval mode."""
     module: Any = model.create(case.network, classes=10, width=case.width, dtype=dtype)
     variables = model.initialize(module, jax.random.key(0), case.shape)
     variables = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), variables)
     labels = tree.label(variables["params"], ((".*/kernel", "mask"),))
     parts = tree.partition(variables["params"], labels)
-    # Whatever else there is stays as it was initialized, and so is its own absolute for SynFlow.
+    # Everything else stays as initialized, and so is already absolute for SynFlow.
     stats = variables["batch_stats"]
 
     def logits(kernels: Any, images: jax.Array) -> jax.Array:

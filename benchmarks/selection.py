@@ -1,7 +1,7 @@
 """Exact selection from 25 million scores, against PyTorch, NumPy and a sort; and its memory.
 
-The other sides find the k-th largest score and compare: that is the whole work where no two scores
-are equal, and there the masks must agree. Where scores tie, only jaxmask keeps the exact count.
+The other sides find the k-th largest score and compare: that suffices if no two scores are equal,
+and then the masks must agree. If scores tie, only jaxmask keeps the exact count.
 PyTorch comes with the extra `parity`; without it, its sides are left out.
 """
 
@@ -16,18 +16,18 @@ import numpy as np
 from benchmarks.measure import Result, command, interleaved, ratio, table
 from jaxmask import mask
 
-Side = Callable[[], Any]  # gives the mask, as an array of its library
+Side = Callable[[], Any]  # returns the mask, as an array of its library
 
 
 def distinct(size: int) -> np.ndarray:
-    """float32 scores of which no two are equal, about normal, shuffled."""
+    """Distinct float32 scores, about normal, shuffled."""
     random = np.random.default_rng(0)
     drawn = np.unique(random.standard_normal(size + size // 2).astype(np.float32))
     return random.permutation(drawn)[:size]
 
 
 def cases(size: int) -> dict[str, np.ndarray]:
-    """Scores without a tie, with one that takes all, and with one that takes half."""
+    """Scores without ties, all tied, and half tied."""
     scores = distinct(size)
     zeros = np.random.default_rng(1).random(size) < 0.5
     return {
@@ -38,7 +38,7 @@ def cases(size: int) -> dict[str, np.ndarray]:
 
 
 def sides_of(scores: np.ndarray, density: float, threads: tuple[int, ...]) -> dict[str, Side]:
-    """One side for each library, and one of PyTorch's for each number of threads."""
+    """One side per library; for PyTorch, one per number of threads."""
     removed = scores.size - int(mask.allocate(scores, density))
     resident = jax.block_until_ready(jnp.asarray(scores))
 
@@ -71,7 +71,7 @@ def sorting(scores: np.ndarray, density: float) -> Side:
 
 
 def copies(size: int, dtype: Any = jnp.float32) -> float:
-    """What keep_top allocates beside the scores, its result included, in copies of the scores."""
+    """What keep_top allocates besides the scores, including its result, in copies of the scores."""
     scores = jax.ShapeDtypeStruct((size,), dtype)
     keep = jax.jit(lambda scores, count: mask.keep_count(scores, count))
     analysis = keep.lower(scores, jnp.int32(size // 2)).compile().memory_analysis()
@@ -85,7 +85,7 @@ def run(
     densities: tuple[float, ...] = (0.1, 0.5),
     threads: tuple[int, ...] = (1, 2),
 ) -> list[Result]:
-    """Each case at each density; the sort once, without a tie, as it takes many seconds."""
+    """Each case at each density; the sort once, without ties, as it takes many seconds."""
     results: list[Result] = []
     for case, scores in cases(size).items():
         for density in densities:
@@ -100,7 +100,7 @@ def run(
     results.append(Result(text, f"{mine.median:.3g} s", f"{sort.median:.3g} s", pair, "0.05"))
     print(f"{text}: {mine.median:.3g} s, {sort.median:.3g} s")
     for dtype in ("float32", "bfloat16"):
-        text = f"memory of keep_top beside {dtype} scores, in copies of them"
+        text = f"memory of keep_top besides {dtype} scores, in copies of them"
         results.append(Result(text, f"{copies(size, jnp.dtype(dtype)):.2f}", "", "", "2"))
         print(f"{text}: {results[-1].jaxmask}")
     return results
@@ -115,7 +115,7 @@ def compare(
     assert chosen["jaxmask"].sum() == mask.allocate(scores, density)
     if case == "no two equal":
         for name, bits in chosen.items():
-            assert (bits == chosen["jaxmask"]).all(), f"{name} keeps others"
+            assert (bits == chosen["jaxmask"]).all(), f"{name} keeps other scores"
     timings = interleaved(sides, rounds)
     mine = timings.pop("jaxmask")
     what = f"keep_top of {scores.size:,} scores, {case}, {density} kept"

@@ -1,7 +1,7 @@
 """Seconds from the command to the first training steps, in fresh processes, by compilation cache.
 
 The command is `python -m jaxmask.main --config=...`, run through `jaxmask.main.main` with three
-changes: durations are noted, the first scan has ten steps, and after it the process ends.
+changes: durations are recorded, the first scan has ten steps, and after it the process ends.
 """
 
 import json
@@ -38,7 +38,7 @@ def run(rounds: int = 5, configs: tuple[str, ...] = ("digits", "mnist:dense")) -
                         kept = "off" if cache == "off" else f"{folder}/xla"
                         found[cache].append(start(config, kept, f"{folder}/{cache}"))
         except InputError as error:
-            print(f"{config} is left out: {error}")
+            print(f"{config} is skipped: {error}")
             continue
         totals = {cache: [each["total"] for each in found[cache]] for cache in CACHES}
         medians = {cache: statistics.median(totals[cache]) for cache in CACHES}
@@ -76,7 +76,7 @@ def start(config: str, cache: str, workdir: str) -> dict[str, float]:
         [sys.executable, "-c", code], cwd=Path(__file__).parent.parent, env=environment,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    if done.returncode == 2:  # the input is at fault
+    if done.returncode == 2:  # invalid input
         raise InputError(done.stderr.strip())
     if done.returncode:
         raise RuntimeError(f"{config} failed:\n{done.stderr}")
@@ -84,7 +84,7 @@ def start(config: str, cache: str, workdir: str) -> dict[str, float]:
 
 
 def child(began: float, arguments: list[str]) -> None:
-    """What the process does: runs the command, notes durations, prints them and ends."""
+    """The process: runs the command, records durations, prints them and exits."""
     import jax
 
     from jaxmask.cli import run as main

@@ -6,15 +6,16 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxmask import data, mask, model, tree
+from jaxmask import adapter, data, mask, model
 from jaxmask.loss import cross_entropy
-from jaxmask.run.setup import apply_function
-from jaxmask.train import epoch, feed, optimizer
+from jaxmask.run import defaults
+from jaxmask.train import epoch, feed
+from jaxmask.train import optimizer as optimizers
 from jaxmask.train.state import Problem, State, initial
 
 
 class Training(NamedTuple):
-    """Programs and what they are called with, as `recipe.trainer` would have them."""
+    """Programs and their arguments, as `recipe.trainer` makes them."""
 
     programs: epoch.Programs
     state: State
@@ -22,7 +23,7 @@ class Training(NamedTuple):
     feed: feed.Feed
 
     def batches(self, steps: int, batch_size: int) -> jax.Array:
-        """What one scan of so many steps goes over."""
+        """The input of one scan of `steps` steps."""
         order = np.arange(steps * batch_size) % self.feed.examples
         return next(self.feed.chunks(order.reshape(steps, -1).astype(np.int32), [steps]))
 
@@ -54,33 +55,23 @@ def training(
     """
     module = model.create(network, classes=10, dtype=dtype, **options)
     variables = model.initialize(module, jax.random.key(0), images.shape[1:])
-    rules = model.rules(network) if masked else ((".*", "train"),)
-    parts = tree.partition(variables["params"], tree.label(variables["params"], rules))
-    transform = mask.threshold()
-
-    def weights(learned: Any, frozen: Any) -> Any:
-        kernels = transform.apply(learned["mask"], frozen["mask"]) if masked else frozen["mask"]
-        return tree.combine(kernels, learned["train"], frozen["freeze"])
-
+    way = adapter.masks(mask.threshold(), model.rules(network)) if masked else adapter.weights()
     problem = Problem(
-        weights=weights,
-        masks=lambda learned, frozen: transform.mask(learned["mask"]) if masked else {},
-        network=apply_function(module),
+        parameters=way.parameters,
+        masks=lambda learned, frozen: way.store(learned, frozen).masks,
+        network=model.apply_function(module),
         augment=data.augmentation(mean=(0.5,), std=(0.25,), dtype=dtype),
         loss=cross_entropy,
     )
-    course = optimizer.schedule("cosine", steps, steps)
-    both = optimizer.grouped(
-        {name: optimizer.optimizer(optimizer, course) for name in ("mask", "train")}
-    )
-    scores = transform.init(jax.random.key(1), parts["mask"]) if masked else parts["mask"]
-    learned = {"mask": scores, "train": parts["train"]}
+    config = defaults.train(epochs=1)
+    config.optimizer = config.mask_optimizer = optimizer
+    section = optimizers.Section(config, steps, steps)
+    both = optimizers.grouped(way.optimizers(section))
+    learned, frozen = way.init(jax.random.key(1), variables["params"])
     state = initial(learned, variables["batch_stats"], both, jax.random.key(2))
-    state = state._replace(
-        optimizer={name: optimizer.set_peak(each, rate) for name, each in state.optimizer.items()}
-    )
+    peaks = dict.fromkeys(optimizers.RATES, rate)
+    state = state._replace(optimizer=optimizers.set_peaks(state.optimizer, peaks))
     mesh = feed.make_mesh()
-    frozen = {"mask": parts["mask"], "freeze": parts["freeze"]}
     state, frozen = feed.replicate((state, frozen), mesh)
     resident = feed.resident(images, labels, mesh)
     return Training(epoch.programs(problem, both, resident.fetch, mesh), state, frozen, resident)

@@ -2,10 +2,10 @@
 
 On a CPU, XLA hands a convolution to an optimized kernel if its dimensions come in the order
 batch, space, features (the kernel's: space, in, out). Outside loops it reorders others itself;
-inside a loop it falls back to nested loops of scalar code, some fifty times slower, and the
+inside a loop it falls back to nested loops of scalar code, about fifty times slower, and the
 gradient of every convolution has such an order (https://github.com/jax-ml/jax/issues/12868).
-Reordering them explicitly is all it takes. Kernels larger than their images (3 x 3 on 2 x 2, in the
-last layers of a VGG on 32 pixels) are slow everywhere; those get their padding beforehand.
+Explicit reordering fixes that. Kernels larger than their images (3 x 3 on 2 x 2, in the last layers
+of a VGG on 32 pixels) are slow everywhere; their images are padded beforehand.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,13 @@ from jax.extend.core.primitives import conv_general_dilated_p, jit_p, scan_p
 
 
 def canonical(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, its convolutions' dimensions in the order that loops on a CPU need.
+    """The same function, with its convolutions' dimensions in the order that is fast in CPU loops.
 
-    Values are those of `function` up to the order of summation. Convolutions within scans of the
-    function's own are reordered too, those within its `cond` and `while_loop` are left as they are.
+    Results equal those of `function` up to the order of summation. Convolutions in the function's
+    own scans are reordered too; those in its `cond` and `while_loop` are left as they are.
 
     Args:
-      function: takes and gives pytrees of arrays; derivatives are already taken inside it.
+      function: takes and returns pytrees of arrays; any derivatives are already taken inside it.
     """
 
     def rewritten(*arguments: Any) -> Any:
@@ -67,11 +67,11 @@ def _convolves(jaxpr: core.Jaxpr) -> bool:
 
 
 def _scan(inputs: list[Any], equation: core.JaxprEqn) -> list[Any]:
-    """The same scan over a body that is evaluated anew."""
+    """The same scan, with its body rewritten."""
     parameters = equation.params
     jaxpr = parameters["jaxpr"]
-    # What is scanned, or stacked, has an axis more outside than inside. The parameters that tell
-    # how much there is of either have other names in other versions of JAX.
+    # Scanned and stacked arrays have one more axis outside the body than inside: count them by
+    # that, as the parameters with the counts are named differently across JAX versions.
     scanned = _with_an_axis_more(equation.invars, jaxpr.jaxpr.invars)
     num_carry = len(equation.outvars) - _with_an_axis_more(equation.outvars, jaxpr.jaxpr.outvars)
     num_consts = len(inputs) - scanned - num_carry
@@ -93,7 +93,7 @@ def _with_an_axis_more(outside: Any, inside: Any) -> int:
 
 
 def _convolution(images: jax.Array, kernel: jax.Array, **parameters: Any) -> jax.Array:
-    """`lax.conv_general_dilated` with explicit transpositions around a canonical order."""
+    """`lax.conv_general_dilated` with explicit transposes to a canonical order and back."""
     numbers = parameters.pop("dimension_numbers")
     batch, features, *space = numbers.lhs_spec
     images = images.transpose(batch, *space, features)
@@ -118,9 +118,9 @@ def _convolution(images: jax.Array, kernel: jax.Array, **parameters: Any) -> jax
 def _padded(
     images: jax.Array, window: tuple[int, ...], parameters: dict[str, Any]
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """Images [B, ..., C] that hold their own padding, where the window is larger than they are.
+    """Images [B, ..., C], already padded if the window is larger than they are.
 
-    XLA leaves such convolutions to scalar code too, unless it cannot see that this is padding.
+    XLA runs such convolutions as scalar code too, unless it cannot see that this is padding.
     """
     spread = [(size - 1) * step + 1 for size, step in zip(window, parameters["rhs_dilation"])]
     if not any(size > there for size, there in zip(spread, images.shape[1:-1])):

@@ -1,4 +1,4 @@
-"""What ends a run early: an input that is at fault, or a signal."""
+"""What ends a run early: invalid input or a signal."""
 
 import difflib
 import math
@@ -7,14 +7,14 @@ from typing import Any
 
 
 class InputError(ValueError):
-    """Something that the user gave is wrong; the message is one line: what, where, what to do.
+    """Invalid user input; the message is one line: what is wrong, where, how to fix it.
 
     The command line prints the message without a traceback and exits with status 2.
     """
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
-    """SIGTERM or Ctrl-C came. Training saves a checkpoint before it raises this."""
+    """SIGTERM or Ctrl-C. Training saves a checkpoint before raising this."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"signal {number}")
@@ -22,13 +22,13 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for i
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`"; did you mean 'x'?"` for the known names most like `name`, else a list of all."""
+    """`"; did you mean 'x'?"` for the known names closest to `name`, else a list of all."""
     known = sorted(known)
-    # A long list helps nobody: then the nearest names are told however far they are.
+    # A long list is no help: give the closest names instead, however far.
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5 if len(known) < 20 else 0.0)
     if close:
         return "; did you mean " + " or ".join(repr(match) for match in close) + "?"
-    return "; known are " + ", ".join(known) if known else ""
+    return "; known: " + ", ".join(known) if known else ""
 
 
 def check_numbers(name: str, values: Iterable[Any], least: float = float("-inf")) -> None:

@@ -1,7 +1,7 @@
 """Label, partition and combine parameter trees by path: trees with holes.
 
-A *tree with holes* has the structure of the parameters and `None` wherever a leaf is elsewhere
-(the convention of `equinox.partition`). `None` is an empty subtree for JAX, so such trees go
+A *tree with holes* has the structure of the parameters and `None` in place of each leaf that it
+lacks (the convention of `equinox.partition`). `None` is an empty subtree for JAX, so such trees go
 through `jax.grad`, `jit`, `vmap`, `scan` and optax as they are.
 
 A *path* joins the keys that lead to a leaf with `/`: `layer1_0/conv1/kernel`. The `value` under
@@ -40,9 +40,9 @@ def label(tree: PyTree, rules: Iterable[tuple[str, str]], default: str = "freeze
       A tree of `str` with the structure of `tree`.
 
     Raises:
-      InputError: if a rule is no regular expression, matches no path, or never decides a leaf
+      InputError: if a rule is not a regular expression, matches no path, or never decides a leaf
         (earlier rules take all its paths, or none of them can be masked or trained); if a label
-        is not one of the three; if two leaves have one path.
+        is not one of the three; if two leaves share a path.
 
     Example:
       >>> params = {"body": {"kernel": jnp.ones((2, 3))}, "head": {"kernel": jnp.ones((3, 1))}}
@@ -104,10 +104,10 @@ def combine(*parts: PyTree) -> PyTree:
     stays `None`.
 
     Args:
-      *parts: trees of one structure, of which at most one holds each leaf.
+      *parts: trees of one structure; each leaf is in at most one of them.
 
     Raises:
-      InputError: if there is no part, the structures differ, or two parts hold the same leaf.
+      InputError: if there are no parts, the structures differ, or two parts hold the same leaf.
 
     Example:
       >>> tree.combine({"a": 1.0, "b": None}, {"a": None, "b": 2.0})
@@ -120,7 +120,7 @@ def combine(*parts: PyTree) -> PyTree:
         if structure != structures[0]:
             difference = _difference(_named(parts[0], True), _named(parts[index], True))
             raise InputError(
-                f"combine: part {index} has another structure than part 0{difference}; "
+                f"combine: part {index} differs in structure from part 0{difference}; "
                 "combine trees that one partition returned"
             )
     leaves = []
@@ -137,7 +137,7 @@ def combine(*parts: PyTree) -> PyTree:
 
 
 def paths(tree: PyTree) -> list[str]:
-    """The path of every leaf, in the order of `jax.tree.leaves`; two equal are an InputError.
+    """The path of every leaf, in the order of `jax.tree.leaves`; InputError if two are equal.
 
     Example:
       >>> tree.paths({"conv": {"bias": 0.0, "kernel": 1.0}, "scale": 2.0})
@@ -147,7 +147,7 @@ def paths(tree: PyTree) -> list[str]:
 
 
 def named_leaves(tree: PyTree) -> dict[str, Any]:
-    """The leaves by path, in the order of `jax.tree.leaves`; two equal are an InputError.
+    """The leaves by path, in the order of `jax.tree.leaves`; InputError if two are equal.
 
     Example:
       >>> tree.named_leaves({"conv": {"bias": 0.0, "kernel": 1.0}})
@@ -157,7 +157,7 @@ def named_leaves(tree: PyTree) -> dict[str, Any]:
 
 
 def size(tree: PyTree) -> int:
-    """How many numbers the arrays of `tree` hold in all.
+    """The total number of elements in the arrays of `tree`.
 
     Example:
       >>> tree.size({"a": jnp.ones((2, 3)), "hole": None})
@@ -167,7 +167,7 @@ def size(tree: PyTree) -> int:
 
 
 def is_floating(leaf: Any) -> bool:
-    """Whether a leaf is a floating-point array (or its shape and dtype): can be masked, trained."""
+    """Whether a leaf is a floating-point array (or its shape and dtype): maskable, trainable."""
     return (
         hasattr(leaf, "shape")
         and hasattr(leaf, "dtype")
@@ -178,8 +178,8 @@ def is_floating(leaf: Any) -> bool:
 def align(reference: PyTree, other: PyTree, what: str, shapes: bool = True) -> list[Any]:
     """The leaves of `other` in the order of `reference`'s, matched by path.
 
-    Containers may differ (a dict for a `FrozenDict` or an NNX state); paths may not, nor, unless
-    `shapes` is False, shapes.
+    Containers may differ (a dict for a `FrozenDict` or an NNX state); paths must match, and shapes
+    too unless `shapes` is False.
 
     Raises:
       InputError: naming `what` and the first difference.
@@ -190,7 +190,7 @@ def align(reference: PyTree, other: PyTree, what: str, shapes: bool = True) -> l
     else:
         expected, given = named_leaves(reference), named_leaves(other)
         if difference := _difference(expected, given):
-            raise InputError(f"{what}: another structure than expected{difference}")
+            raise InputError(f"{what}: not the expected structure{difference}")
         leaves = [given[path] for path in expected]
     if shapes:
         for index, (wanted, leaf) in enumerate(zip(jax.tree.leaves(reference), leaves)):

@@ -1,4 +1,4 @@
-"""The benchmarks run, at a tiny size; what they measure is not looked at."""
+"""The benchmarks run, at a tiny size; their measurements are not checked."""
 
 import os
 import sys
@@ -80,7 +80,7 @@ def test_scoring_agrees_with_torch_and_runs_its_sides(capsys):
     assert len(rows) == 3
 
 
-def test_scoring_needs_what_it_compares_with(capsys, monkeypatch):
+def test_scoring_needs_pytorch(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     assert scoring.run() == []
     assert "needs PyTorch" in capsys.readouterr().out
@@ -100,7 +100,7 @@ def test_memory_adds_up():
 def test_accelerator_measures_a_case():
     case = accelerator.Case("lenet_300_100", 8, 64, {})
     found = accelerator.measure(case, "bfloat16", rounds=1, steps=1, side=16)
-    # Forwards 2 operations a weight, backwards 4, but for the first layer's inputs.
+    # Forward 2 operations per weight, backward 4, except for the first layer's inputs.
     weights = 64 * 300 + 300 * 100 + 100 * 10
     assert 4 * weights < found["flops"] < 10 * weights
 

@@ -44,7 +44,7 @@ WANTED = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 
 
 def orders(function, *arguments):
-    """The dimension numbers of every convolution of a function, those in its loops too."""
+    """The dimension numbers of every convolution of a function, including those in its loops."""
     found = []
 
     def visit(jaxpr):
@@ -110,7 +110,7 @@ def in_reverse(kernels, x):
 
 
 def nested(kernels, x):
-    """A scan in a scan, of which a literal and a counter are carried too."""
+    """A scan in a scan, which also carries a literal and a counter."""
 
     def epoch(carry, scale):
         x, steps, _ = carry

@@ -23,7 +23,7 @@ MODULES = ["jaxmask.tree"] + [
 def test_examples_run(name):
     importlib.import_module(name)
     names = {"jax": jax, "jnp": jnp, "mask": mask, "prune": prune, "score": score, "tree": tree}
-    # of sys.modules, for a function may have the name of its module
+    # from sys.modules, as a function may have the name of its module
     results = doctest.testmod(sys.modules[name], extraglobs=names)
     assert results.failed == 0
 

@@ -1,4 +1,4 @@
-"""What happens to a batch inside the compiled step: crop, flip, resize, normalize."""
+"""Augmentation of a batch inside the compiled step: crop, flip, resize, normalize."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,26 +18,26 @@ def augmentation(
     size: int = 0,
     dtype=jnp.float32,
 ) -> Callable[[jax.Array | None, jax.Array], jax.Array]:
-    """A pure function from a batch of uint8 images to what the network sees.
+    """A pure function from a batch of uint8 images to the network's input.
 
-    With a key, each image is padded with `crop_padding` black pixels on every side, cut back to
-    its size at a random place, and (with `flip`) mirrored left to right with probability 1/2.
-    Then, with or without a key, it is resized and normalized: (x / 255 - mean) / std.
+    With a key, each image is padded with `crop_padding` black pixels on every side, cropped
+    back to its size at a random position, and (with `flip`) mirrored left to right with probability
+    1/2. Then, with or without a key, it is resized and normalized: (x / 255 - mean) / std.
 
     Args:
       mean, std: one float per channel, or one for all; in units of [0, 1].
       crop_padding: black pixels around the image before the random crop; 0 does not crop.
       flip: whether to mirror at random.
-      size: height and width of the result (bilinear, antialiased); 0 keeps the images' own.
+      size: height and width of the result (bilinear, antialiased); 0 keeps the images' size.
       dtype: of the result.
 
     Returns:
       f(key, images uint8 [B, H, W, C]) -> dtype [B, h, w, C]. `key=None` is evaluation: nothing
-      random. Compiles under jit; the images stay uint8 until they are cut.
+      random. Compiles under jit; the images stay uint8 until they are cropped.
 
     Raises:
       InputError: a std that is not positive, or mean and std of different lengths; when called,
-        images that are not uint8 [B, H, W, C] or have another number of channels.
+        images that are not uint8 [B, H, W, C] or have a different number of channels.
 
     Example:
       >>> evaluate = partial(augmentation(mean=(0.5,), std=(0.25,)), None)

@@ -1,10 +1,10 @@
-"""Decoded splits on disk: written once and whole, memory-mapped from then on.
+"""Decoded splits on disk: written once, atomically, and memory-mapped from then on.
 
-An entry is a folder of `images.npy`, `labels.npy` and `manifest.json`. The manifest says what the
-entry was made from (its fingerprint) and what the arrays must look like; it is written last, and
-the folder is renamed into place after that. An entry that differs from its manifest in any way
-does not exist for a reader and is replaced by the next build. An entry may do without the images:
-then it says that all of them can be decoded, and what their labels are.
+An entry is a folder of `images.npy`, `labels.npy` and `manifest.json`. The manifest records what
+the entry was made from (its fingerprint) and describes the arrays; it is written last, and then the
+folder is renamed into place. Readers ignore an entry that differs from its manifest in any way, and
+the next build replaces it. An entry may lack the images: it then records their labels, and that all
+of them can be decoded.
 """
 
 import errno
@@ -23,7 +23,7 @@ import numpy as np
 MANIFEST = "manifest.json"
 ARRAYS = ("images", "labels")
 BUILDING = ".building-"
-ABANDONED_SECONDS = 24 * 3600  # a build that old was killed
+ABANDONED_SECONDS = 24 * 3600  # an unfinished build this old was killed
 
 
 class Entry(NamedTuple):
@@ -45,7 +45,7 @@ def read(folder: Path, fingerprint: str) -> Entry | None:
         classes = tuple(manifest["classes"])
         return Entry(arrays.get("images"), np.array(arrays["labels"]), classes)
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
-        return None  # unreadable, half there, or not what was written: build it again
+        return None  # unreadable, incomplete or altered: build it again
 
 
 def build(
@@ -58,17 +58,17 @@ def build(
     """Write an entry and return it, memory-mapped.
 
     Args:
-      folder: where the entry goes; `PREFIX-FINGERPRINT`, and entries that share the prefix are
-        older states of the same dataset, which are removed.
+      folder: where the entry goes; `PREFIX-FINGERPRINT`; other entries with this prefix are
+        older states of the same dataset and are removed.
       fingerprint: of everything that the arrays are made from.
       classes: the names of the classes.
       count: the number of examples, N.
-      chunks: (uint8 [n, H, W, C], int32 [n]) in order, N examples in all; None in place of all
-        the images leaves them out.
+      chunks: (uint8 [n, H, W, C], int32 [n]) in order, N examples in all; None in place of the
+        images, in all chunks, leaves them out.
 
     Raises:
-      OSError: it cannot be written (a full disk); nothing is left behind. What `chunks` raises
-        passes through likewise.
+      OSError: it cannot be written (a full disk); nothing is left behind. Errors from `chunks`
+        pass through likewise.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     _sweep(folder.parent)
@@ -78,12 +78,12 @@ def build(
         _write(temporary, fingerprint, list(classes), count, chunks)
         _install(temporary, folder, fingerprint)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # gone already if all went well
+        shutil.rmtree(temporary, ignore_errors=True)  # already gone on success
     entry = read(folder, fingerprint)
     for _ in range(20):
         if entry is not None:
             break
-        time.sleep(0.05)  # another process is just putting its own in place of this one
+        time.sleep(0.05)  # another process is replacing this one with its own
         entry = read(folder, fingerprint)
     if entry is None:
         raise OSError(f"{folder}: the cache was damaged while it was being written")
@@ -97,8 +97,8 @@ def build(
 def _write(folder, fingerprint, classes, count, chunks):
     """The arrays chunk by chunk, then the manifest.
 
-    Through ordinary writes and not through a memory map: on a full disk a write raises OSError,
-    where a store to mapped memory ends the process (SIGBUS).
+    With ordinary writes, not a memory map: on a full disk a write raises OSError, while a store
+    to mapped memory kills the process (SIGBUS).
     """
     paths = {name: folder / f"{name}.npy" for name in ARRAYS}
     shapes: dict[str, tuple[int, ...]] = {}
@@ -115,11 +115,11 @@ def _write(folder, fingerprint, classes, count, chunks):
                 images.write(np.ascontiguousarray(image_chunk, np.uint8).data)
             labels.write(np.ascontiguousarray(label_chunk, np.int32).data)
             written += len(label_chunk)
-        for file in (images, labels):  # the data must not reach the disk after the rename
+        for file in (images, labels):  # the data must be on disk before the rename
             file.flush()
             os.fsync(file.fileno())
     if written != count or not shapes:
-        raise ValueError(f"{written} examples where {count} were announced")
+        raise ValueError(f"got {written} examples, expected {count}")
     if "images" not in shapes:
         paths["images"].unlink()
     manifest = {
@@ -139,13 +139,13 @@ def _write(folder, fingerprint, classes, count, chunks):
 
 
 def _install(temporary: Path, folder: Path, fingerprint: str) -> None:
-    """Rename into place; whoever else builds the same entry at this moment is no obstacle."""
+    """Rename into place, even if other processes are building the same entry."""
     while True:
         try:
             os.rename(temporary, folder)
             return
         except OSError as error:
-            # Not whether the folder exists: another process may have moved it away since.
+            # Do not test whether the folder exists: another process may have moved it since.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
         if read(folder, fingerprint) is not None:
@@ -162,7 +162,7 @@ def _install(temporary: Path, folder: Path, fingerprint: str) -> None:
 
 
 def _sweep(parent: Path) -> None:
-    """Remove what killed builds left."""
+    """Remove the leftovers of killed builds."""
     for leftover in parent.glob(f"{BUILDING}*"):
         try:
             if time.time() - leftover.stat().st_mtime > ABANDONED_SECONDS:
@@ -175,7 +175,7 @@ def _map(folder: Path, name: str, described: dict) -> np.ndarray:
     path = folder / f"{name}.npy"
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if _description(path, array.dtype, array.shape) != described:
-        raise ValueError(f"{path} is not what was written")
+        raise ValueError(f"{path} differs from its manifest")
     return array
 
 

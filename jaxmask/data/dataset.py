@@ -1,4 +1,4 @@
-"""Load a dataset by name, cut into training, validation and test splits."""
+"""Load a dataset by name, split into training, validation and test sets."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ FOLDER = "folder:"
 class Split(NamedTuple):
     """Examples: `images` uint8 [N, H, W, C], `labels` int32 [N].
 
-    The images are an array, perhaps memory-mapped, or `Lazy`: decoded when they are indexed.
+    The images are an array, possibly memory-mapped, or `Lazy`: decoded when indexed.
     """
 
     images: Any
@@ -51,45 +51,43 @@ def load(
     """Load a dataset into host memory, or map it from the cache.
 
     The first load decodes a dataset with a progress bar and keeps the uint8 arrays in the cache;
-    later loads map them. The order of the examples is the dataset's own, in a folder that of the
-    paths.
+    later loads map them. Examples keep the dataset's own order; in a folder, that of the paths.
 
-    A dataset is tested on its split `test`; where it has none on `validation`; where it has
-    neither on a stratified fifth of `train`, which is the same for every seed. What is left of
-    these three is what `share` and `validation` choose from: `train` and, where there is a
-    `test`, the dataset's own `validation` with it.
+    The test split is the dataset's `test`; without one, its `validation`; without either, a
+    stratified fifth of `train` that is the same for every seed. `share` and `validation` choose
+    from the rest: `train` and, if there is a `test`, also the dataset's own `validation`.
 
     Args:
-      name: "digits" (scikit-learn's 1,797, needs nothing); a TFDS image classification set as
-        `name[/config][:version]` that is prepared in array_record format; or "folder:PATH", a
-        folder with one folder of images for each class, named by it, in all formats that Pillow
-        reads. Below PATH may lie `train`, `test` and `validation` (or `valid`, or `val`), each
-        with the folders of the same classes. Hidden files and other files are passed over; an
-        image may lie deeper in its class's folder. Which fifth is tested on depends on the paths
-        alone, so that an image that is added moves no other one.
+      name: "digits" (scikit-learn's 1,797 images, no download); a TFDS image classification
+        dataset, `name[/config][:version]`, prepared in array_record format; or "folder:PATH", a
+        folder with one folder of images per class, named after it, in any format that Pillow
+        reads. PATH may contain `train`, `test` and `validation` (or `valid`, or `val`), each with
+        the same class folders. Hidden files and other files are ignored; images may be nested
+        deeper in a class folder. Which fifth is tested on depends on the paths alone, so adding
+        an image moves no other one.
       classes: labels to keep, renumbered 0, 1, ... in the given order; empty keeps all.
-      share: stratified share in (0, 1] of the training labels, at least one of every class. Taken
+      share: stratified fraction in (0, 1] of the training labels, at least one per class. Taken
         before the validation split, whose labels count as used.
-      validation: a share in [0, 1) or a whole number of the training examples to hold out,
-        stratified; every class keeps one training example. 0 makes an empty split.
+      validation: training examples to hold out, stratified: a fraction in [0, 1) or a count; every
+        class keeps one training example. 0 makes an empty split.
       seed: decides which examples `share` and `validation` take. The test split never varies.
-      size: resize the shorter side and crop the center square, on the host, once. Needed where
+      size: resize the shorter side and crop the center square, on the host, once. Needed if
         the images differ in size; 0 keeps them as they are.
-      data_dir: where TFDS prepared it; default $TFDS_DATA_DIR, else ~/tensorflow_datasets.
-      cache_dir: default $JAXMASK_CACHE, else ~/.cache/jaxmask; arrays go to its folder `data`.
-      cache_gib: a split that is larger decoded is not kept: its images are `Lazy`, decoded each
-        time they are indexed, and only its labels are in the cache. One that the cache has is
+      data_dir: where TFDS prepared the dataset; default $TFDS_DATA_DIR, else ~/tensorflow_datasets.
+      cache_dir: default $JAXMASK_CACHE, else ~/.cache/jaxmask; arrays go to its subfolder `data`.
+      cache_gib: largest decoded split to cache. Images of a larger one are `Lazy`, decoded each
+        time they are indexed, and only its labels are cached. A split already in the cache is
         used whatever its size.
-      progress: whether to show a bar on stderr while decoding.
+      progress: whether to show a progress bar on stderr while decoding.
 
     Returns:
-      A `Dataset`. Where nothing is cut the images stay memory-mapped, else they are one copy.
+      A `Dataset`. Images of a split used whole stay memory-mapped; others are copied once.
 
     Raises:
-      InputError: the dataset is unknown, not prepared (the message holds the command that does),
-        prepared in another format, lacks a split, holds images of many sizes while size=0, or is
-        damaged (the message holds the paths); or a class, share, validation or seed that cannot
-        be.
+      InputError: the dataset is unknown, not prepared (the message gives the command to prepare
+        it), prepared in another format, lacks a split, has images of different sizes with size=0,
+        or is damaged (the message gives the paths); or an invalid class, share, validation or
+        seed.
       OSError: the cache cannot be written.
 
     Example:
@@ -103,7 +101,7 @@ def load(
     if names != test.classes or shape != test.images.shape[1:]:
         raise InputError(
             f"dataset {name!r}: train ({len(names)} classes, {shape}) and test "
-            f"({len(test.classes)} classes, {test.images.shape[1:]}) do not fit; set size"
+            f"({len(test.classes)} classes, {test.images.shape[1:]}) differ; set size"
         )
     kept, labels = relabel(train.labels, classes, len(names))
     kept = train.indices[kept]
@@ -128,18 +126,18 @@ def load_split(
     cache_gib: float = 8.0,
     progress: bool = True,
 ) -> tuple[Split, tuple[str, ...]]:
-    """One split, whole, and the names of its classes.
+    """One whole split and its class names.
 
-    "train" and "test" are what `load` cuts its splits from; "all" is every example that is
-    labeled, such as a whole folder of new images; any other is the dataset's own split. This
-    also reads a dataset of which only one split is there, such as a test set.
+    "train" and "test" are what `load` makes its splits from; "all" is every labeled example, such
+    as a whole folder of new images; any other name is one of the dataset's own splits. Also reads
+    a dataset that has only one split, such as a test set.
     """
     part = _open(name, split, size, data_dir, cache_dir, cache_gib, progress)
     return Split(_take(part.images, part.indices), part.labels), part.classes
 
 
 class _Part(NamedTuple):
-    """Images, of which those at `indices` belong to a split; their labels."""
+    """Images, the `indices` of those that belong to a split, and their labels."""
 
     images: Any
     indices: np.ndarray
@@ -192,7 +190,7 @@ def _folder(given, variable: str, default: str) -> Path:
 
 
 def _take(images: Any, indices: np.ndarray) -> Any:
-    """images[indices]; the images themselves (and their memory map) if that is all of them."""
+    """images[indices]; `images` itself, still memory-mapped, if that is all of them."""
     if len(indices) == len(images):
         return images
     return images.take(indices) if isinstance(images, Lazy) else np.take(images, indices, axis=0)

@@ -8,17 +8,17 @@ import numpy as np
 
 
 def decode(encoded: bytes, channels: int, size: int = 0) -> np.ndarray | None:
-    """One image as uint8 [H, W, channels], RGB; None if the bytes are no image.
+    """One image as uint8 [H, W, channels], RGB; None if the bytes are not an image.
 
     Args:
       encoded: the file's bytes.
-      channels: 1 (gray), 3 (RGB) or 4 (RGBA); an image that has others is converted.
-      size: resize the shorter side to it and cut the center square; 0 leaves the image as it is.
+      channels: 1 (gray), 3 (RGB) or 4 (RGBA); other images are converted.
+      size: resize the shorter side to this and crop the center square; 0 keeps the image.
     """
     import cv2
 
     flags = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR, 4: cv2.IMREAD_UNCHANGED}[channels]
-    if channels != 4:  # UNCHANGED implies it; no other reader of these datasets turns images
+    if channels != 4:  # UNCHANGED implies it; other readers of these datasets rotate nothing
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
@@ -39,43 +39,43 @@ def extensions() -> frozenset[str]:
     """The file name extensions, such as ".jpg", of all formats that Pillow reads."""
     from PIL import Image
 
-    known = Image.registered_extensions()  # loads the formats, so it comes first
+    known = Image.registered_extensions()  # loads the formats, so must come first
     return frozenset(extension for extension, kind in known.items() if kind in Image.OPEN)
 
 
 def decode_file(path: str | Path, size: int = 0) -> np.ndarray:
     """An image file of any format that Pillow reads, as uint8 RGB [H, W, 3].
 
-    It is turned as its EXIF orientation says. 16 bits become 8, transparency is dropped, of an
-    animation it is the first picture.
+    Rotated by its EXIF orientation. 16 bits become 8, transparency is dropped, an animation gives
+    its first frame.
 
     Args:
-      size: resize the shorter side to it and cut the center square; 0 leaves the image as it is.
+      size: resize the shorter side to this and crop the center square; 0 keeps the image.
 
     Raises:
-      OSError, ValueError and whatever else a damaged file makes Pillow raise.
+      OSError, ValueError and whatever else Pillow raises for a damaged file.
     """
     from PIL import Image, ImageOps
 
     with Image.open(path) as image:
         if size:
-            # A JPEG that is large enough is decoded at a half, a quarter or an eighth, at least
-            # twice the size that is asked for, which an eye cannot tell from the whole.
+            # Decodes a large JPEG at a half, a quarter or an eighth, still at least twice the
+            # requested size: by eye the same as from the whole.
             image.draft(None, (2 * size, 2 * size))
         ImageOps.exif_transpose(image, in_place=True)
-        # In Pillow, not `resize`: it lets other threads run, and then there is little to copy,
-        # during which none can.
+        # In Pillow, not `resize`: it lets other threads run, and leaves little to copy, during
+        # which none can.
         return np.asarray(_fit(_rgb(image), size))
 
 
 def _fit(image: Any, size: int) -> Any:
-    """What `resize` does, to Pillow's image; bilinear, and antialiased where it shrinks."""
+    """`resize` for a Pillow image; bilinear, antialiased when shrinking."""
     from PIL.Image import Resampling
 
     if not size or image.size == (size, size):
         return image
     scale = size / min(image.size)
-    # Width and height that all of it would be resized to; then the part that the cut keeps of it.
+    # The size that the whole image would be resized to; then the part that the crop keeps.
     to = [max(size, round(length * scale)) for length in image.size]
     start = [(length - size) // 2 * whole / length for length, whole in zip(to, image.size)]
     end = [((length - size) // 2 + size) * whole / length for length, whole in zip(to, image.size)]
@@ -98,7 +98,7 @@ def _rgb(image: Any) -> Any:
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """The shorter side to `size`, then the center square: uint8 [H, W, C] -> [size, size, C]."""
+    """Shorter side to `size`, then the center square: uint8 [H, W, C] -> [size, size, C]."""
     import cv2
 
     height, width, channels = image.shape
@@ -106,7 +106,7 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
         return image
     scale = size / min(height, width)
     to = max(size, round(width * scale)), max(size, round(height * scale))
-    # Averaging areas is what does not alias when shrinking.
+    # Averaging areas avoids aliasing when shrinking.
     image = cv2.resize(image, to, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     top, left = (to[1] - size) // 2, (to[0] - size) // 2
     return image.reshape(to[1], to[0], channels)[top : top + size, left : left + size]

@@ -1,6 +1,6 @@
-"""A split's images: from the cache, or decoded into it once, or decoded whenever they are needed.
+"""A split's images: from the cache, decoded into it once, or decoded on demand.
 
-What is decoded, a TFDS dataset or a folder of files, is a `Source`; this module knows neither.
+They come from a `Source`; this module need not know whether of TFDS records or files in a folder.
 """
 
 from collections.abc import Callable, Generator, Iterable
@@ -15,19 +15,19 @@ from jaxmask.data.lazy import Lazy
 from jaxmask.data.parallel import in_order, with_progress
 from jaxmask.errors import InputError
 
-FORMAT_VERSION = 1  # of the cache and of the decoding; another one makes old entries stale
-CHUNK = 256  # images read and decoded as one piece of work
+FORMAT_VERSION = 1  # of the cache and of the decoding; changing it makes old entries stale
+CHUNK = 256  # images read and decoded as one unit of work
 NAMED = 3  # unreadable files that an error names
 
 
 class Source(NamedTuple):
-    """Encoded images that lie open.
+    """Opened, encoded images.
 
     Attributes:
       classes: the names of the labels.
-      examples: how many there are, N.
-      decode: indices int [n] -> (uint8 [n, H, W, C], int32 [n]); raises InputError, and
-        `Unreadable` where other images may be read nevertheless. Called from many threads.
+      examples: their number, N.
+      decode: indices int [n] -> (uint8 [n, H, W, C], int32 [n]); raises InputError, or
+        `Unreadable` if other images may still be readable. Called from many threads.
     """
 
     classes: tuple[str, ...]
@@ -36,15 +36,15 @@ class Source(NamedTuple):
 
 
 class Described(NamedTuple):
-    """What is known of a source before it is opened.
+    """What is known about a source before it is opened.
 
     Attributes:
       title: for error messages, such as "dataset 'mnist' in /data/mnist/3.0.1".
-      short: for the bar.
+      short: for the progress bar.
       entry: the name of its cache entry, without the fingerprint.
-      fingerprint: (more) -> a hash of all that the decoded images depend on, and `more`.
-      keys: (N) -> uint64 [N], random numbers that belong to the examples.
-      open: gives the source; not called where the cache has everything.
+      fingerprint: (more) -> a hash of everything that the decoded images depend on, and of `more`.
+      keys: (N) -> uint64 [N], random numbers, fixed for each example.
+      open: returns the source; not called if the cache has everything.
     """
 
     title: str
@@ -63,24 +63,22 @@ class Opened(NamedTuple):
     classes: tuple[str, ...]
 
 
-class Unreadable(InputError):  # noqa: N818 - it is one, of the files that it lists
+class Unreadable(InputError):  # noqa: N818 - an InputError about the files it lists
     """Some images cannot be decoded: [(path, why)]."""
 
     def __init__(self, title: str, files: list[tuple[str, str]]) -> None:
         named = ", ".join(f"{path} ({why})" for path, why in files[:NAMED])
         more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
         count = "1 image" if len(files) == 1 else f"{len(files)} images"
-        super().__init__(
-            f"{title}: {count} cannot be read: {named}{more}; repair or remove what is no image"
-        )
+        super().__init__(f"{title}: {count} cannot be read: {named}{more}; repair or remove them")
         self.title, self.files = title, files
 
 
 def read(described: Described, *, cache_dir: Path, cache_bytes: float, progress: bool) -> Opened:
     """The images and labels of a split.
 
-    A split of at most `cache_bytes` decoded is kept in the cache. Of a larger one every image is
-    decoded once, so that a damaged one is told of before anything else, and the labels are kept.
+    A split of at most `cache_bytes` decoded is kept in the cache. Every image of a larger one is
+    decoded once, to report damaged ones before anything else, and only the labels are kept.
 
     Raises:
       InputError: see `jaxmask.data.load`.
@@ -94,7 +92,7 @@ def read(described: Described, *, cache_dir: Path, cache_bytes: float, progress:
         raise InputError(f"{described.title} has no images")
     try:
         shape = source.decode(np.arange(1))[0].shape[1:]
-    except Unreadable:  # the build will tell of all there are
+    except Unreadable:  # the build reports all of them
         return Opened(*_build(described, source, cache_dir, False, progress))
     if source.examples * np.prod(shape, dtype=np.int64) <= cache_bytes:
         return Opened(*_build(described, source, cache_dir, True, progress))
@@ -140,12 +138,12 @@ def _build(
         what = "decoding" if keep else "checking"
         chunks = with_progress(chunks, source.examples, f"{what} {described.short}")
     folder, print_of = _place(described, cache_dir, *([] if keep else ["labels"]))
-    with closing(chunks):  # stops the threads and the bar, also when the disk is full
+    with closing(chunks):  # stops the threads and the bar, even if the disk is full
         return cache.build(folder, print_of, source.classes, source.examples, chunks)
 
 
 def _whole(found: Iterable[Any], title: str) -> Generator[Any]:
-    """(images, labels) of all chunks; raises, once all were tried, for what cannot be read."""
+    """(images, labels) of all chunks; after trying all, raises for those that cannot be read."""
     unreadable: list[tuple[str, str]] = []
     first = None
     for one in found:

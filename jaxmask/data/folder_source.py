@@ -1,4 +1,4 @@
-"""The images of a folder: one folder for each class, perhaps below `train` and `test`."""
+"""The images of a folder: one folder per class, optionally below `train` and `test`."""
 
 import os
 import re
@@ -17,7 +17,7 @@ SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val"), "te
 
 
 class Folder(NamedTuple):
-    """A folder, and the folder of each of its splits: `train` alone is the folder itself."""
+    """A folder and the folders of its splits; without any, `train` is the folder itself."""
 
     path: Path
     parts: dict[str, Path]
@@ -31,7 +31,7 @@ class Folder(NamedTuple):
 
 
 class Image(NamedTuple):
-    """A file, below the folder of its split."""
+    """A file; `path` is relative to the folder of its split."""
 
     path: str
     label: int
@@ -40,11 +40,11 @@ class Image(NamedTuple):
 
 
 def find(name: str) -> Folder:
-    """The folder, and how it is cut: into `train`, `validation` (`valid`, `val`) and `test`, by
-    folders of these names that have folders in them, or not at all.
+    """The folder and its splits: folders in it named `train`, `validation` (`valid`, `val`) and
+    `test` that contain folders; if there are none, it is a single split.
 
     Raises:
-      InputError: there is no such folder, or nothing in it.
+      InputError: there is no such folder, it has no folders, or two for one split.
     """
     path = Path(name).expanduser().absolute()
     if not name or not path.is_dir():
@@ -68,11 +68,11 @@ def find(name: str) -> Folder:
 
 
 def describe(found: Folder, splits: Sequence[str], size: int) -> Described:
-    """Some of its splits, one after the other.
+    """Some of its splits, concatenated.
 
     Raises:
       InputError: the folder lacks one of them, has fewer than two classes or a class without
-        images, or its splits have other classes.
+        images, or its splits have different classes.
     """
     for split in splits:
         if split not in found.parts:
@@ -93,7 +93,7 @@ def describe(found: Folder, splits: Sequence[str], size: int) -> Described:
         return sha256(repr((state.hexdigest(), *more)).encode()).hexdigest()
 
     def keys(_: int) -> np.ndarray:
-        """Of an image's own path, so that other images coming or going change nothing."""
+        """Hashes of each image's own path, so adding or removing others changes nothing."""
         digests = [sha256(path.relative_to(found.path).as_posix().encode()) for path, _ in paths]
         return np.array([int.from_bytes(digest.digest()[:8]) for digest in digests], np.uint64)
 
@@ -114,7 +114,7 @@ def _open(found: Folder, paths: list[tuple[Path, int]], classes: list[str], size
             path = paths[index][0]
             try:
                 images.append(decode_file(path, size))
-            except Exception as error:  # what a damaged file makes a decoder raise is its affair
+            except Exception as error:  # a decoder may raise anything for a damaged file
                 unreadable.append((str(path), _reason(error)))
         if unreadable:
             raise Unreadable(str(found), unreadable)
@@ -139,7 +139,7 @@ def _images(found: Folder, folder: Path, known: frozenset[str]) -> tuple[list[st
     if empty:
         more = f" and {len(empty) - 3} more" if len(empty) > 3 else ""
         raise InputError(
-            f"{found}: no image is in {', '.join(empty[:3])}{more}; fill or remove such folders"
+            f"{found}: no images in {', '.join(empty[:3])}{more}; fill or remove such folders"
         )
     return classes, images
 
@@ -147,8 +147,8 @@ def _images(found: Folder, folder: Path, known: frozenset[str]) -> tuple[list[st
 def _files(
     folder: Path, name: str, known: frozenset[str], above: tuple[str, ...]
 ) -> Iterator[tuple[str, int, int]]:
-    """(path, size, time) of every image below a folder, by path. Links are followed, but not in
-    circles."""
+    """(path, size, time) of every image below a folder, sorted by path. Links are followed, but
+    not in loops."""
     real = os.path.realpath(folder)
     if real in above:
         return
@@ -160,12 +160,12 @@ def _files(
             try:
                 status = entry.stat()
                 yield path, status.st_size, status.st_mtime_ns
-            except OSError:  # a link to nothing; reading it will tell
+            except OSError:  # a broken link; reading it will raise
                 yield path, -1, -1
 
 
 def _entries(folder: Path) -> list[os.DirEntry]:
-    """What is in a folder, by name, without what is hidden."""
+    """The entries of a folder that are not hidden, sorted by name."""
     try:
         with os.scandir(folder) as entries:
             found = [entry for entry in entries if not entry.name.startswith(".")]
@@ -192,14 +192,14 @@ def _check_classes(found: Folder) -> None:
     if len(names) < 2:
         raise InputError(
             f"{found}: {first} has {len(names)} folders of images; at least two classes are "
-            "needed, each a folder"
+            "needed, one folder each"
         )
     for other in others:
         differing = sorted(set(names) ^ set(_classes(other)))
         if differing:
             listed = ", ".join(map(repr, differing[:3])) + (" ..." if len(differing) > 3 else "")
             raise InputError(
-                f"{found}: of {first.name!r} and {other.name!r} only one has the classes {listed};"
+                f"{found}: only one of {first.name!r} and {other.name!r} has the classes {listed};"
                 " both need the same"
             )
 
@@ -208,7 +208,7 @@ def _reason(error: Exception) -> str:
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        return "no image"
+        return "not an image"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return (str(error).splitlines() or [type(error).__name__])[0][:100]

@@ -1,4 +1,4 @@
-"""Images that are made when they are asked for, where an array of them would be too large."""
+"""Images made on demand, for when an array of all of them would be too large."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -7,19 +7,19 @@ import numpy as np
 
 from jaxmask.data.parallel import cores, in_order
 
-PIECE = 32  # images, at most, that a thread makes at a time
+PIECE = 32  # most images that a thread makes at a time
 
 
 class Lazy:
-    """To read, a uint8 array [N, H, W, C] that is indexed along its first axis.
+    """Reads like a uint8 array [N, H, W, C], indexed along its first axis only.
 
-    `lazy[i]`, `lazy[a:b]`, `lazy[indices]` and `np.asarray(lazy)` are arrays, made over all cores;
+    `lazy[i]`, `lazy[a:b]`, `lazy[indices]` and `np.asarray(lazy)` are arrays, made on all cores;
     `len`, `shape`, `size`, `dtype`, `ndim` and `nbytes` are those of the whole array.
 
     Args:
       make: (indices int [n]) -> uint8 [n, H, W, C]; called from several threads at once.
       shape: (H, W, C).
-      indices: which of the images that `make` knows stand where, int [N].
+      indices: int [N], the index for `make` of the image at each position.
 
     Example:
       >>> squares = Lazy(lambda i: np.uint8(i * i)[:, None, None, None], (1, 1, 1), np.arange(9))
@@ -43,13 +43,13 @@ class Lazy:
     def size(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64))
 
-    nbytes = size  # a byte each
+    nbytes = size  # one byte each
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def take(self, positions: Sequence[int] | np.ndarray) -> "Lazy":
-        """Those at the given positions, as lazy as these."""
+        """The images at the given positions, still lazy."""
         return Lazy(self._make, self.shape[1:], self._indices[positions])
 
     def read(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -58,7 +58,7 @@ class Lazy:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         if isinstance(index, tuple):
-            raise IndexError("images that are decoded on demand have one index, that of the image")
+            raise IndexError("images decoded on demand take one index, that of the image")
         chosen = self._indices[index]
         flat = np.ravel(chosen)
         pieces = np.array_split(flat, max(-(-len(flat) // PIECE), min(cores(), len(flat)), 1))
@@ -70,7 +70,7 @@ class Lazy:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
-            raise ValueError("images that are decoded on demand are always made anew")
+            raise ValueError("images decoded on demand are always new arrays; leave out copy=False")
         return self[:] if dtype is None else self[:].astype(dtype)
 
     def _made(self, chosen: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The mean and standard deviation of each channel, which inputs are normalized with."""
+"""The mean and standard deviation of each channel, to normalize inputs."""
 
 import math
 
@@ -8,14 +8,14 @@ from jaxmask.data.lazy import Lazy
 from jaxmask.errors import InputError
 
 CHUNK_BYTES = 8 << 20
-SAMPLE = 4096  # of images that would each have to be decoded
+SAMPLE = 4096  # most images to use if each has to be decoded
 
 
 def statistics(images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Per-channel mean and (population) standard deviation, with pixels scaled to [0, 1].
 
     The sums are exact integers, taken chunk by chunk: no copy of the images is made, and the
-    result does not depend on their order. Of `Lazy` images at most 4,096 count, evenly spaced.
+    result does not depend on their order. Of `Lazy` images, at most 4,096 are used, evenly spaced.
 
     Args:
       images: uint8 [N, H, W, C], may be memory-mapped or `Lazy`.

@@ -1,4 +1,4 @@
-"""Work in threads, in order. Decoding releases the interpreter lock, so that threads suffice."""
+"""Ordered work in threads. Decoding releases the interpreter lock, so threads suffice."""
 
 import os
 from collections.abc import Callable, Generator, Iterable
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def cores() -> int:
-    """The processor cores that this process may use."""
+    """The number of processor cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
@@ -30,7 +30,7 @@ def in_order(work: Callable[[Any], Any], items: Iterable[Any]) -> Generator[Any]
 
 
 def with_progress(chunks: Iterable[Any], total: int, title: str) -> Generator[Any]:
-    """(images, labels) as they come, with a bar on stderr that counts the labels."""
+    """(images, labels) as they come, with a progress bar on stderr that counts the labels."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -1,7 +1,7 @@
 """Find the folder of a dataset that TFDS prepared, and say what to do when there is none.
 
-This reads two small JSON files and never imports TFDS (but to name near misses), so that a dataset
-which is decoded already opens in milliseconds.
+This reads two small JSON files and imports TFDS only to suggest similar names, so a dataset that is
+already decoded opens in milliseconds.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ def find(name: str, data_dir: Path) -> Prepared:
 
     Raises:
       InputError: no such dataset, not prepared, or in a format without random access; the message
-        names the folder and the commands that help.
+        gives the folder and the commands to fix it.
     """
     match = NAME.fullmatch(name)
     if match is None:
@@ -76,8 +76,8 @@ def check_split(prepared: Prepared, split: str) -> None:
     if split not in prepared.splits:
         raise InputError(
             f"{prepared} has no split {split!r}, only "
-            f"{', '.join(map(repr, prepared.splits)) or 'none at all'}; choose a dataset with one, "
-            f"or if this copy is incomplete prepare it again: "
+            f"{', '.join(map(repr, prepared.splits)) or 'none'}; choose another dataset "
+            f"or, if this copy is incomplete, prepare it again: "
             f"{prepare_again_command(prepared.name, prepared.folder, prepared.data_dir)}"
         )
 
@@ -94,7 +94,7 @@ def fingerprint(folder: Path, *options) -> str:
 
 
 def prepare_command(name: str, data_dir: Path) -> str:
-    """What to type to prepare a dataset in the format that is read here."""
+    """The shell command to prepare a dataset in the format that jaxmask reads."""
     code = (
         f"import tensorflow_datasets as tfds; tfds.builder({name!r}, data_dir={str(data_dir)!r}, "
         f"file_format={FORMAT!r}).download_and_prepare()"
@@ -103,13 +103,13 @@ def prepare_command(name: str, data_dir: Path) -> str:
 
 
 def prepare_again_command(name: str, folder: Path, data_dir: Path) -> str:
-    """The same where the folder holds a copy that is no good; TFDS leaves what is there."""
+    """The same if the folder has a bad copy, moved away first: TFDS would keep it."""
     away = shlex.join(["mv", str(folder), f"{folder}.old"])
     return f"{away} && {prepare_command(name, data_dir)}"
 
 
 def convert_command(folder: Path) -> str:
-    """What to type to add the format that is read here to a prepared dataset."""
+    """The shell command to add the format that jaxmask reads to a prepared dataset."""
     return (
         "pip install 'jaxmask[prepare]' && tfds convert_format "
         f"--dataset_version_dir={shlex.quote(str(folder))} --out_file_format={FORMAT}"
@@ -117,7 +117,7 @@ def convert_command(folder: Path) -> str:
 
 
 def _quote(code: str) -> str:
-    """For a shell: in double quotes where that is all it takes, as the code has single ones."""
+    """Quoted for a shell: in double quotes if that suffices, as the code has single ones."""
     return shlex.quote(code) if re.search(r'["$`\\!]', code) else f'"{code}"'
 
 
@@ -127,7 +127,7 @@ def _config_folder(name: str, root: Path, config: str | None) -> Path:
     if _versions(root) or not root.is_dir():
         return root
     configs = sorted(path.name for path in root.iterdir() if _versions(path))
-    try:  # which TFDS writes beside the configs
+    try:  # a file that TFDS writes beside the configs
         metadata = json.loads((root / ".config" / "metadata.json").read_text())
         default = metadata["defaultConfigName"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -161,5 +161,5 @@ def _check_known(name: str, root: Path) -> None:
         return
     hint = nearest(name, known)
     if "did you mean" not in hint:  # the list of all is long
-        hint = f"; the known ones: digits, and those in {CATALOG}"
+        hint = f"; choose digits or one of {CATALOG}"
     raise InputError(f"dataset {name!r} is unknown to TFDS and not in {root}{hint}")

@@ -1,4 +1,4 @@
-"""Which of a dataset's own splits are trained on and which are tested on."""
+"""Which of a dataset's own splits to train on and which to test on."""
 
 from typing import NamedTuple
 
@@ -6,14 +6,14 @@ import numpy as np
 
 from jaxmask.data.subset import stratified
 
-TEST_SHARE = 5  # one in so many, where a dataset has no test examples of its own
+TEST_SHARE = 5  # one example in 5, if a dataset has no test examples of its own
 
 
 class Choice(NamedTuple):
-    """The dataset's own splits, one after the other, that make up one of ours.
+    """The dataset's own splits that, concatenated, make up one of ours.
 
     Attributes:
-      names: of the dataset's own splits; those that do not exist are for the caller to refuse.
+      names: of the dataset's own splits; the caller must refuse those that do not exist.
       fifth: None for all of their examples, True for the seeded fifth, False for the others.
     """
 
@@ -24,8 +24,8 @@ class Choice(NamedTuple):
 def choose(available: tuple[str, ...], split: str) -> Choice:
     """What "train", "test" or "all" are, for a dataset with the splits `available`.
 
-    Tested on is the split `test`, else `validation`, else a fifth of `train`. Trained on is all
-    the rest of the three. Any other split is itself.
+    The test split is `test`, else `validation`, else a fifth of `train`; the training split is the
+    rest of the three. Any other split is itself.
     """
     known = tuple(name for name in ("train", "validation", "test") if name in available)
     if split == "all" and "all" not in available:
@@ -45,7 +45,7 @@ def in_fifth(labels: np.ndarray, keys: np.ndarray) -> np.ndarray:
 
     Args:
       labels: int [N].
-      keys: uint64 [N], that belong to the examples whatever seed an experiment has.
+      keys: uint64 [N], fixed for each example, whatever the seed of an experiment.
     """
     present, counts = np.unique(labels, return_counts=True)
     total = min(round(len(labels) / TEST_SHARE), int((counts - 1).sum())) if len(present) else 0

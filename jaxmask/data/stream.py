@@ -1,4 +1,4 @@
-"""Datasets over the device's memory: the same batches, read on the host ahead of the device."""
+"""Datasets larger than device memory: the same batches, read on the host ahead of the device."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,7 +8,7 @@ from jaxmask.data.lazy import Lazy
 from jaxmask.data.parallel import cores
 from jaxmask.errors import InputError
 
-THREADS = 2  # that gather what is decoded already; more are not faster
+THREADS = 2  # to gather images already decoded; more are not faster
 
 
 def stream(
@@ -17,24 +17,24 @@ def stream(
     """Chunks of training steps in the given order, through a Grain pipeline.
 
     Threads gather or decode the next steps (up to one chunk ahead) while the caller computes on
-    this one. They suffice, because decoders release the interpreter lock.
-    The batches are exactly `split.images[order]`, whatever the threads.
+    this one. Threads suffice, because decoders release the interpreter lock.
+    The batches are exactly `split.images[order]`, whatever the number of threads.
 
     Args:
-      split: a `Split`: uint8 [N, H, W, C] images, mostly memory-mapped or `Lazy`, and int32 [N]
+      split: a `Split`: uint8 [N, H, W, C] images, usually memory-mapped or `Lazy`, and int32 [N]
         labels.
-      order: int [steps, B], which example stands where.
+      order: int [steps, B], the index of each example.
       lengths: how many steps each chunk holds; sums to `steps`.
-      threads: how many read at once; 0 is one for each core where images have to be decoded, and
-        two where they are gathered.
+      threads: how many read at once; 0 is one per core if images have to be decoded, and two if
+        they are only gathered.
 
     Yields:
       (images uint8 [L, B, H, W, C], labels int32 [L, B]) for each L of `lengths`. The arrays are
       the caller's to keep.
 
     Raises:
-      InputError: `lengths` that do not add up to the steps, `order` outside the dataset; later
-        an image that cannot be decoded.
+      InputError: `lengths` that do not add up to the steps, `order` outside the dataset;
+        during iteration, an image that cannot be decoded.
     """
     order = np.asarray(order)
     lengths = [int(length) for length in lengths]
@@ -58,7 +58,7 @@ def _chunks(split, order, lengths, threads):
     threads = threads or (cores() if lazy else THREADS)
 
     def batch(row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        # np.take releases the interpreter lock, also while it waits for a mapped file's pages.
+        # np.take releases the interpreter lock, even while it waits for a mapped file's pages.
         read = images.read(row) if lazy else np.take(images, row, axis=0)
         return read, np.take(labels, row)
 

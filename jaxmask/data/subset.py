@@ -1,4 +1,4 @@
-"""Which examples: seeded, stratified choices on label arrays. Nothing here touches an image."""
+"""Seeded, stratified choices of examples, from their labels alone."""
 
 from collections.abc import Sequence
 from numbers import Integral
@@ -19,8 +19,8 @@ def stratified(labels, total: int, keys, *, floor: int = 0, spare: int = 0) -> n
       labels: int [N].
       total: how many to choose.
       keys: uint64 [N], random numbers (see `random_keys`).
-      floor: every class present gets at least so many (the sum may then exceed `total`).
-      spare: every class keeps at least so many that are not chosen.
+      floor: every class present gets at least this many (the sum may then exceed `total`).
+      spare: every class keeps at least this many that are not chosen.
 
     Returns:
       bool [N], True for the chosen examples.
@@ -47,7 +47,7 @@ def _allocate(total: int, counts: np.ndarray, floor: int, most: np.ndarray) -> n
         )
     places, remainder = np.divmod(total * counts.astype(np.int64), max(int(counts.sum()), 1))
     places = np.clip(places, np.minimum(floor, most), most)
-    # Largest remainder first; round after round, as a class that is full passes its place on.
+    # Largest remainder first, in rounds: a full class passes its place on.
     by_remainder = np.argsort(-remainder, kind="stable")
     while (missing := total - int(places.sum())) > 0:
         takers = by_remainder[places[by_remainder] < most[by_remainder]][:missing]
@@ -72,7 +72,7 @@ def relabel(labels, classes: Sequence[int], known: int) -> tuple[np.ndarray, np.
     Args:
       labels: int [N] in [0, known).
       classes: the labels to keep; empty keeps all as they are.
-      known: the number of classes there are.
+      known: the number of existing classes.
 
     Returns:
       (indices int64 [M] of the kept examples in ascending order, their new labels int32 [M]).
@@ -95,22 +95,22 @@ def relabel(labels, classes: Sequence[int], known: int) -> tuple[np.ndarray, np.
 
 
 def split_training(labels, share: float, validation: float, seed: int, keys_of=None):
-    """Cut training labels into the share that is used, and that into training and validation.
+    """Choose a share of the training labels and split it into training and validation.
 
     Args:
       labels: int [N].
       share: in (0, 1]; round(share * N) examples, at least one of every class.
-      validation: a share in [0, 1) of what `share` left, or an int count. Every class keeps at
+      validation: a fraction in [0, 1) of the chosen share, or an int count. Every class keeps at
         least one training example.
-      seed: decides, with nothing else, which examples are taken.
-      keys_of: int [N], the examples' positions in the full dataset, so that a class is cut the
-        same way whichever other classes were chosen with it. Default: 0 to N - 1.
+      seed: alone decides which examples are taken.
+      keys_of: int [N], the examples' positions in the full dataset, so that a class is split
+        the same way whichever other classes were chosen with it. Default: 0 to N - 1.
 
     Returns:
       (training, validation) indices, each int64 ascending.
 
     Raises:
-      InputError: a share or count that cannot be had.
+      InputError: an impossible share or count.
     """
     labels = np.asarray(labels)
     if isinstance(share, bool) or not 0 < share <= 1:
@@ -118,7 +118,7 @@ def split_training(labels, share: float, validation: float, seed: int, keys_of=N
     is_count = isinstance(validation, Integral)
     if isinstance(validation, bool) or not (validation >= 0 and (is_count or validation < 1)):
         raise InputError(
-            f"validation must be a share in [0, 1) or a count of examples, not {validation!r}"
+            f"validation must be a fraction in [0, 1) or a count of examples, not {validation!r}"
         )
     keys_of = np.arange(len(labels)) if keys_of is None else keys_of
     count = int(keys_of[-1]) + 1 if len(keys_of) else 0

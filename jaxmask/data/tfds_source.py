@@ -14,7 +14,7 @@ from jaxmask.errors import InputError
 
 
 def describe(found: prepared.Prepared, splits: Sequence[str], size: int) -> Described:
-    """Some of its splits, one after the other.
+    """Some of its splits, concatenated.
 
     Raises:
       InputError: the dataset lacks one of them.
@@ -71,7 +71,7 @@ def _open(found: prepared.Prepared, splits: Sequence[str], size: int) -> Source:
 
 
 def _features(found, info) -> tuple[tuple[str, str], list[str], int]:
-    """((image key, label key), class names, channels) of an image classification set."""
+    """((image key, label key), class names, channels) of an image classification dataset."""
     from tensorflow_datasets.core import features as kinds
 
     keys = info.supervised_keys or ("image", "label")
@@ -79,14 +79,14 @@ def _features(found, info) -> tuple[tuple[str, str], list[str], int]:
     image, label = (features.get(key) if isinstance(key, str) else None for key in keys[:2])
     if not isinstance(image, kinds.Image) or not isinstance(label, kinds.ClassLabel):
         raise InputError(
-            f"{found} is no image classification set: it maps {keys!r}, its features are "
+            f"{found} is not an image classification dataset: it maps {keys!r}, its features are "
             f"{', '.join(features)}; choose one that maps an image to a class"
         )
     channels = image.shape[-1] or 3
     if image.np_dtype != np.uint8 or channels not in (1, 3, 4):
         raise InputError(
             f"{found} has {np.dtype(image.np_dtype)} images of {channels} channels; choose one "
-            "with uint8 images of 1, 3 or 4"
+            "with uint8 images of 1, 3 or 4 channels"
         )
     return keys[:2], list(label.names), channels
 
@@ -100,21 +100,21 @@ def _decode(found, split, i, record, keys, num_classes, channels, size) -> tuple
         example = tf_example_pb2.Example.FromString(record).features.feature
         encoded = example[keys[0]].bytes_list.value[0]
         label = example[keys[1]].int64_list.value[0]
-    except Exception as error:  # what a parser raises on garbage is its own affair
+    except Exception as error:  # a parser may raise anything on garbage
         _refuse_record(found, split, i, error)
     image = decode(encoded, channels, size)
     if image is None:
-        _refuse_record(found, split, i, "its bytes are no image")
+        _refuse_record(found, split, i, "its bytes are not an image")
     if not 0 <= label < num_classes:
         raise InputError(
-            f"{found}: record {i} of split {split!r} has label {label}, none of the "
+            f"{found}: record {i} of split {split!r} has label {label}, not one of the "
             f"{num_classes} classes; choose a dataset whose split {split!r} is labeled"
         )
     return image, label
 
 
 def _records(source, indices: list[int]) -> list[bytes | Exception]:
-    """Records in bulk; where that fails one by one, so that the damaged one is known."""
+    """Records in bulk; if that fails, one by one, to find the damaged one."""
     try:
         return source.__getitems__(indices)
     except Exception:  # array_record raises various kinds for a damaged file

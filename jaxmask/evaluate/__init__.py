@@ -1,4 +1,4 @@
-"""Measures of a representation: functions of arrays, independent of how they were learned."""
+"""Measures of a representation: functions of arrays, independent of how it was learned."""
 
 from jaxmask.evaluate.confusion import confusion_matrix, per_class_accuracy
 from jaxmask.evaluate.features import extract

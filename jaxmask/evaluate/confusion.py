@@ -1,4 +1,4 @@
-"""Which classes are taken for which, and how often each is recognized."""
+"""Which classes are confused with which, and the accuracy of each."""
 
 from functools import partial
 
@@ -10,10 +10,10 @@ from jaxmask.errors import InputError
 
 @partial(jax.jit, static_argnames="classes")
 def confusion_matrix(labels: jax.Array, predictions: jax.Array, classes: int) -> jax.Array:
-    """How many examples of each class, a row, were taken for each class, a column.
+    """The number of examples of each class (row) predicted as each class (column).
 
     Args:
-      labels: [N], integers; examples with one outside [0, classes) are left out.
+      labels: [N], integers; examples with a label outside [0, classes) are left out.
       predictions: [N], integers; likewise.
       classes: C.
 
@@ -21,7 +21,7 @@ def confusion_matrix(labels: jax.Array, predictions: jax.Array, classes: int) ->
       int32 [C, C].
 
     Raises:
-      InputError: not as many predictions as labels.
+      InputError: the numbers of predictions and labels differ.
 
     Example:
       >>> confusion_matrix(jnp.array([0, 0, 1]), jnp.array([0, 1, 1]), 2).tolist()
@@ -29,17 +29,17 @@ def confusion_matrix(labels: jax.Array, predictions: jax.Array, classes: int) ->
     """
     labels, predictions = _fitting(labels, predictions)
     known = _inside(labels, classes) & _inside(predictions, classes)
-    row = jnp.where(known, labels, classes)  # a row that is not there
+    row = jnp.where(known, labels, classes)  # a row out of range, which is dropped
     counts = jnp.zeros((classes, classes), jnp.int32)
     return counts.at[row, predictions].add(1, mode="drop")
 
 
 @partial(jax.jit, static_argnames="classes")
 def per_class_accuracy(labels: jax.Array, predictions: jax.Array, classes: int) -> jax.Array:
-    """The share of each class's examples that are predicted to be of it; NaN where it has none.
+    """The fraction of each class's examples predicted correctly; NaN for a class without any.
 
     Args:
-      labels: [N], integers; examples with one outside [0, classes) are left out.
+      labels: [N], integers; examples with a label outside [0, classes) are left out.
       predictions: [N], integers.
       classes: C.
 
@@ -47,7 +47,7 @@ def per_class_accuracy(labels: jax.Array, predictions: jax.Array, classes: int) 
       Floating point [C].
 
     Raises:
-      InputError: not as many predictions as labels.
+      InputError: the numbers of predictions and labels differ.
 
     Example:
       >>> per_class_accuracy(jnp.array([0, 0, 1]), jnp.array([0, 1, 1]), 3).tolist()
@@ -68,7 +68,7 @@ def _fitting(labels: jax.Array, predictions: jax.Array) -> tuple[jax.Array, jax.
     """Both as int32, which holds any number of classes."""
     if labels.ndim != 1 or labels.shape != predictions.shape:
         raise InputError(
-            f"labels {labels.shape} and predictions {predictions.shape} do not fit; "
-            "give [N] of both"
+            f"labels {labels.shape} and predictions {predictions.shape} do not match; "
+            "give [N] for both"
         )
     return labels.astype(jnp.int32), predictions.astype(jnp.int32)

@@ -11,7 +11,7 @@ from jaxmask.errors import InputError
 
 
 class Images(Protocol):
-    """An array, or what gives arrays for slices of it, such as images decoded when asked for."""
+    """An array, or anything whose slices are arrays, such as images decoded on demand."""
 
     def __len__(self) -> int: ...
 
@@ -23,17 +23,17 @@ def extract(
 ) -> np.ndarray:
     """`function` of every image, in order: [N, F] for images [N, H, W, C].
 
-    The last batch is filled up with copies of its last image, so that one shape is compiled.
+    The last batch is padded with copies of its last image, so that only one shape is compiled.
 
     Args:
       function: [B, H, W, C] uint8 -> [B, F], jitted.
-      images: on the host; may be memory-mapped, or made when they are asked for.
+      images: on the host; may be memory-mapped or made on demand.
 
     Raises:
       InputError: there are no images.
     """
     if not len(images):
-        raise InputError("there are no images to take features of; give at least one")
+        raise InputError("there are no images to extract features from; give at least one")
     found = []
     for start in range(0, len(images), batch_size):
         batch = np.asarray(images[start : start + batch_size])

@@ -1,4 +1,4 @@
-"""Weighted k-nearest neighbors: a measure of features that learns nothing."""
+"""Weighted k-nearest neighbors: evaluates features without any training."""
 
 from functools import partial
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxmask.errors import InputError
 
-EXAMPLES = 64  # times a block of queries, are compared with it at a time
+EXAMPLES = 64  # per query of a block are compared with the block at a time
 
 
 @partial(jax.jit, static_argnames=("classes", "neighbors", "block"))
@@ -21,31 +21,31 @@ def knn(
     temperature: float | jax.Array = 0.1,
     block: int = 256,
 ) -> jax.Array:
-    """For each class the sum of `exp(similarity / temperature)` over the nearest examples of it.
+    """For each class, `exp(similarity / temperature)` summed over the nearest examples in it.
 
-    The similarity is the cosine of the angle between two features; that of a feature that is all
-    zero is 0. The neighbors are exact: those most similar of all examples, and of equally similar
-    ones the first. The sums are given relative to the nearest neighbor's weight, so they lie in
-    [0, neighbors] and none overflows. Wu et al., "Unsupervised feature learning via
+    The similarity is the cosine of the angle between two features, 0 if one of them is all zero.
+    The neighbors are exact: the most similar of all examples, the first of equally similar ones.
+    The sums are relative to the nearest neighbor's weight, so they lie in [0, neighbors] and none
+    overflows. Wu et al., "Unsupervised feature learning via
     non-parametric instance discrimination", 2018.
 
-    Beside its arguments it takes about `64 * block * (block + F)` numbers, however many examples
-    there are, and a copy of the features.
+    Besides its arguments it stores a copy of the features and about `64 * block * (block + F)`
+    numbers, whatever the number of examples.
 
     Args:
       features: [N, F] of the examples.
       labels: [N], integers in [0, classes).
       queries: [Q, F].
       classes: C.
-      neighbors: how many vote; all examples where there are fewer.
-      temperature: above 0; may be traced, so another one compiles nothing.
-      block: how many queries are dealt with at a time.
+      neighbors: how many vote; all examples if there are fewer.
+      temperature: above 0; may be traced, so changing it compiles nothing.
+      block: how many queries are processed at a time.
 
     Returns:
       [Q, C], float32 or wider; the class of a query is the argmax.
 
     Raises:
-      InputError: the shapes do not fit together, or nobody may vote.
+      InputError: the shapes do not match, or `neighbors` or `block` is below 1.
 
     Example:
       >>> scores = knn(jnp.eye(2), jnp.array([0, 1]), jnp.array([[3.0, 1.0]]), classes=2)
@@ -54,20 +54,20 @@ def knn(
     """
     if features.ndim != 2 or labels.shape != features.shape[:1] or not len(features):
         raise InputError(
-            f"k-NN: features {features.shape} and labels {labels.shape} do not fit; "
+            f"k-NN: features {features.shape} and labels {labels.shape} do not match; "
             "give [N, F] and [N]"
         )
     if queries.ndim != 2 or queries.shape[1] != features.shape[1]:
         raise InputError(
-            f"k-NN: queries {queries.shape} and features {features.shape} do not fit; "
-            "give as many numbers for each"
+            f"k-NN: queries {queries.shape} and features {features.shape} do not match; "
+            "give vectors of the same length"
         )
     if neighbors < 1 or block < 1:
         raise InputError(f"k-NN: {neighbors} neighbors in blocks of {block}; give at least 1")
     features, queries, labels = _unit(features), _unit(queries), labels.astype(jnp.int32)
     count, voters = len(features), min(neighbors, len(features))
     length = min(EXAMPLES * block, count)
-    # The last piece begins earlier, not to be shorter: what it repeats is left out.
+    # The last piece starts earlier, to have the same length: what it repeats is left out.
     wanted = jnp.arange(-(-count // length)) * length
     numbers = jnp.arange(classes)
 
@@ -80,7 +80,7 @@ def knn(
             similar = jnp.matmul(query, piece.T, precision="highest")
             similar = jnp.where(begin + jnp.arange(length) < start, -jnp.inf, similar)
             theirs, places = jax.lax.top_k(similar, min(voters, length))
-            # Earlier examples come first, and so win where they are as similar.
+            # Earlier examples come first, and so win ties.
             values, chosen = jax.lax.top_k(jnp.concatenate([found[0], theirs]), voters)
             return (values, jnp.concatenate([found[1], labels[begin + places]])[chosen]), None
 

@@ -10,9 +10,9 @@ import optax
 from jaxmask.errors import InputError
 
 TOLERANCE = 1e-5  # of the gradient's largest entry
-FLATTER = 16  # times the loss is taken to be, at the end, where probabilities are sharp
-ROWS = 8  # times F examples are enough to tell how the features correlate
-EVALUATIONS = 20  # of a line search, at most
+FLATTER = 16  # times flatter than at zero: the loss at the end, where probabilities are sharp
+ROWS = 8  # times F examples suffice to estimate how the features correlate
+EVALUATIONS = 20  # per line search, at most
 
 
 class LinearProbe(NamedTuple):
@@ -30,16 +30,16 @@ class LinearProbe(NamedTuple):
 
 
 class _State(NamedTuple):
-    """Where L-BFGS is: the weights in its coordinates, and what follows from them.
+    """The state of L-BFGS: the weights in its coordinates, and what is derived from them.
 
-    The logits are kept up to date by adding the step's, so that an iteration multiplies the
+    The logits are updated by adding those of the step, so that an iteration multiplies by the
     features twice: once for the direction's logits, once for the gradient.
     """
 
     weights: tuple[jax.Array, jax.Array]
     kernel: jax.Array  # [C, F]
     gradient: tuple[jax.Array, jax.Array]
-    largest: jax.Array  # entry of the gradient by kernel and bias
+    largest: jax.Array  # entry of the gradient with respect to kernel and bias
     point: "_Point"
     lbfgs: Any
     iterations: jax.Array
@@ -49,13 +49,13 @@ class _State(NamedTuple):
 class _Point(NamedTuple):
     logits: jax.Array  # [N, C]
     losses: jax.Array  # [N]
-    residual: jax.Array  # [N, C], probabilities less those of the labels
+    residual: jax.Array  # [N, C], probabilities minus one-hot labels
 
 
 class _Search(NamedTuple):
     low: jax.Array  # the loss falls here
     low_slope: jax.Array
-    high: jax.Array  # it rises here, or has risen; infinite where nothing is known
+    high: jax.Array  # it rises here, or has risen; infinite if unknown
     high_slope: jax.Array
     step: jax.Array
     point: _Point
@@ -74,25 +74,25 @@ def linear_probe(
 ) -> LinearProbe:
     """Minimizes mean cross-entropy `+ regularization / 2 * |kernel|^2` on standardized features.
 
-    Features are centered and divided by their deviation; the classifier that comes back takes the
-    features as they were. The bias is not regularized. The problem is convex: L-BFGS (Liu and
+    Features are centered and divided by their standard deviation; the returned classifier takes
+    the original features. The bias is not regularized. The problem is convex: L-BFGS (Liu and
     Nocedal, "On the limited memory BFGS method", 1989) starts from zero and stops when no entry
     of the gradient exceeds 1e-5, or when rounding hides any further descent. Equal to
     scikit-learn's `LogisticRegression` with `C = 1 / (regularization * N)`.
 
-    L-BFGS moves in coordinates in which the loss curves about alike in every direction: those
-    that whiten `S / C + 16 regularization I`, where S is the features' correlation. That
-    changes the path and not its end, and needs fewer iterations where features are correlated.
+    L-BFGS works in coordinates in which the loss has about the same curvature in every direction:
+    those that whiten `S / C + 16 regularization I`, where S is the features' correlation. This
+    changes the path but not its end, and takes fewer iterations if features are correlated.
 
     Args:
       features: [N, F], floating point.
       labels: [N], integers in [0, classes).
-      regularization: at least 0; may be traced, so a search compiles once.
+      regularization: at least 0; may be traced, so a search over it compiles once.
       classes: C.
       iterations: at most this many.
 
     Raises:
-      InputError: the shapes do not fit together.
+      InputError: the shapes do not match.
 
     Example:
       >>> probe = linear_probe(features, labels, 1e-3, classes=10)
@@ -100,7 +100,7 @@ def linear_probe(
     """
     if features.ndim != 2 or labels.shape != features.shape[:1] or not len(features):
         raise InputError(
-            f"linear probe: features {features.shape} and labels {labels.shape} do not fit; "
+            f"linear probe: features {features.shape} and labels {labels.shape} do not match; "
             "give [N, F] and [N]"
         )
     count, dtype = len(features), features.dtype
@@ -111,12 +111,12 @@ def linear_probe(
     whitening = _whitening(inputs, regularization, classes)
 
     def of(weights: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        """Kernel [C, F] and bias of L-BFGS's coordinates; linear."""
+        """Kernel [C, F] and bias from L-BFGS's coordinates; linear."""
         return _product(weights[0], whitening.T), weights[1] * classes**0.5
 
     def gradient(kernel: jax.Array, residual: jax.Array) -> tuple[tuple, jax.Array]:
-        """By L-BFGS's coordinates; and the largest entry of that by kernel and bias."""
-        # In this order XLA's product is twice as fast on a CPU as in the other.
+        """By L-BFGS's coordinates; and the largest entry of the gradient by kernel and bias."""
+        # On a CPU, XLA's product is twice as fast in this order as in the other.
         by_kernel = _product(residual.T, inputs) / count + regularization * kernel
         by_bias = residual.mean(axis=0)
         largest = jnp.maximum(jnp.abs(by_kernel).max(), jnp.abs(by_bias).max())
@@ -161,13 +161,13 @@ def linear_probe(
 def _whitening(inputs: jax.Array, regularization: float | jax.Array, classes: int) -> jax.Array:
     """[F, F], T with `T T' = inverse(S / C + 16 regularization I)`.
 
-    At zero the loss's Hessian is S / C, but for what moves all logits alike; it falls from there,
-    and the regularization's stays.
+    At zero the loss's Hessian is S / C, except in directions that move all logits alike; it falls
+    from there, while that of the regularization stays the same.
     """
     count, size = inputs.shape
     some = inputs[:: max(count // (ROWS * size), 1)]
     curvature = _product(some.T, some) / (len(some) * classes)
-    # As much more keeps the factorization of correlated features positive in float32.
+    # The second term keeps the matrix of correlated features positive definite in float32.
     more = FLATTER * regularization + 1e-5 * jnp.trace(curvature) + jnp.finfo(inputs.dtype).tiny
     identity = jnp.eye(size, dtype=inputs.dtype)
     factor = jnp.linalg.cholesky(curvature + more * identity)
@@ -183,9 +183,9 @@ def _line_search(
 ) -> _Search:
     """A step to where the loss is lower and its slope at most half as steep.
 
-    The loss along a line is convex, and needs the logits of its two ends only. The step that
-    L-BFGS proposes, 1, nearly always serves; else it is doubled until the loss rises, and then
-    the slopes' secant is followed.
+    The loss along a line is convex, and needs only the logits of its two ends. The step that
+    L-BFGS proposes, 1, nearly always works; otherwise it is doubled until the loss rises, and
+    then found by the secant method on the slopes.
 
     Args:
       direction: [N, C], the direction's logits.
@@ -225,7 +225,7 @@ def _line_search(
         zero, slope, infinite, infinite, one, start, jnp.bool(False), jnp.int32(0)
     )  # fmt: skip
     search = jax.lax.while_loop(unfinished, attempt, search)
-    # Without a lower place the weights stay where they are.
+    # If no lower point is found, the weights stay as they are.
     return jax.tree.map(
         partial(jnp.where, search.found), search, search._replace(step=zero, point=start)
     )
@@ -240,5 +240,5 @@ def _softmax(logits: jax.Array, targets: jax.Array) -> _Point:
 
 
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Their product in full precision: an accelerator's default would end the descent early."""
+    """Their product in full precision: with an accelerator's default, descent would end early."""
     return jnp.matmul(a, b, precision="highest")

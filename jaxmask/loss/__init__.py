@@ -1,4 +1,4 @@
-"""Losses: what training makes small, one value for each example."""
+"""Losses, which training minimizes: one value per example."""
 
 from jaxmask.loss.classify import cross_entropy
 

@@ -22,7 +22,7 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) 
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     log_probabilities = jax.nn.log_softmax(logits)
     picked = jnp.take_along_axis(log_probabilities, labels[..., None], axis=-1)[..., 0]
-    # With smoothing 0 the mean over classes is not even computed: this runs in every step.
+    # With smoothing 0, skip the mean over classes: this runs in every step.
     if isinstance(smoothing, int | float) and smoothing == 0:
         return -picked
     return -(1 - smoothing) * picked - smoothing * log_probabilities.mean(axis=-1)

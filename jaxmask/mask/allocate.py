@@ -1,7 +1,7 @@
 """How many weights to keep: over the whole tree, in each leaf, or by Erdos-Renyi-kernel.
 
 For a density `d` of `N` weights, `removed = floor((1 - d) * N)` and `kept = N - removed`, in exact
-decimal arithmetic: 0.9 of 10 keeps 9, although the binary 0.9 is not nine tenths.
+decimal arithmetic: 0.9 of 10 keeps 9, although binary 0.9 is not exactly nine tenths.
 """
 
 import math
@@ -25,17 +25,17 @@ def allocate(tree: PyTree, density: Any, scope: str = "global") -> np.ndarray | 
     - `"erk"`: one count per leaf, Erdos-Renyi-kernel (Evci et al. 2020,
       https://arxiv.org/abs/1911.11134): leaf `l` keeps `eps * sum(shape_l)` of its
       `prod(shape_l)` weights, no more than all of them; `eps` is such that the counts add up to
-      the `"global"` count. A vector counts as a kernel of one axis, a scalar as size 1. What
-      rounding down leaves goes to the leaves with the largest remainders.
+      the `"global"` count. A vector counts as a kernel of one axis, a scalar as size 1. What is
+      left by rounding down goes to the leaves with the largest remainders.
 
     Args:
       tree: arrays or anything else with shapes.
       density: share of weights kept, in (0, 1]. A number, `Fraction` or `Decimal` is read in
         decimal, `Fraction(str(density))`, on the host. A traced density (under `jit`, `vmap`) is
-        taken into [0, 1] and counted on the device, as well as float32 can tell: exact where the
-        decimal it stands for gives a whole number of up to 2^22 weights, elsewhere too low by at
-        most one and one more for every 2^22 kept; with `"erk"` they add up to the `"global"`
-        count, each right to float32's precision.
+        clipped to [0, 1] and counted on the device in float32 precision: exact if the decimal it
+        stands for gives a whole number of up to 2^22 weights, otherwise too low by at most one,
+        plus one for every 2^22 kept; with `"erk"` the counts add up to the `"global"` count, each
+        accurate to float32's precision.
       scope: one of the three.
 
     Returns:
@@ -54,7 +54,7 @@ def allocate(tree: PyTree, density: Any, scope: str = "global") -> np.ndarray | 
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
     sizes = [math.prod(shape) for shape in shapes]
     if sum(sizes) >= 2**31:
-        raise InputError(f"a tree of {sum(sizes)} weights; selection counts fewer than 2^31")
+        raise InputError(f"a tree of {sum(sizes)} weights; selection supports fewer than 2^31")
     if isinstance(density, jax.core.Tracer):
         return _traced(density, shapes, sizes, scope)
     exact = check_density(density)
@@ -83,7 +83,7 @@ def _erk(total: int, shapes: list[tuple[int, ...]], sizes: list[int]) -> list[in
         left = total - sum(sizes[leaf] for leaf in full)
         eps = Fraction(left, max(sum(units[leaf] for leaf in rest), 1))
         over = {leaf for leaf in rest if eps * units[leaf] > sizes[leaf]}
-        # A full leaf hands its surplus on, eps grows, and others may fill up in turn.
+        # A full leaf passes its surplus on, eps grows, and others may fill up in turn.
         if not over:
             break
         full |= over
@@ -114,7 +114,7 @@ def _traced(
     totals = np.minimum(size, bends[:, None] * units).sum(axis=1)
     eps = jnp.interp(total.astype(jnp.float32), totals, bends)
     ideal = jnp.minimum(eps * units, size)
-    # Rounded down with a margin for float32, so what is left to hand out is never negative:
+    # Rounded down with a margin for float32, so what is left to distribute is never negative:
     # one each by the largest remainder, then what float32 lost wherever there is room.
     counts = jnp.floor(ideal * (1 - 2.0**-20)).astype(jnp.int32)
     rank = jnp.argsort(jnp.argsort(counts - ideal))
@@ -127,8 +127,8 @@ def _traced_kept(density: jax.Array, size: np.ndarray) -> jax.Array:
     """ceil(density * size) without 64-bit integers, forgiving the density's last bit.
 
     The density in units of 2^-32, times the size, shifted right by 32: schoolbook multiplication
-    of 16-bit halves in uint32. One unit in the last place of a float32 density is taken off
-    first, for the decimal that it stands for may be just below it.
+    of 16-bit halves in uint32. One unit in the last place of a float32 density is subtracted
+    first, because the decimal that it stands for may be just below it.
     """
     units = jnp.maximum((density.astype(jnp.float32) * 2.0**32).astype(jnp.uint32), 1)
     units = units - (units >> 24) - 1

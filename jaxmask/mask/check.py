@@ -1,4 +1,4 @@
-"""Checks at the door: what may be masked, and with which settings."""
+"""Input checks: what may be masked, and with which settings."""
 
 import operator
 from collections.abc import Iterable
@@ -31,13 +31,13 @@ def require_floating(tree: PyTree, what: str) -> None:
 def check_scope(scope: str) -> None:
     """Raises InputError if the scope is unknown."""
     if scope not in SCOPES:
-        raise InputError(f"scope {scope!r}; one of {', '.join(map(repr, SCOPES))}")
+        raise InputError(f"unknown scope {scope!r}; give one of {', '.join(map(repr, SCOPES))}")
 
 
 def check_density(density: Any, name: str = "density") -> Fraction:
     """A density that is not traced, as an exact fraction; InputError if it is not in (0, 1]."""
     try:
-        # The text of an array scalar is the shortest decimal that gives it: 0.1 for float32 too.
+        # The str of an array scalar is the shortest decimal that gives it: 0.1 for float32 too.
         exact = Fraction(str(np.asarray(density)[()]))
     except (TypeError, ValueError, ZeroDivisionError):
         exact = Fraction(0)
@@ -47,7 +47,7 @@ def check_density(density: Any, name: str = "density") -> Fraction:
 
 
 def integers(values: Iterable[Any], name: str) -> tuple[int, ...]:
-    """Settings as Python integers; InputError for anything else, a traced number too."""
+    """Settings as Python integers; InputError for anything else, such as a traced number."""
     try:
         return tuple(operator.index(value) for value in values)
     except TypeError:
@@ -55,9 +55,9 @@ def integers(values: Iterable[Any], name: str) -> tuple[int, ...]:
 
 
 def check_rescale(rescale: Any) -> None:
-    """Raises InputError for another `rescale` than True, "constant", False."""
+    """Raises InputError unless `rescale` is True, "constant" or False."""
     if rescale is not True and rescale is not False and rescale != "constant":
-        raise InputError(f"rescale {rescale!r}; one of True, 'constant', False")
+        raise InputError(f"unknown rescale {rescale!r}; give one of True, 'constant', False")
 
 
 def check_mu(mu: Any) -> None:

@@ -23,7 +23,7 @@ Init = Callable[[jax.Array | None, PyTree], PyTree]
 
 
 def constant(value: float = 1.0) -> Init:
-    """`s = value` everywhere; takes no randomness, `key` may be None.
+    """`s = value` everywhere; uses no randomness, `key` may be None.
 
     Example:
       >>> mask.constant(2.5)(None, {"w": jnp.zeros(3)})["w"].tolist()
@@ -49,7 +49,7 @@ def normal(std: float = 1.0) -> Init:
 
 
 def magnitude() -> Init:
-    """`s = |w|`; takes no randomness, `key` may be None.
+    """`s = |w|`; uses no randomness, `key` may be None.
 
     Example:
       >>> mask.magnitude()(None, {"w": jnp.array([-3.0, 2.0])})["w"].tolist()
@@ -122,7 +122,7 @@ def split_key(key: jax.Array | None, tree: PyTree) -> PyTree:
     other leaves does not change it.
 
     Raises:
-      InputError: if `key` is None, or if two leaves have one path.
+      InputError: if `key` is None, or if two leaves share a path.
     """
     if key is None:
         raise InputError("a random key is needed here; give jax.random.key(seed)")

@@ -1,4 +1,4 @@
-"""What masks are like: density, overlap, distance.
+"""Measures of masks: density, overlap, distance.
 
 Masks are bool, {0, 1} or {-1, 1}; a weight is on where its mask is > 0. Counts are integers
 throughout, so they are exact beyond float32's 2^24. Outside `jit` the results are Python numbers,
@@ -26,10 +26,10 @@ def density(masks: PyTree) -> Any:
 
 
 def density_by_leaf(masks: PyTree) -> dict[str, Any]:
-    """The density of every leaf by its path; 1 for a leaf of no weights.
+    """The density of every leaf by its path; 1 for a leaf without weights.
 
     Raises:
-      InputError: if two leaves have one path.
+      InputError: if two leaves share a path.
 
     Example:
       >>> mask.measure.density_by_leaf({"a": jnp.array([1, 0]), "b": jnp.array([-1, -1])})
@@ -70,12 +70,12 @@ def hamming(a: PyTree, b: PyTree) -> Any:
 
 
 def empty_leaves(masks: PyTree) -> list[str]:
-    """The paths of the leaves of which every weight is off; not of leaves of no weights.
+    """The paths of the leaves whose weights are all off; not of leaves without weights.
 
-    Needs masks that are not traced: what it returns is a list.
+    Masks must not be traced, as the result is a list.
 
     Raises:
-      InputError: if two leaves have one path.
+      InputError: if two leaves share a path.
 
     Example:
       >>> mask.measure.empty_leaves({"a": jnp.array([1, 0]), "b": jnp.array([0, 0])})

@@ -1,4 +1,4 @@
-"""N:M sparsity: so many of every few consecutive weights, the pattern that hardware speeds up."""
+"""N:M sparsity: n of every m consecutive weights, the pattern that hardware accelerates."""
 
 import functools
 
@@ -31,7 +31,7 @@ def keep_n_of_m(scores: PyTree, n: int = 2, m: int = 4, axis: int = -2) -> PyTre
 
     Raises:
       InputError: unless `1 <= n <= m`; for scores that are not floating point; naming the leaf,
-        if a leaf has no such axis or the axis is no multiple of `m` long.
+        if it has no such axis or the axis's length is not a multiple of `m`.
 
     Example:
       >>> kernel = jnp.array([[5.0, 0.0], [1.0, 0.0], [3.0, 2.0], [4.0, 0.0]])
@@ -52,7 +52,7 @@ def keep_n_of_m(scores: PyTree, n: int = 2, m: int = 4, axis: int = -2) -> PyTre
     return jax.tree.unflatten(structure, [_keep(leaf, n, m, axis) for leaf in leaves])
 
 
-# Compiled even where the caller does not, for the comparisons to fuse.
+# Compiled even if the caller is not, so that the comparisons fuse.
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))
 def _keep(leaf: jax.Array, n: int, m: int, axis: int) -> jax.Array:
     axis %= leaf.ndim
@@ -60,7 +60,7 @@ def _keep(leaf: jax.Array, n: int, m: int, axis: int) -> jax.Array:
     place = axis + 1
     groups = keys.reshape(*leaf.shape[:axis], -1, m, *leaf.shape[place:])
     position = lax.broadcasted_iota(jnp.int32, groups.shape, place)
-    # How many of its group go before a score. m comparisons fuse into one pass; a sort does not.
+    # How many of its group rank before a score. m comparisons fuse into one pass; a sort does not.
     ahead = jnp.zeros(groups.shape, jnp.int32)
     for other in range(m):
         rival = lax.slice_in_dim(groups, other, other + 1, axis=place)

@@ -7,9 +7,9 @@ from jax import lax
 
 
 def ordered(x: jax.Array) -> jax.Array:
-    """Unsigned integers in the order of the numbers; NaN is 1, below all numbers; 0 is free.
+    """Unsigned integers in the order of the numbers; NaN is 1, below all numbers; 0 is unused.
 
-    -0.0 and 0.0 give one integer. An integer has the bits of the number, and no fewer than 16.
+    -0.0 and 0.0 give the same integer. Integers have as many bits as the numbers, at least 16.
 
     Example:
       >>> from jaxmask.mask.order import ordered
@@ -23,7 +23,7 @@ def ordered(x: jax.Array) -> jax.Array:
     sign = unsigned(1 << (info.bits - 1))
     infinity = unsigned(np.array(np.inf, x.dtype).view(unsigned))
     bits = lax.bitcast_convert_type(x, unsigned)
-    # On the bits, for the compiler may take x + 0 for x, or a subnormal for 0.
+    # On the bits, as the compiler may replace x + 0 by x, or a subnormal by 0.
     is_nan = (bits & ~sign) > infinity
     bits = jnp.where(bits == sign, unsigned(0), bits)
     return jnp.where(is_nan, unsigned(1), jnp.where(bits >= sign, ~bits, bits | sign))

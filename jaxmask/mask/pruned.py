@@ -9,12 +9,12 @@ from jaxmask.tree import PyTree
 
 
 def pruned(masks: PyTree, weights: PyTree) -> PyTree:
-    """`w` where the mask is on, exactly 0 where it is off, whatever stood there.
+    """`w` where the mask is on, exactly 0 where it is off, whatever `w` is there.
 
-    The gradient of what is off is 0 too, so that no optimizer can bring it back.
+    The gradient is 0 there too, so that no optimizer can bring the weights back.
 
     Args:
-      masks: a tree of bool (or {0, 1}) of the structure of `weights`; None leaves a leaf whole.
+      masks: a tree of bool (or {0, 1}) of the structure of `weights`; None keeps a whole leaf.
       weights: a tree of arrays.
 
     Example:

@@ -1,10 +1,10 @@
-"""Exact selection: keep so many of the highest scores, ties and all, without a sort.
+"""Exact selection: keep exactly k of the highest scores, even with ties, without a sort.
 
 Scores become unsigned integers of the same order. The k-th largest of them is found from the top
-bits down: a bit is set if at least k integers are as large as what that gives. Two bits cost one
-pass that compares and counts, over each leaf where it lies: no sort, no concatenation, and sharded
-leaves stay where they are. Only if scores tie at the cut, a second search, over random integers of
-which no two are equal, chooses among those. The integers of the scores are the one copy made.
+bits down: a bit is set if at least k integers are as large as the result. Two bits cost one pass
+that compares and counts, over each leaf in place: no sort, no concatenation, and sharded leaves
+stay where they are. Only if scores tie at the cut, a second search, over distinct random integers,
+chooses among those. The integers of the scores are the only copy made.
 """
 
 import math
@@ -34,7 +34,7 @@ def keep_top(
 ) -> PyTree:
     """Keeps exactly the share `density` of the highest scores.
 
-    `N - floor((1 - density) * N)` are kept, exactly, also when many scores are equal. -0.0 equals
+    `N - floor((1 - density) * N)` are kept, exactly, even if many scores are equal. -0.0 equals
     0.0, -inf is a number, and a NaN is never kept ahead of a number.
 
     Args:
@@ -67,7 +67,7 @@ def keep_count(
     key: jax.Array | None = None,
     among: PyTree | None = None,
 ) -> PyTree:
-    """Keeps exactly the `count` highest scores; `keep_top` with the counts worked out before.
+    """Keeps exactly the `count` highest scores; `keep_top` with precomputed counts.
 
     The count is an ordinary array: counts come from `mask.allocate` on the host, one per shot of
     a schedule, and another count never recompiles.
@@ -75,8 +75,8 @@ def keep_count(
     Args:
       scores: a tree of floating-point arrays; higher means keep.
       count: integers, shape () for `"global"`; for `"layer"` and `"erk"` one per leaf in the
-        order of `jax.tree.leaves`, or one for every leaf. A traced count is clipped to what
-        there is.
+        order of `jax.tree.leaves`, or one for every leaf. A traced count is clipped to the
+        number of scores.
       scope: whether scores compete in the whole tree or in each leaf.
       ties: as in `keep_top`.
       key: as in `keep_top`.
@@ -87,8 +87,8 @@ def keep_count(
       A tree of bool with the shapes of `scores`.
 
     Raises:
-      InputError: as `keep_top`; for a count of another shape or dtype; for a count, not traced,
-        that is negative or more than there are scores; for another structure of `among`.
+      InputError: as `keep_top`; for a count of the wrong shape or dtype; for a count, not traced,
+        that is negative or exceeds the number of scores; for another structure of `among`.
 
     Example:
       >>> mask.keep_count({"a": jnp.zeros(3)}, 2, ties="index")["a"].tolist()
@@ -96,7 +96,7 @@ def keep_count(
     """
     check_scope(scope)
     if ties not in TIES:
-        raise InputError(f"ties {ties!r}; one of 'random', 'index'")
+        raise InputError(f"unknown ties {ties!r}; give 'random' or 'index'")
     require_floating(scores, "scores")
     leaves, structure = jax.tree.flatten(scores)
     if not leaves:
@@ -110,18 +110,18 @@ def keep_count(
     return jax.tree.unflatten(structure, chosen)
 
 
-# Compiled even where the caller does not: outside jit a loop is compiled at every call.
+# Compiled even if the caller is not: outside jit a loop is compiled at every call.
 @jax.jit
 def _keep(
     leaves: list[Any], wanted: jax.Array, key: jax.Array | None, allowed: list[Any] | None
 ) -> list[jax.Array]:
-    # One type for all leaves, so that all integers have one order.
+    # One dtype for all leaves, so that all integers have one order.
     dtype = jnp.result_type(*leaves)
     keys = [ordered(jnp.asarray(leaf, dtype)) for leaf in leaves]
     if allowed is None:
         return _largest(keys, wanted, key)
     allowed = [jnp.asarray(leaf, bool) for leaf in allowed]
-    # 0 is below every score's key, NaN's too.
+    # 0 is below every score's key, even NaN's.
     keys = [jnp.where(ok, k, k.dtype.type(0)) for ok, k in zip(allowed, keys)]
     chosen = _largest(keys, wanted, key)
     return [ok & bit for ok, bit in zip(allowed, chosen)]
@@ -131,7 +131,7 @@ def _wanted(count: Any, sizes: np.ndarray, scope: str) -> jax.Array:
     """The count of each group of scores that compete, shape (1,) or (leaves,), within bounds."""
     available = sizes.sum(keepdims=True) if scope == "global" else sizes
     if available.sum() >= 2**31:
-        raise InputError(f"a tree of {sizes.sum()} scores; selection counts fewer than 2^31")
+        raise InputError(f"a tree of {sizes.sum()} scores; selection supports fewer than 2^31")
     traced = isinstance(count, jax.core.Tracer)
     count = count if traced else np.asarray(count)
     shapes = [()] if scope == "global" else [(), sizes.shape]
@@ -141,7 +141,7 @@ def _wanted(count: Any, sizes: np.ndarray, scope: str) -> jax.Array:
             f"give integers of shape {' or '.join(map(str, shapes))}"
         )
     if not traced and ((count < 0) | (count > available)).any():
-        raise InputError(f"count {count.tolist()} of {available.tolist()} scores; at most all")
+        raise InputError(f"count {count.tolist()} of {available.tolist()} scores; give at most all")
     counts = jnp.broadcast_to(jnp.clip(count, 0, available), available.shape)
     return counts.astype(jnp.int32)
 
@@ -161,7 +161,7 @@ def _largest(keys: list[jax.Array], wanted: jax.Array, key: jax.Array | None) ->
     cuts, reached = _search(at_least, (), wanted, all_reach, keys[0].dtype, len(keys))
 
     def break_ties() -> list[jax.Array]:
-        # By index the words are 0.
+        # When choosing by index, the words are 0.
         words = jnp.zeros(2, jnp.uint32) if key is None else jax.random.bits(key, (2,), jnp.uint32)
 
         def ranked_at_least(rank_cuts: list[jax.Array], words: jax.Array) -> list[jax.Array]:
@@ -193,8 +193,8 @@ def _search(
     without a tie. Returns a cut for each leaf, and how many of each group reach it.
 
     Args:
-      at_least: which keys reach a cut for each leaf; it is handed `given` too.
-      given: what at_least makes arrays from, anew in each pass rather than to be kept in memory.
+      at_least: which keys reach a cut for each leaf; it also takes `given`.
+      given: what at_least makes arrays from, in each pass, so that they are not kept in memory.
       wanted: int32, shape (groups,).
       reached: how many of each group reach 0, so all of them.
       dtype: of the keys.
@@ -208,7 +208,7 @@ def _search(
 
     def set_two_bits(state: tuple) -> tuple:
         shift, found, reached, given = state
-        # Else the compiler takes what depends on nothing else out of the loop, and stores it.
+        # Otherwise the compiler moves what depends on nothing else out of the loop, and stores it.
         given = lax.optimization_barrier(given)
         candidates = [found | (dtype.type(two) << shift.astype(dtype)) for two in (1, 2, 3)]
         counts = _count([at_least(_spread(cut, leaves), given) for cut in candidates], groups)
@@ -233,7 +233,7 @@ def _count(sets: list[list[jax.Array]], groups: int) -> list[jax.Array]:
     by_leaf = []
     for bits in zip(*sets):
         ones = [leaf.astype(jnp.int32) for leaf in bits]
-        # In one reduction, which reads the keys once and writes nothing. Apart, XLA for CPUs
+        # In one reduction, which reads the keys once and writes nothing. With several, XLA for CPUs
         # first writes the ones to memory, and takes ten times as long.
         axes = tuple(range(bits[0].ndim))
         by_leaf.append(lax.reduce(ones, [np.int32(0)] * len(ones), _add, axes))
@@ -260,7 +260,7 @@ def _ranks(shapes: list[tuple[int, ...]], words: jax.Array, by_index: bool) -> l
             step = np.uint32(math.prod(after)) * lax.iota(jnp.uint32, length)
             index = index[..., None] + step
         start += math.prod(shape)
-        # A bijection of the index, mixed with the words: random, and yet no two are equal.
+        # A bijection of the index, mixed with the words: random, yet no two are equal.
         result.append(~index if by_index else _mix(_mix(index) ^ second))
     return result
 

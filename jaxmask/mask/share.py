@@ -1,4 +1,4 @@
-"""Selective masking: learn only a share of the scores, the other weights stay on."""
+"""Selective masking: learn only a share of the scores; the other weights stay on."""
 
 from typing import Any
 

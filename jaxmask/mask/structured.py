@@ -1,7 +1,7 @@
 """Structured masks: whole blocks, or whole output channels, share one decision.
 
-The scores of a unit are reduced to one, `keep_top` chooses among the units, exactly, and its
-choice is spread over the weights of each unit.
+The scores of a unit are reduced to one, `keep_top` chooses exactly among the units, and each
+choice is broadcast to the weights of its unit.
 """
 
 import functools
@@ -33,7 +33,7 @@ def keep_blocks(
     ties: str = "random",
     key: jax.Array | None = None,
 ) -> PyTree:
-    """Keeps exactly the share `density` of blocks, those of the highest scores, each as a whole.
+    """Keeps exactly the share `density` of blocks, the highest-scoring ones, each as a whole.
 
     Of B blocks, `B - floor((1 - density) * B)` are kept (Narang et al. 2017,
     https://arxiv.org/abs/1711.02782, prune by the maximum of a block).
@@ -41,12 +41,12 @@ def keep_blocks(
     Args:
       scores: a tree of floating-point arrays; higher means keep.
       density: share of blocks kept, in (0, 1]; as in `keep_top`. As all blocks are equally large,
-        it is also the share of weights.
-      block: the sides of a block, along so many of the last axes of each leaf: (4, 4) is 4 inputs
-        by 4 outputs of a Linen kernel `[..., in, out]`.
+        also the share of weights.
+      block: the sides of a block, along the last axes of each leaf: (4, 4) is 4 inputs by 4
+        outputs of a Linen kernel `[..., in, out]`.
       scope: `"global"` or `"layer"`: whether blocks compete in the whole tree or in each leaf.
       reduce: the score of a block, from those of its weights: `"sum"`, `"mean"` or `"max"`, in
-        float32 or wider. If one is NaN, so is the block's, and it is never kept ahead of a number.
+        float32 or wider. If one is NaN, so is the block's, which is never kept ahead of a number.
       ties: how to choose among blocks of equal score; as in `keep_top`.
       key: as in `keep_top`.
 
@@ -55,8 +55,8 @@ def keep_blocks(
 
     Raises:
       InputError: as `keep_top`; for an unknown reduce; unless the sides are positive integers;
-        naming the leaf, if a leaf has fewer axes than a block, or they are no multiples of its
-        sides: there are no partial blocks.
+        naming the leaf, if it has fewer axes than a block, or they are not multiples of its sides:
+        there are no partial blocks.
 
     Example:
       >>> kernel = jnp.array([[9.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]])
@@ -89,16 +89,16 @@ def keep_channels(
     ties: str = "random",
     key: jax.Array | None = None,
 ) -> PyTree:
-    """Keeps exactly the share `density` of channels, those of the highest scores, each as a whole.
+    """Keeps exactly the share `density` of channels, the highest-scoring ones, each as a whole.
 
     Of C channels, `C - floor((1 - density) * C)` are kept. The score of a channel is the mean over
-    its weights, so that channels of small and large kernels compare. Li et al. 2017,
-    https://arxiv.org/abs/1608.08710, prune in each layer by the sum of magnitudes, which orders
-    the channels of one leaf alike.
+    its weights, so that channels of small and large kernels are comparable. Li et al. 2017,
+    https://arxiv.org/abs/1608.08710, prune in each layer by the sum of magnitudes, which gives
+    the channels of one leaf the same order.
 
     Args:
       scores: a tree of floating-point arrays of one axis or more; higher means keep. An entry of a
-        vector is a channel by itself: leave biases out with `tree.partition`.
+        vector is a channel: leave biases out with `tree.partition`.
       density: share of channels kept, in (0, 1]; as in `keep_top`. The share of weights differs if
         leaves with channels of different sizes compete.
       axis: of the channels; -1 is the output axis of a Linen kernel `[..., in, out]`.
@@ -138,14 +138,14 @@ def _keep(
     parts_of: Callable[[tuple[int, ...]], tuple[Sequence[int], tuple[int, ...]] | None],
     wanted: str,
 ) -> PyTree:
-    """`parts_of` a leaf: in which shape, and over which axes of it, a unit is reduced to one.
+    """`parts_of` a leaf's shape: the shape, and its axes, in which each unit is reduced to one.
 
-    It gives None for a leaf that is not what is `wanted`.
+    It returns None for a leaf that is not as `wanted`.
     """
     if scope not in ("global", "layer"):
-        raise InputError(f"scope {scope!r}; one of 'global', 'layer'")
+        raise InputError(f"unknown scope {scope!r}; give 'global' or 'layer'")
     if reduce not in REDUCE:
-        raise InputError(f"reduce {reduce!r}; one of {', '.join(map(repr, REDUCE))}")
+        raise InputError(f"unknown reduce {reduce!r}; give one of {', '.join(map(repr, REDUCE))}")
     require_floating(scores, "scores")
     leaves, structure = jax.tree.flatten(scores)
     divided = []
@@ -156,7 +156,7 @@ def _keep(
         divided.append(parts)
     units = []
     for leaf, (shape, axes) in zip(leaves, divided):
-        # In bfloat16, sums that differ would be rounded to one.
+        # In bfloat16, different sums would be rounded to the same value.
         wide = jnp.asarray(leaf, jnp.promote_types(leaf.dtype, jnp.float32))
         units.append(REDUCE[reduce](lax.stop_gradient(wide).reshape(shape), axis=axes))
     chosen = keep_top(units, density, scope, ties, key)

@@ -1,7 +1,7 @@
-"""Codecs of a mask file's parts: bytes to fewer bytes and back, never to more than was declared.
+"""Codecs of a mask file's parts: bytes to fewer bytes and back, never to more than declared.
 
-General codecs take bytes; `entropy`, the one that knows what a mask is, has a module of its own.
-Their settings are each library's defaults, the published rule of counting.
+General codecs take bytes; `entropy`, which models masks, has its own module. The settings are each
+library's defaults, the published rule for counting bytes.
 """
 
 import bz2
@@ -14,22 +14,22 @@ from jaxmask.errors import InputError
 
 
 class Codec(NamedTuple):
-    """`decompress(data, size)` stops after `size` bytes, or one more, whatever `data` says."""
+    """`decompress(data, size)` stops after `size` bytes, or one more, whatever `data` claims."""
 
     compress: Callable[[bytes], bytes]
     decompress: Callable[[bytes, int], bytes]
-    expansion: int  # the most bytes that come out for one that goes in, in round numbers
+    expansion: int  # most bytes out per byte in, in round numbers
 
 
 def _stream(decompressor: Callable[[], Any]) -> Callable[[bytes, int], bytes]:
-    """For the standard library's decompressors, which can be told when to stop."""
+    """For the standard library's decompressors, which take a limit."""
 
     def decompress(data: bytes, size: int) -> bytes:
         stream = decompressor()
-        # One more than there should be: a limit of 0 would be none, and the surplus is seen.
+        # One more than expected: a limit of 0 would mean none, and a surplus is noticed.
         content = stream.decompress(data, size + 1)
         if not stream.eof and len(content) <= size:
-            # zlib may owe nothing but its checksum
+            # zlib may have only its checksum left
             content += stream.decompress(getattr(stream, "unconsumed_tail", b""), 1)
         if not stream.eof or stream.unused_data:
             raise ValueError("it does not end where it should")
@@ -39,7 +39,7 @@ def _stream(decompressor: Callable[[], Any]) -> Callable[[bytes, int], bytes]:
 
 
 def _cramjam(name: str, expansion: int, **settings: Any) -> Codec:
-    """For the compiled codecs, which fill a buffer that was made for them."""
+    """For the compiled codecs, which fill a preallocated buffer."""
 
     def compress(data: bytes) -> bytes:
         import cramjam
@@ -71,7 +71,7 @@ GENERAL: dict[str, Codec] = {
     "bz2": Codec(bz2.compress, _stream(bz2.BZ2Decompressor), 2**21),
     "lzma": Codec(
         lzma.compress,
-        # a few bytes may ask for a dictionary of gigabytes; the default's decoder takes 9 MB
+        # a few bytes may ask for a dictionary of gigabytes; the default needs 9 MB to decode
         _stream(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=2**26)),
         2**14,
     ),
@@ -80,13 +80,13 @@ GENERAL: dict[str, Codec] = {
     "snappy": _cramjam("snappy", 2**6),
 }
 CODECS = ("entropy", *GENERAL)
-# what a header may name besides: `entropy` whose reader must have the frozen weights
+# also allowed in a header: `entropy` that needs the frozen weights to decode
 GIVEN_WEIGHTS = "entropy_given_weights"
 _SLACK = 64
 
 
 def plausible(name: str, stored: int, size: int) -> bool:
-    """Whether `stored` bytes can hold `size`, by what the codec can reach at best."""
+    """Whether `stored` bytes can hold `size` at the codec's best compression."""
     return size <= (stored + _SLACK) * GENERAL[name].expansion
 
 
@@ -96,10 +96,10 @@ def compress(name: str, data: bytes) -> bytes:
 
 
 def decompress(name: str, data: bytes, size: int) -> bytes:
-    """The inverse, in memory of the order of `size`.
+    """The inverse, using memory on the order of `size`.
 
     Raises:
-      InputError: for data that is not exactly one compressed whole of `size` bytes.
+      InputError: unless the data is exactly one compressed stream of `size` bytes.
     """
     if not plausible(name, len(data), size):
         raise InputError(f"{len(data)} bytes of {name} cannot hold {size}")

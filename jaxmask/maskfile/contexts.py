@@ -1,12 +1,12 @@
-"""What the entropy codec knows of a bit before it decodes it: a logistic model of small integers.
+"""What the entropy codec knows of a bit before decoding it: a logistic model of small integers.
 
-A leaf is seen as `off[plane, input, output]`, 1 where the mask is 0, one plane for each place in
+A leaf is seen as `off[plane, input, output]`, 1 where the mask is 0, one plane per position in
 the kernel (a dense or 1x1 kernel has one plane). It is coded plane by plane, and
 
     P(off) = sigmoid(score / 64),  score = offset + sum of weight * feature
 
-where the offset is a leaf's own, or a plane's if a leaf's planes differ, and weights are shared by
-the leaves of one kernel size. The features:
+where the offset is per leaf, or per plane if a leaf's planes differ, and weights are shared by all
+leaves of one kernel size. The features:
 
 | name | what |
 |---|---|
@@ -17,8 +17,8 @@ the leaves of one kernel size. The features:
 | `magnitude`, `magnitude_squared`, `sign` | of the frozen weight, if given; octile, 0 to 7 |
 | `..._sign` | a neighbor, times the sign of its weight times the sign of this one |
 
-Everything is an integer and the table of probabilities is rounded to 16 bits, so that coder and
-decoder agree on every machine.
+Everything is an integer and the table of probabilities is rounded to 16 bits, so that encoder
+and decoder agree on every machine.
 """
 
 import functools
@@ -56,7 +56,7 @@ class Layout(NamedTuple):
 
 
 class Frozen(NamedTuple):
-    """What is used of a leaf's frozen weights, shaped as its planes: octile (0..7), sign."""
+    """The features of a leaf's frozen weights, shaped like its planes: octile (0..7), sign."""
 
     octile: np.ndarray
     sign: np.ndarray
@@ -78,19 +78,19 @@ def layout(shape: tuple[int, ...]) -> Layout:
         return Layout(1, 1, 0, 0)
     *kernel, inputs, outputs = (1,) * (2 - len(shape)) + shape
     if math.prod(kernel) > _MOST_PLANES:
-        # No kernel: a feature looks at all planes before its own, which takes quadratic time.
+        # As if without kernel: features look at all earlier planes, which takes quadratic time.
         return Layout(1, 1, math.prod(kernel) * inputs, outputs)
     return Layout(math.prod(kernel[:-1]), kernel[-1] if kernel else 1, inputs, outputs)
 
 
 def names(kernel: tuple[int, int], given: bool) -> tuple[str, ...]:
-    """The features of the leaves with this kernel; `given` says whether frozen weights are."""
+    """The features of leaves with this kernel; `given`: whether frozen weights are available."""
     near = kernel != (1, 1)
     return CHANNELS + FILTER * near + (FROZEN + SIGNED * near) * given
 
 
 def chunks(leaf: Layout) -> Iterator[tuple[int, slice]]:
-    """Planes and ranges of their inputs, in the order of the code, small enough for a cache."""
+    """Planes and ranges of their inputs, in coding order, small enough for a CPU cache."""
     planes, inputs, outputs = leaf.planes
     rows = max(_CHUNK // max(outputs, 1), 1)
     for plane in range(planes if outputs else 0):
@@ -99,7 +99,7 @@ def chunks(leaf: Layout) -> Iterator[tuple[int, slice]]:
 
 
 def frozen(weights: Any, leaf: Layout) -> Frozen:
-    """Octiles of the magnitude and signs: comparisons alone, so the same on every machine."""
+    """Octiles of the magnitude and signs: comparisons only, so the same on every machine."""
     flat = np.asarray(weights, np.float32).reshape(leaf.planes)
     size = np.abs(flat)
     octile = np.zeros(leaf.planes, np.int8)
@@ -113,9 +113,9 @@ def frozen(weights: Any, leaf: Layout) -> Frozen:
 def features(
     off: np.ndarray, leaf: Layout, plane: int, rows: slice, given: Frozen | None
 ) -> list[Any]:
-    """Of one chunk, those after the channels' in the order of `names`; None where all are 0.
+    """One chunk's features after the channels', in the order of `names`; None if all are 0.
 
-    Only planes before this one are looked at.
+    Only planes before this one are used.
     """
     planes: list[int | None] = []
     found: list[Any] = []
@@ -163,6 +163,6 @@ def probabilities(score: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _table() -> np.ndarray:
-    # math.exp and not NumPy's, whose last bit depends on the processor
+    # math.exp, not NumPy's, whose last bit depends on the processor
     shares = [2**16 / (1 + math.exp(-score / UNIT)) for score in range(-LIMIT, LIMIT + 1)]
     return np.array([min(max(round(share), 1), 2**16 - 1) / 2**16 for share in shares], np.float32)

@@ -12,9 +12,9 @@ All integers little-endian:
 | 4 each | the words of the code |
 
 The code holds the levels of all channels of leaves whose step is not 0, then the bits of each
-leaf, chunk by chunk (`contexts.chunks`). Coder and decoder are inverse to each other bit by bit:
-after the last bit the decoder must have come back to the word that the coder started from, so
-what is read under a model is what gives these bytes under it.
+leaf, chunk by chunk (`contexts.chunks`). Encoder and decoder are inverse to each other bit by
+bit: after the last bit the decoder must be back at the word that the encoder started from, so what
+is decoded under a model encodes to the same bytes.
 """
 
 import hashlib
@@ -31,18 +31,18 @@ from jaxmask.maskfile.contexts import Frozen, Layout
 from jaxmask.maskfile.fit import MOST, STEPS, Channels, Model, bind, fit
 
 _BY_PLANE = 128
-# how often levels occur before any was seen: mostly little
+# assumed counts of levels before any is seen: mostly small ones
 _PRIOR = 2.0 ** -np.abs(np.arange(-MOST, MOST + 1))
-# What the coder starts from: a decoder that ends elsewhere had other bytes. Not nothing, for then
+# The encoder starts from this word: a decoder that ends elsewhere had other bytes. Without it,
 # likely bits would cost nothing, and a few bytes could be the code of any number of them.
 _FIRST = np.array([0x4B53414D], np.uint32)
-# a bit costs at least log2(1 / (1 - 2**-16)) bits, so a byte is the code of at most so many
+# a bit costs at least log2(1 / (1 - 2**-16)) bits, so a byte encodes at most this many
 _BITS_A_BYTE = 2**19
 _SLACK = 64
 
 
 def compress(masks: list[np.ndarray], weights: list[np.ndarray] | None = None) -> bytes:
-    """The bytes of masks of bool, given the frozen weights of the same shapes or not."""
+    """The bytes of bool masks, optionally given frozen weights of the same shapes."""
     layouts = [contexts.layout(mask.shape) for mask in masks]
     offs = [
         np.logical_not(mask).reshape(leaf.planes).view(np.uint8)
@@ -100,10 +100,10 @@ def decompress(
     """
     layouts = [contexts.layout(shape) for shape in shapes]
     if sum(map(math.prod, shapes)) > (len(stored) + _SLACK) * _BITS_A_BYTE:
-        raise InputError(f"{len(stored)} bytes of entropy code cannot hold so many bits")
+        raise InputError(f"{len(stored)} bytes of entropy code cannot hold this many bits")
     signature = mark(weights)
     if not stored.startswith(signature):
-        raise InputError("the masks are coded given other weights than these")
+        raise InputError("the masks are coded given different weights")
     _, offs = decode(stored[len(signature) :], layouts, _given(weights, layouts))
     return [np.logical_not(off).reshape(shape) for off, shape in zip(offs, shapes)]
 
@@ -111,7 +111,7 @@ def decompress(
 def decode(
     stored: bytes, layouts: list[Layout], given: list[Frozen | None]
 ) -> tuple[Model, list[np.ndarray]]:
-    """The model and the planes of what is off: `encode` gives exactly `stored` for them."""
+    """The model and the planes of off bits: `encode` gives exactly `stored` for them."""
     from constriction import stream
 
     shared, offsets, steps, words = _parsed(
@@ -139,7 +139,7 @@ def decode(
             score = contexts.scores(bound, off, plane, rows, given[index])
             bits = coder.decode(family, contexts.probabilities(score))
             off[plane, rows] = bits.reshape(score.shape)
-            # Before the next chunk, for more may be claimed than there is.
+            # Before the next chunk, as more may be claimed than there is.
             if coder.num_valid_bits() < least:
                 raise InputError("the entropy code ends before the masks do")
         offs.append(off)
@@ -149,7 +149,7 @@ def decode(
 
 
 def mark(weights: list[np.ndarray] | None) -> bytes:
-    """What masks that are coded given these weights begin with."""
+    """The bytes that masks coded given these weights start with."""
     if weights is None:
         return b""
     digest = hashlib.sha256()
@@ -173,22 +173,22 @@ def _parsed(
     steps = stored[: len(layouts)]
     for step, leaf in zip(steps, layouts):
         if max(step >> 4 & 7, step & 15) >= len(STEPS) or (step & _BY_PLANE and leaf.planes[0] < 2):
-            raise InputError("the entropy code has steps of levels that there are not")
+            raise InputError("the entropy code has invalid steps of levels")
         counts.append(leaf.planes[0] if step & _BY_PLANE else 1)
     start, end = len(layouts), len(layouts) + 2 * sum(counts)
     if len(stored) < end or (len(stored) - end) % 4:
-        raise InputError("the entropy code is not as long as its model and whole words")
+        raise InputError("the entropy code's length does not fit its model and whole words")
     numbers = iter(np.frombuffer(stored[start:end], "<i2").tolist())
     integers = [list(itertools.islice(numbers, count)) for count in counts]
     words = np.frombuffer(stored[end:], "<u4").astype(np.uint32)
     if words.size and words[-1] == 0:
-        raise InputError("the entropy code ends with a word of 0, which a coder never writes")
+        raise InputError("the entropy code ends with a word of 0, which an encoder never writes")
     weights = {kernel: tuple(shared) for kernel, shared in zip(kernels, integers)}
     return weights, integers[len(kernels) :], steps, words
 
 
 def _blocks(count: int) -> Iterator[slice]:
-    """4, 4, 8, 16, ... channels: each block is coded by how often levels occur in those before."""
+    """4, 4, 8, 16, ... channels: each block is coded by the counts of levels in those before."""
     start = 0
     while start < count:
         end = max(2 * start, 4)
@@ -197,7 +197,7 @@ def _blocks(count: int) -> Iterator[slice]:
 
 
 def _level_model(levels: np.ndarray) -> Any:
-    """Of the levels of one axis after these, as 0..2 * MOST."""
+    """A model of the levels of one axis that follow these, as 0..2 * MOST."""
     from constriction import stream
 
     often = np.bincount(levels + MOST, minlength=2 * MOST + 1) + _PRIOR

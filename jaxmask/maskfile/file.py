@@ -29,7 +29,7 @@ class Base(NamedTuple):
 
 
 class MaskFile(NamedTuple):
-    """All that is in a mask file; masks and arrays are nested dicts of NumPy arrays.
+    """Everything in a mask file; masks and arrays are nested dicts of NumPy arrays.
 
     Example:
       >>> maskfile.save("/tmp/example.mask", {"w": jnp.array([True, False])})
@@ -56,7 +56,7 @@ def fingerprint(weights: PyTree) -> str:
       weights: any tree of arrays.
 
     Raises:
-      InputError: for a leaf that is no array of numbers, or two leaves of one path.
+      InputError: for a leaf that is not an array of numbers, or two leaves with one path.
 
     Example:
       >>> maskfile.fingerprint({"w": jnp.ones(2), "bias": None})[:16]
@@ -82,30 +82,30 @@ def save(
     codec: str = "entropy",
     weights: PyTree = None,
 ) -> None:
-    """Writes masks, and what else a task needs, to a file.
+    """Writes masks, and whatever else a task needs, to a file.
 
-    The file appears whole or not at all: it is written beside its place, flushed to the disk and
-    renamed. The same content gives the same bytes: no times are in it.
+    The file appears whole or not at all: it is written to a temporary file beside it, flushed
+    to disk and renamed. The same content gives the same bytes: there are no timestamps in it.
 
     Args:
-      path: of the file; its folder must exist. A file that is there is replaced.
+      path: of the file; its folder must exist. An existing file is replaced.
       masks: a tree of bool, {0, 1} or {-1, 1}, of any dtype. If any mask holds -1, none may hold
         0: the file's kind is then `"sign"`, else `"binary"`. The tree may be empty.
       metadata: str to str, kept in the header.
       arrays: a tree of what else the task needs (batch statistics, a head): bool, integers and
         floating point.
-      base: the network that the masks are for; its fingerprint then guards the file.
-      codec: of `"entropy"` (the smallest for masks), `"raw"` (8 weights a byte), `"gzip"`,
-        `"bz2"`, `"lzma"`, `"zstd"`, `"lz4"`, `"snappy"`. The arrays are compressed with the same,
-        with zstd for `"entropy"`.
-      weights: the frozen weights that the masks are put on (a tree that has at least the masks'
-        paths). Known to the reader, they save `"entropy"` some fifth of the bytes; the file can
-        then be read by those alone who have them, with `load(..., weights=)`.
+      base: the network that the masks are for; its fingerprint lets readers refuse others.
+      codec: one of `"entropy"` (the smallest for masks), `"raw"` (8 weights per byte), `"gzip"`,
+        `"bz2"`, `"lzma"`, `"zstd"`, `"lz4"`, `"snappy"`. The arrays use the same codec, or zstd
+        for `"entropy"`.
+      weights: the frozen weights that the masks apply to (a tree with at least the masks' paths).
+        They save `"entropy"` about a fifth of the bytes; the file can then be read only with
+        them, by `load(..., weights=)`.
 
     Raises:
-      InputError: for a leaf that is no mask, a path that is empty or could not be a nested dict's
-        (`a//b`, `..`, a leaf `a` beside `a/b`), metadata that is not str, an array that is none,
-        an unknown codec, or a missing folder.
+      InputError: for a leaf that is not a mask, a path that is empty or impossible in a nested dict
+        (`a//b`, `..`, a leaf `a` beside `a/b`), metadata that is not str, an array that is not
+        one, an unknown codec, or a missing folder.
 
     Example:
       >>> keep = {"w": jnp.array([True, False])}
@@ -138,16 +138,16 @@ def load(
       path: of the file.
       like: a tree (with holes: of weights, scores or masks) whose structure the result gets, and
         whose paths and shapes must be the file's. None: the result is a nested dict, by path.
-      fingerprint: of the network that the masks are to be put on, as in `read`.
+      fingerprint: of the network that the masks are applied to, as in `read`.
       weights: as in `read`.
 
     Returns:
       NumPy arrays: bool, or int8 of {-1, 1} for a file of the kind `"sign"`.
 
     Raises:
-      InputError: if the file is missing, is no mask file, is of a newer version, is damaged in
-        any way, or is for another network; or if its paths or shapes are not those of `like`; the
-        first are named.
+      InputError: if the file is missing, is not a mask file, is of a newer version, is damaged in
+        any way, or is for another network; or if its paths or shapes are not those of `like` (the
+        first are named).
 
     Example:
       >>> weights = {"w": jnp.ones(2), "bias": None}
@@ -165,13 +165,13 @@ def load(
 def read(
     path: str | os.PathLike, *, fingerprint: str | None = None, weights: PyTree = None
 ) -> MaskFile:
-    """All that is in a file that `save` wrote.
+    """Everything in a file that `save` wrote.
 
     Args:
       path: of the file.
-      fingerprint: `fingerprint` of the network that the masks are to be put on; a file made for
-        another, or that does not say for which, is refused. None: it is not looked at.
-      weights: the frozen weights, for a file that was saved given them; others do without.
+      fingerprint: `fingerprint` of the network that the masks are applied to; a file made for
+        another, or that does not say for which, is refused. None: not checked.
+      weights: the frozen weights, for a file that was saved given them; others ignore them.
 
     Raises:
       InputError: as `load`.
@@ -200,14 +200,14 @@ def read(
 
 
 def read_header(path: str | os.PathLike) -> dict[str, Any]:
-    """What a mask file says of itself, after the same checks as `load`.
+    """The header of a mask file, after the same checks as `load`.
 
     Masks that are coded given the frozen weights are not decoded.
 
     Returns:
       `{"version": int, "kind": str, "leaves": {path: shape}, "metadata": {str: str},
       "base": Base or None, "codec": str, "arrays": {path: (shape, dtype)},
-      "bytes": {"masks": int, "arrays": int, "file": int}}`, the bytes as they are stored.
+      "bytes": {"masks": int, "arrays": int, "file": int}}`, the bytes as stored.
 
     Raises:
       InputError: as `load`.
@@ -243,7 +243,7 @@ def _check_base(path: str, base: Base | None, wanted: str) -> None:
         )
     if base.fingerprint != wanted:
         raise InputError(
-            f"mask file {path}: for another network than this one ({base.name!r} with the "
+            f"mask file {path}: made for another network than this one ({base.name!r} with the "
             f"fingerprint {base.fingerprint[:12]!r}, not {wanted[:12]!r}); give that network's "
             "weights"
         )
@@ -260,7 +260,7 @@ def _content(path: str) -> bytes:
 
 
 def _refused_by_name(path: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What the function gives; its InputError then names the file."""
+    """What the function returns; its InputErrors then name the file."""
     try:
         return function(*arguments)
     except InputError as error:

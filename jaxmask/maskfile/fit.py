@@ -1,4 +1,4 @@
-"""Fits the entropy codec's model to the masks that are to be coded."""
+"""Fits the entropy codec's model to the masks to encode."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -11,9 +11,9 @@ from jaxmask.maskfile.contexts import LIMIT, UNIT, Frozen, Layout
 
 STEPS = (0, 8, 16, 24, 32, 48, 64, 96)  # of a channel's level, in scores; 0: the leaf has none
 MOST = 15  # levels are -MOST..MOST
-# The other axis and the bits nearby tell half of what a channel's level does (measured).
+# The other axis and nearby bits carry half the information of a channel's level (measured).
 _SHARE = 0.5
-_FEW = 8  # bits of a channel that tell nothing of it
+_FEW = 8  # with fewer bits than this, a channel has no level
 _SAMPLE = 2**17
 _CLOSE = 0.5 / UNIT
 _FAR = 4 * LIMIT
@@ -21,16 +21,16 @@ _OFFSET_BITS = 16
 
 
 class Channels(NamedTuple):
-    """How the channels of one axis of a leaf differ: an index of STEPS, a level a channel."""
+    """How the channels of one axis of a leaf differ: an index of STEPS, one level per channel."""
 
     step: int
     levels: np.ndarray
 
 
 class Model(NamedTuple):
-    """All that a decoder must be told; integers, in the units of scores.
+    """Everything a decoder needs; integers, in units of scores.
 
-    offsets: of each leaf, one, or one a plane; channels: (outputs, inputs) of each leaf; weights:
+    offsets: of each leaf, one, or one per plane; channels: (outputs, inputs) of each leaf; weights:
     by kernel size, in the order of `contexts.names`.
     """
 
@@ -40,7 +40,7 @@ class Model(NamedTuple):
 
 
 def bind(model: Model, index: int, leaf: Layout) -> contexts.Leaf:
-    """The model of one leaf as scores are computed from it."""
+    """The model of one leaf, in the form that scores are computed from."""
     outputs, inputs = (
         channels.levels.astype(np.int32) * (weight * STEPS[channels.step]) // UNIT
         for channels, weight in zip(model.channels[index], model.weights[leaf.kernel])
@@ -56,11 +56,11 @@ def fit(
     given: list[Frozen | None],
     without: Collection[str] = (),
 ) -> Model:
-    """The model of masks, seen as planes of what is off.
+    """The model of masks, given as planes of off bits.
 
     The weights maximize the likelihood of a sample of the bits; the offset of a leaf makes its
-    expected number of bits that are off the true one; the levels of channels minimize the bits
-    that they save and cost together.
+    expected number of off bits the true one; the levels of channels minimize the total of the
+    bits' and their own cost.
 
     Args:
       without: names of features to leave out, to see what each is worth.
@@ -96,16 +96,16 @@ def _logit(count: int, size: int) -> float:
 
 
 def _channels(off: np.ndarray, others: int, base: float, steps: Sequence[int]) -> Channels:
-    """The step and levels with the fewest bits for the channels' bits and the levels together.
+    """The step and levels that minimize the total cost of the channels' bits and the levels.
 
-    The channels are those of the axis of inputs and outputs that is not `others`.
+    The channels are along the axis, of inputs and outputs, that is not `others`.
     """
     none = Channels(0, np.zeros(off.shape[3 - others], np.int64))
     size = off.size // max(off.shape[3 - others], 1)
     if size < _FEW:
         return none
     counts = off.sum(0, dtype=np.int32).sum(others - 1, dtype=np.int64)
-    # A channel's share is drawn a little towards its leaf's, for it may be all or none.
+    # A channel's share is shrunk a little toward its leaf's, as it may be 0 or 1.
     share = 1 / (1 + math.exp(-base))
     logits = np.log((counts + share) / (size - counts + 1 - share)) - base
     best, least = none, math.inf
@@ -148,7 +148,7 @@ def _sample(
 
 
 def _logistic(inputs: np.ndarray, targets: np.ndarray, free: np.ndarray) -> np.ndarray:
-    """Newton's method with halved steps, ridge 1 towards the leaf's logit alone."""
+    """Newton's method with halved steps, ridge 1 toward the leaf's logit alone."""
     start = (np.arange(len(free)) == 1).astype(float)
     inputs, start = inputs[:, free], start[free]
     weights = start
@@ -179,10 +179,10 @@ def _logistic(inputs: np.ndarray, targets: np.ndarray, free: np.ndarray) -> np.n
 
 
 def _offsets(model: contexts.Leaf, off: np.ndarray, given: Frozen | None) -> list[int]:
-    """The integers that make the expected number of bits that are off the true one.
+    """The integers that make the expected number of off bits the true one.
 
-    Of all bits, not of a sample, which may miss the few inputs that a sparse leaf has left. One a
-    plane where the planes' densities save more than twice the bits of the offsets.
+    From all bits, not a sample, which may miss the few inputs left in a sparse leaf. One per plane
+    if the planes' densities save more than twice the bits of the offsets.
     """
     if not off.size:
         return [0]
@@ -196,7 +196,7 @@ def _offsets(model: contexts.Leaf, off: np.ndarray, given: Frozen | None) -> lis
 
 
 def _counts(off: np.ndarray) -> tuple[np.ndarray, int]:
-    """How many bits are off of how many: of the leaf, or of each plane if they differ."""
+    """The number of off bits, and of all bits: per leaf, or per plane if these differ."""
     counts = np.count_nonzero(off, axis=(1, 2))
     leaf = counts.sum(keepdims=True)
     gain = _bits(leaf, off.size).sum() - _bits(counts, off[0].size).sum()
@@ -206,7 +206,7 @@ def _counts(off: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _bits(counts: np.ndarray, size: int) -> np.ndarray:
-    """The entropy of so many of `size` bits."""
+    """The entropy of `counts` of `size` bits."""
     shares = np.clip(counts / max(size, 1), 1e-9, 1 - 1e-9)
     return -size * (shares * np.log2(shares) + (1 - shares) * np.log2(1 - shares))
 

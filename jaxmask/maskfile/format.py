@@ -1,4 +1,4 @@
-"""The bytes of a mask file: a header, the bits, arrays; checked before they are believed.
+"""The bytes of a mask file: a header, the bits, arrays; checked before use.
 
 Version 2, all integers little-endian:
 
@@ -10,12 +10,12 @@ Version 2, all integers little-endian:
 | | header (`jaxmask.mask.header`): canonical JSON (sorted keys, no spaces, ASCII), under zlib |
 | | the masks under the codec (see below) |
 | | the arrays, one after the other in the order of the header, under the arrays' codec |
-| 32 | SHA-256 of all before it |
+| 32 | SHA-256 of everything before it |
 
 The general codecs compress the bits of all leaves in the order of the header, most significant
 first, padded with 0; `entropy` (`jaxmask.mask.entropy`) codes them by a model of masks. Version 1
-is the same without codec and arrays, the header and the bits as they are. A file holds no times:
-the same content gives the same bytes.
+has no codec and no arrays, and its header and bits are uncompressed. A file has no timestamps: the
+same content gives the same bytes.
 """
 
 import hashlib
@@ -60,16 +60,16 @@ def encode(
     """The bytes of masks and arrays by path; the same content gives the same bytes.
 
     With `weights`, the frozen ones by path, the masks take fewer bytes under `entropy`, and a
-    reader must have the same weights.
+    reader needs the same weights.
 
     Raises:
-      InputError: for a leaf that is no mask, an array that is none, an unsafe path, metadata that
-        is not str to str, an unknown codec.
+      InputError: for a leaf that is not a mask, an array that is not one, an unsafe path, metadata
+        that is not str to str, an unknown codec.
     """
     if codec not in codecs.CODECS:
-        raise InputError(f"no codec {codec!r}{nearest(str(codec), codecs.CODECS)}")
+        raise InputError(f"unknown codec {codec!r}{nearest(str(codec), codecs.CODECS)}")
     if weights is not None and codec != "entropy":
-        raise InputError(f"the codec {codec!r} knows no weights; give none, or 'entropy'")
+        raise InputError(f"the codec {codec!r} uses no weights; give none, or 'entropy'")
     masks = {path: _mask(path, leaf) for path, leaf in sorted(leaves.items())}
     others = {path: _array(path, leaf) for path, leaf in sorted((arrays or {}).items())}
     header = {
@@ -97,17 +97,17 @@ def decode(content: bytes, weights: dict[str, Any] | None = None) -> Content:
 
     Raises:
       InputError: for bytes that `encode` did not make, or a newer version did; for masks that
-        are coded given other weights than these.
+        are coded given different weights.
     """
     version, header, masks, arrays = parts(content)
     if header["codec"] != codecs.GIVEN_WEIGHTS:
         weights = None
     elif weights is None:
-        raise InputError("its masks are coded given the frozen weights; give these weights")
+        raise InputError("its masks are coded given the frozen weights; give weights")
     known = _weights(weights, {path: tuple(shape) for path, shape in header["leaves"]})
     if not masks.startswith(entropy.mark(known)):
         raise InputError(
-            "its masks are coded given other weights than these; give those it was saved with"
+            "its masks are coded given different weights; give those it was saved with"
         )
     try:
         bits = _bits(header, masks, known)
@@ -115,7 +115,7 @@ def decode(content: bytes, weights: dict[str, Any] | None = None) -> Content:
             _codec_of_arrays(header["codec"]), arrays, headers.array_bytes(header)
         )
     except (InputError, MemoryError) as error:
-        raise InputError(f"damaged: {str(error) or 'too large for the memory'}{_AGAIN}") from None
+        raise InputError(f"damaged: {str(error) or 'too large for memory'}{_AGAIN}") from None
     signs = header["kind"] == "sign"
     leaves = {
         path: np.where(leaf, 1, -1).astype(np.int8) if signs else leaf
@@ -170,7 +170,7 @@ def _arrays(header: dict[str, Any], data: bytes) -> dict[str, np.ndarray]:
         dtype, count = headers.DTYPES[name], math.prod(shape)
         flat = np.frombuffer(data, dtype.newbyteorder("<"), count, start).astype(dtype)
         if name == "bool" and np.any(np.frombuffer(data, np.uint8, count, start) > 1):
-            raise InputError(f"damaged: array {path!r} is not of bool{_AGAIN}")
+            raise InputError(f"damaged: array {path!r} is not bool{_AGAIN}")
         arrays[path] = flat.reshape(shape)
         start += count * dtype.itemsize
     return arrays
@@ -198,20 +198,20 @@ def _array(path: str, leaf: Any) -> np.ndarray:
 
 
 def _kind(leaves: dict[str, np.ndarray]) -> str:
-    """`"sign"` if any mask holds -1; InputError naming a leaf that is no mask of that kind."""
+    """`"sign"` if any mask holds -1; InputError naming a leaf that is not a mask of that kind."""
     kind = "sign" if any(np.any(leaf < 0) for leaf in leaves.values()) else "binary"
     off = -1 if kind == "sign" else 0
     for path, leaf in leaves.items():
         if not np.all((leaf == 1) | (leaf == off)):
             raise InputError(
-                f"mask {path!r} holds other values than {off} and 1; save what a transform's "
-                "mask or keep_top gives, of one kind"
+                f"mask {path!r} has values other than {off} and 1; save what a transform's "
+                "mask or keep_top returns, of one kind"
             )
     return kind
 
 
 def parts(content: bytes) -> tuple[int, dict[str, Any], bytes, bytes]:
-    """The version, the header and the two parts as stored; all is checked but what is in them."""
+    """The version, the header and both parts as stored; checks all but the parts' content."""
     if not content.startswith(MAGIC):
         if content and MAGIC.startswith(content):
             raise InputError(f"truncated at {len(content)} bytes{_AGAIN}")
@@ -232,7 +232,7 @@ def parts(content: bytes) -> tuple[int, dict[str, Any], bytes, bytes]:
     if version == 1:
         header |= {"arrays": [], "base": None, "codec": "raw"}
         header["sizes"] = [(headers.bits(header) + 7) // 8, 0]
-    # The claimed sizes against the real one, before anything of a claimed size is made.
+    # Check the claimed sizes against the real one before allocating anything of a claimed size.
     surplus = len(content) - start - _DIGEST - sum(header["sizes"])
     if surplus < 0:
         raise InputError(f"truncated: {-surplus} bytes are missing{_AGAIN}")
@@ -252,7 +252,7 @@ def _parsed(text: bytes, version: int) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise InputError(f"damaged: the header is not JSON{_AGAIN}") from None
     fault = headers.fault(header, version)
-    # Not canonical: keys there twice, or bytes that the same content would not give.
+    # Not canonical: duplicate keys, or bytes that the same content would not give.
     if fault or not canonical:
         raise InputError(f"damaged: {fault or 'the header is not canonical JSON'}{_AGAIN}")
     return header

@@ -1,16 +1,16 @@
-"""The header of a mask file: canonical JSON, every field of it looked at before it is believed.
+"""The header of a mask file: canonical JSON, every field checked before use.
 
 | field | what |
 |---|---|
 | `arrays` | `[[path, dtype, shape], ...]`, what is stored beside the masks, sorted by path |
 | `base` | `[name, fingerprint]` of the network that the masks are for, or null |
-| `codec` | of the masks; the arrays' is the same, zstd for the two that are `entropy` |
+| `codec` | of the masks; the arrays use the same, zstd for both kinds of `entropy` |
 | `kind` | `"binary"` ({0, 1}) or `"sign"` ({-1, 1}) |
 | `leaves` | `[[path, shape], ...]` of the masks, sorted by path |
 | `metadata` | from str to str: the method's settings, metrics, whatever the writer adds |
 | `sizes` | the bytes of the two parts as stored: masks, arrays |
 
-Version 1 has `kind`, `leaves` and `metadata` alone.
+Version 1 has only `kind`, `leaves` and `metadata`.
 """
 
 import itertools
@@ -51,7 +51,7 @@ def unpacked(stored: bytes) -> bytes:
     """The text of a stored header of version 2.
 
     Raises:
-      ValueError: it is no stream of zlib, has bytes behind its end, or is absurdly long.
+      ValueError: it is not a zlib stream, has bytes after its end, or is absurdly long.
     """
     stream = zlib.decompressobj()
     try:
@@ -69,19 +69,19 @@ def canonical(header: dict[str, Any]) -> bytes:
 
 
 def bits(header: dict[str, Any]) -> int:
-    """The bits of all masks."""
+    """The number of bits of all masks."""
     return sum(math.prod(shape) for _, shape in header["leaves"])
 
 
 def array_bytes(header: dict[str, Any]) -> int:
-    """The bytes of all arrays, before compression."""
+    """The number of bytes of all arrays, before compression."""
     return sum(
         math.prod(shape) * DTYPES[dtype].itemsize for _, dtype, shape in header.get("arrays", ())
     )
 
 
 def fault(header: Any, version: int) -> str:
-    """What is wrong with a header, '' if nothing is. Looks at types before it looks at values."""
+    """What is wrong with a header, '' if nothing. Checks types before values."""
     if not isinstance(header, dict) or set(header) != FIELDS[version]:
         return f"the header's fields are not {', '.join(sorted(FIELDS[version]))}"
     if header["kind"] not in KINDS:
@@ -121,7 +121,7 @@ def _is_list(value: Any, kind: type, length: int) -> bool:
 
 
 def _fault_of_shapes(leaves: Any, plural: str, singular: str, length: int) -> str:
-    """Of a list of entries that begin with a path and end with a shape."""
+    """What is wrong with a list of entries that begin with a path and end with a shape."""
     if not isinstance(leaves, list):
         return f"{plural} is not a list"
     for leaf in leaves:
@@ -139,11 +139,11 @@ def _fault_of_shapes(leaves: Any, plural: str, singular: str, length: int) -> st
             return f"the shape of {name!r} is absurdly large"
     names = [leaf[0] for leaf in leaves]
     if any(a >= b for a, b in itertools.pairwise(names)):
-        return "a path is there twice, or the paths are not sorted"
+        return "a path occurs twice, or the paths are not sorted"
     known = set(names)
     for name in names:
         steps = name.split("/")
         for depth in range(1, len(steps)):
             if (folder := "/".join(steps[:depth])) in known:
-                return f"{folder!r} is a leaf, and yet {name!r} lies beneath it"
+                return f"{folder!r} is a leaf, yet {name!r} is below it"
     return ""

@@ -11,8 +11,8 @@ from jaxmask.model import layers
 def _shortcut(x: jax.Array, channels: int, stride: int) -> jax.Array:
     """Option A of the paper: every `stride`-th pixel, the new channels zero. No parameters.
 
-    The zeros go evenly before and behind the old channels, as in the published weights; which
-    side they are on is free for a network trained from scratch.
+    The zeros go evenly before and after the old channels, as in the published weights; for a
+    network trained from scratch, the side does not matter.
     """
     extra = channels - x.shape[-1]
     return jnp.pad(

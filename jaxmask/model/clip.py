@@ -1,4 +1,4 @@
-"""CLIP's two towers: images and texts into one space of unit vectors."""
+"""CLIP's two towers: map images and texts to one space of unit vectors."""
 
 from collections.abc import Callable
 
@@ -18,16 +18,16 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 def _unit(x: jax.Array) -> jax.Array:
-    # no division by the norm itself, whose gradient at zero is not a number
+    # no division by the norm itself, whose gradient at zero is NaN
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x**2, -1, keepdims=True), 1e-24))
 
 
 class ImageTower(nn.Module):
     """CLIP's vision transformer; its features are embeddings of length 1.
 
-    `head` is a dense layer on the embedding: `pretrained.text_head` makes one of class names,
+    `head` is a dense layer on the embedding: `pretrained.text_head` makes one from class names,
     whose logits are CLIP's own. For 224x224x3 images clip_vit_b32 has 87,849,216 parameters
-    beside the head.
+    without the head.
 
     Reference: Radford et al., Learning transferable visual models from natural language
     supervision, 2021.
@@ -61,7 +61,7 @@ class ImageTower(nn.Module):
 class TextTower(nn.Module):
     """CLIP's text transformer: every token sees itself and those before it.
 
-    The text is what its last token, the end mark, has become.
+    A text is represented by the output at its last token, the end mark.
     """
 
     vocabulary: int

@@ -1,4 +1,4 @@
-"""CLIP's text tower from a checkpoint: its sizes, its settings, and the tokens of texts."""
+"""CLIP's text tower from a checkpoint: its sizes and settings, and tokenization."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,15 +10,15 @@ import numpy as np
 from jaxmask.errors import InputError, nearest
 from jaxmask.model import clip, torch_names, transformer
 
-# An end mark of this number in old configs is wrong: there the highest token marks the end.
+# Old configs wrongly give this number for the end mark: there the highest token is the end.
 _UNKNOWN_END = 2
 _SETTINGS = ("hidden_act", "layer_norm_eps", "num_attention_heads")
 
 
 def check_image_tower(config: Mapping[str, Any], heads: int, source: str) -> None:
-    """Raises InputError if a checkpoint's config.json asks for another image tower than ours.
+    """Raises InputError if a checkpoint's config.json specifies an image tower unlike ours.
 
-    These settings change the numbers and not the shapes.
+    These settings change the outputs but not the shapes.
     """
     ours = {**_usual(), "num_attention_heads": heads}
     there = config.get("vision_config") or {}
@@ -33,14 +33,14 @@ def check_image_tower(config: Mapping[str, Any], heads: int, source: str) -> Non
 def text_tower(
     state: Mapping[str, np.ndarray], config: Mapping[str, Any], source: str
 ) -> clip.TextTower:
-    """The module without weights, as large as the arrays `state` and with the config's settings."""
+    """The module without weights, sized as the arrays of `state` and with the config's settings."""
     shapes = {name: array.shape for name, array in state.items()}
 
     def shape(path: str, axes: int = 2) -> tuple[int, ...]:
         name = torch_names.their_name(path, torch_names.layout("clip text", "clip"))
         found = shapes.get(name, ())
         if len(found) != axes:
-            raise InputError(f"{source} has no text tower of CLIP: it lacks {name}")
+            raise InputError(f"{source} has no CLIP text tower: it lacks {name}")
         return found
 
     vocabulary, size = shape("params/token/embedding")
@@ -53,7 +53,7 @@ def text_tower(
     heads = there.get("num_attention_heads", max(1, size // transformer.HEAD))
     if there["layer_norm_eps"] != clip.EPSILON or size % heads:
         raise InputError(
-            f"the config.json of {source} asks for a text tower that is not implemented: "
+            f"the config.json of {source} specifies a text tower that is not implemented: "
             f"layer_norm_eps {there['layer_norm_eps']}, {heads} heads for {size} units"
         )
     if there["hidden_act"] not in clip.ACTIVATIONS:
@@ -77,18 +77,18 @@ def _usual() -> dict[str, Any]:
 def tokenise(
     folder: Path, texts: Sequence[str], tower: clip.TextTower, config: Mapping[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens int32 [N, T] of texts, padded behind, and the places [N] of their end marks.
+    """Tokens int32 [N, T] of texts, padded at the end, and the positions [N] of their end marks.
 
-    A text that is too long for the tower loses its end, but not the mark.
+    A text too long for the tower is truncated, but keeps the end mark.
 
     Args:
-        folder: where the checkpoint's tokenizer.json lies.
+        folder: the one with the checkpoint's tokenizer.json.
         texts: N texts.
-        tower: says how many tokens there may be, and which.
+        tower: limits the number of tokens, and their vocabulary.
         config: the checkpoint's config.json.
 
     Raises:
-        InputError: there is no such file, it is no tokenizer, or one for another tower.
+        InputError: there is no such file, or it is not a tokenizer, or one for another tower.
     """
     path = folder / "tokenizer.json"
     if not path.is_file():
@@ -102,18 +102,20 @@ def tokenise(
         tokenizer.no_padding()
         tokenizer.enable_truncation(tower.context)
         rows = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
-    except Exception as error:  # the library raises nothing more special
-        raise InputError(f"{path} is no tokenizer for CLIP ({error})") from None
+    except Exception as error:  # the library raises nothing more specific
+        raise InputError(f"{path} is not a tokenizer for CLIP ({error})") from None
     end = (config.get("text_config") or {}).get("eos_token_id", _UNKNOWN_END)
     ends = [_end(row, end) for row in rows]
     if -1 in ends:
         raise InputError(
-            f"{path} ends {texts[ends.index(-1)]!r} with no token {end}, the end mark of the "
+            f"{path} does not end {texts[ends.index(-1)]!r} with token {end}, the end mark in the "
             "checkpoint's config.json; give the checkpoint's own tokenizer.json"
         )
     highest = max(map(max, rows))
     if highest >= tower.vocabulary:
-        raise InputError(f"{path} makes token {highest}; the checkpoint has {tower.vocabulary}")
+        raise InputError(
+            f"{path} gives token {highest}; the checkpoint has {tower.vocabulary} tokens"
+        )
     tokens = np.zeros((len(rows), max(map(len, rows))), np.int32)
     for line, row in zip(tokens, rows):
         line[: len(row)] = row
@@ -121,7 +123,7 @@ def tokenise(
 
 
 def _end(row: list[int], end: int) -> int:
-    """The first place of the end mark, -1 if there is none."""
+    """The first position of the end mark, -1 if there is none."""
     if not row:
         return -1
     if end == _UNKNOWN_END:

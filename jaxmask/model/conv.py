@@ -13,8 +13,8 @@ class ConvNet(nn.Module):
 
     The stages have 64, 128 and 256 channels; biases, no batch norm. For 32x32x3 images and 10
     classes Conv-2 has 4,301,642 parameters, Conv-4 2,425,930 and Conv-6 2,262,602 (the paper
-    prints 4.3M, 2.4M and 1.7M; its description does not give the last). The first dense layer's
-    size follows the image, of at least 2^stages pixels a side.
+    prints 4.3M, 2.4M and 1.7M; its description does not yield the last). The first dense layer's
+    size follows the image, at least 2^stages pixels per side.
 
     Reference: Frankle, Carbin, The lottery ticket hypothesis: finding sparse, trainable neural
     networks, 2019 (figure 2).

@@ -1,7 +1,7 @@
-"""What every family shares: initializers, a convolution, a batch norm, the way to the logits.
+"""Shared by all families: initializers, a convolution, a batch norm, the head.
 
 The functions here are called inside a module's `__call__`, where Flax makes what they build a
-part of that module. Numerics are PyTorch's, so that its weights can be taken over: padding is
+part of that module. Numerics are PyTorch's, so that its weights can be loaded: padding is
 explicit and symmetric ("SAME" would pad a strided 3x3 on one side only).
 """
 
@@ -12,19 +12,19 @@ from jax.typing import DTypeLike
 
 from jaxmask.errors import InputError
 
-# He et al., Delving deep into rectifiers, 2015. A plain normal: Flax's `kaiming_normal` cuts off
-# the tails, PyTorch's does not.
+# He et al., Delving deep into rectifiers, 2015. A plain normal: Flax's `kaiming_normal`
+# truncates the tails, PyTorch's does not.
 fan_in = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 def scaled(count: int, width: float) -> int:
-    """The number of channels that `width` makes of `count`: rounded, at least 1."""
+    """`count` channels scaled by `width`: rounded, at least 1."""
     return max(1, round(count * width))
 
 
 def images(x: jax.Array, dtype: DTypeLike, least: int = 1) -> jax.Array:
-    """Images [B, H, W, C] in the compute dtype, once they are known to fit the network.
+    """Images [B, H, W, C] in the compute dtype, after checking that they fit the network.
 
     Args:
         x: what the network was called with.
@@ -75,14 +75,14 @@ def dense(units: int, *, name: str, dtype: DTypeLike) -> nn.Dense:
 
 
 def norm(train: bool, *, name: str, dtype: DTypeLike) -> nn.BatchNorm:
-    """Batch norm over B, H, W; its running statistics keep a share of 0.9 (PyTorch's 0.1)."""
+    """Batch norm over B, H, W; its running statistics have momentum 0.9 (0.1 in PyTorch)."""
     return nn.BatchNorm(
         use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, name=name
     )
 
 
 def halve(x: jax.Array) -> jax.Array:
-    """Max pool 2x2 with stride 2; an odd last row or column falls away."""
+    """Max pool 2x2 with stride 2; an odd last row or column is dropped."""
     return nn.max_pool(x, (2, 2), (2, 2))
 
 
@@ -99,7 +99,7 @@ def average(x: jax.Array) -> jax.Array:
 def classify(x: jax.Array, classes: int, features: bool) -> jax.Array:
     """The features [B, F] themselves, or the logits [B, classes] that `head` makes of them.
 
-    Both are float32, or float64 where the network computes in float64: bfloat16 logits would tie.
+    Both are float32, or float64 if the network computes in float64: bfloat16 logits would tie.
     """
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     return x if features else dense(classes, name="head", dtype=x.dtype)(x)

@@ -36,7 +36,7 @@ class LeNet5(nn.Module):
 
     431,080 parameters for 28x28x1 images and 10 classes. ReLU follows the convolutions too, as
     in the pruning papers (Caffe's own has it after the dense layer only). The dense layer's size
-    follows the image, of at least 16x16 pixels.
+    follows the image, at least 16x16 pixels.
 
     References: LeCun, Bottou, Bengio, Haffner, Gradient-based learning applied to document
     recognition, 1998; Lee, Ajanthan, Torr, SNIP: single-shot network pruning based on connection

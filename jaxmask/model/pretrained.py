@@ -1,4 +1,4 @@
-"""Pretrained weights from PyTorch's files into our networks, and back."""
+"""Pretrained weights from PyTorch files into our networks, and back."""
 
 import pickle
 from collections.abc import Callable, Mapping, Sequence
@@ -13,20 +13,20 @@ from jaxmask import files
 from jaxmask.errors import InputError
 from jaxmask.model import checkpoint, clip_text, registry, torch_names, transformer
 
-# Under these a training's checkpoint holds the weights, among other things.
+# Training checkpoints hold the weights under one of these, among other things.
 _NESTED = ("teacher", "state_dict", "model_state_dict", "model")
 
-_TEXTS = 256  # as many go through CLIP's text tower at once
+_TEXTS = 256  # per batch of CLIP's text tower
 
 
 class Pretrained(NamedTuple):
-    """Weights in our names, and what is known of them.
+    """Weights under our names, and what is known about them.
 
     Attributes:
-        variables: {"params", "batch_stats"}, nested dicts of float32 arrays; without `head` where
+        variables: {"params", "batch_stats"}, nested dicts of float32 arrays; without `head` if
             the checkpoint has none.
         about: "layout" (see `export`); "classes" (of the head, or None); "mean" and "std" of the
-            images' channels, where known; "size" (pixels a side) of transformers.
+            images' channels, if known; "size" (pixels per side) for transformers.
     """
 
     variables: dict[str, Any]
@@ -36,24 +36,24 @@ class Pretrained(NamedTuple):
 def load(
     source: str | Path, name: str, *, width: float = 1.0, stem: str = "", size: int | None = None
 ) -> Pretrained:
-    """Reads PyTorch's weights for the network called `name`.
+    """Reads PyTorch weights for the network called `name`.
 
     float16 and bfloat16 become float32. Projection heads of self-supervised training, counters,
     and for CLIP the text tower, are left out. Mean and std are those of a config.json (TIMM) or
-    preprocessor_config.json (CLIP) beside the file, else the layout's usual ones.
+    preprocessor_config.json (CLIP) beside the file, else the layout's defaults.
 
     Args:
         source: a .safetensors, .pth, .pt or .bin file, a folder with such a model file, or
             "hub:owner/name" (see `checkpoint.find`).
         name: one of `model.names()`.
         width: as for `model.create`.
-        stem: as for `model.create`; "" for the network's usual one.
-        size: for transformers, the images' pixels a side if they are not the checkpoint's: the
-            learned positions are then interpolated.
+        stem: as for `model.create`; "" for the network's default.
+        size: for transformers, the images' pixels per side if different from the checkpoint's:
+            the learned positions are then interpolated.
 
     Raises:
-        InputError: the file cannot be had or read, or its arrays are not the network's: those that
-            are missing, left over or of another shape are listed.
+        InputError: the file cannot be fetched or read, or its arrays are not the network's: those
+            that are missing, extra or of another shape are listed.
 
     Example:
         >>> from jaxmask.model import pretrained
@@ -61,7 +61,7 @@ def load(
         >>> about["layout"], about["classes"]  # doctest: +SKIP
         ('torchvision', 1000)
     """
-    torch_names.layouts(name)  # raises where no file can be for this network
+    torch_names.layouts(name)  # raises if no file can be for this network
     file = checkpoint.find(source)
     config = checkpoint.read_json(file.parent, "config.json")
     state = _read(file)
@@ -118,7 +118,7 @@ def _check(
 def is_ours(source: str | Path) -> bool:
     """Whether `source` is a safetensors file in this package's names, `params/...`.
 
-    Such files (and run directories, which hold one) are no business of `load`.
+    Such files (and run directories, which hold one) are not for `load`.
     """
     path = Path(source)
     if path.is_dir():
@@ -135,9 +135,9 @@ def text_head(
     """CLIP's own head: cosine similarities with texts, times exp(logit_scale), as a dense layer.
 
     Args:
-        source: a CLIP checkpoint with its text tower (as for `load`), its tokenizer.json beside.
-        classes: C names of classes.
-        template: the text for a class; its name takes the place of `{}`.
+        source: a CLIP checkpoint with its text tower (as for `load`), its tokenizer.json beside it.
+        classes: C class names.
+        template: the text for a class; its name replaces `{}`.
 
     Returns:
         {"kernel": [F, C], "bias": zeros [C]}, float32, for `head` of the image tower.
@@ -162,7 +162,7 @@ def text_head(
     shapes = _shapes(lambda key: tower.init(key, tokens[:1], ends[:1]))
     _check(arrays, shapes, layout, f"{source} do not fit CLIP's text tower")
     if state.get("logit_scale", np.zeros(0)).size != 1:
-        raise InputError(f"{source} has no text head of CLIP: it lacks the number logit_scale")
+        raise InputError(f"{source} has no CLIP text head: it lacks the number logit_scale")
     weights = traverse_util.unflatten_dict(torch_names.to_ours(arrays, shapes, layout), sep="/")
     scale = np.exp(np.asarray(state["logit_scale"], np.float32).reshape(()))
     embed = jax.jit(tower.apply)
@@ -184,11 +184,11 @@ def export(variables: Mapping[str, Any], name: str, layout: str) -> dict[str, np
             "dino" for resnet18, 34, 50; "timm" or "dino" for ViTs; "clip" for CLIP's image tower.
 
     Returns:
-        {name: array}, as `load_state_dict` takes them once they are tensors. The counters of batch
-        norms are not among them; PyTorch does without.
+        {name: array}, as `load_state_dict` takes them once they are tensors. Batch-norm counters
+        are not among them; PyTorch does not need them.
 
     Raises:
-        InputError: the network has no such names.
+        InputError: the network has no such layout.
     """
     flat = traverse_util.flatten_dict(
         {key: variables.get(key, {}) for key in ("params", "batch_stats")}, sep="/"
@@ -198,14 +198,14 @@ def export(variables: Mapping[str, Any], name: str, layout: str) -> dict[str, np
 
 
 def save(path: str | Path, state: Mapping[str, np.ndarray]) -> None:
-    """Writes a state dict whole: .safetensors, or .pth and .pt where PyTorch is installed.
+    """Writes a state dict whole: .safetensors, or .pth and .pt if PyTorch is installed.
 
     Raises:
         InputError: the name has another suffix, or PyTorch is missing.
     """
     path = Path(path)
     if not path.parent.is_dir():
-        raise InputError(f"there is no folder {path.parent} to write {path.name} to")
+        raise InputError(f"there is no folder {path.parent} to write {path.name} to; make it")
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in state.items()}
     with files.replacing(path) as part:
         if path.suffix in checkpoint.SAFETENSORS:
@@ -218,7 +218,7 @@ def save(path: str | Path, state: Mapping[str, np.ndarray]) -> None:
                 {name: torch.from_numpy(np.array(leaf)) for name, leaf in arrays.items()}, part
             )
         else:
-            raise InputError(f"{path} ends in neither .safetensors nor .pth; give such a name")
+            raise InputError(f"{path} ends in neither .safetensors nor .pth; use one of them")
 
 
 def _torch(path: Path) -> Any:
@@ -236,17 +236,17 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
     torch = _torch(path)
     try:
-        # training scripts store their command line beside the weights; it is plain values
+        # training scripts store their command line beside the weights, as plain values
         with torch.serialization.safe_globals([argparse.Namespace]):
             found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{path} is no PyTorch file of weights alone ({str(error).splitlines()[0]}); save the "
-            "network's state_dict() in one"
+            f"{path} is not a PyTorch file of weights only ({str(error).splitlines()[0]}); save "
+            "the network's state_dict()"
         ) from None
     except Exception as error:  # truncated and foreign files fail in many ways
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} is no whole PyTorch file ({reason})") from None
+        raise InputError(f"{path} is not a complete PyTorch file ({reason})") from None
     tensors = _state_dict(found, path, torch)
     return {name: _array(tensor, f"{name} in {path}") for name, tensor in tensors.items()}
 
@@ -259,7 +259,7 @@ def _array(tensor: Any, what: str) -> np.ndarray:
 
 
 def _state_dict(found: Any, path: Path, torch: Any) -> dict[str, Any]:
-    """The dict of tensors that a checkpoint is, or holds."""
+    """The dict of tensors that a checkpoint is or contains."""
     if isinstance(found, dict) and found:
         if all(isinstance(leaf, torch.Tensor) for leaf in found.values()):
             return found
@@ -268,4 +268,4 @@ def _state_dict(found: Any, path: Path, torch: Any) -> dict[str, Any]:
                 return _state_dict(found[key], path, torch)
     kind = type(found).__name__
     what = f"{kind} of {list(found)[:5]}" if isinstance(found, dict) else kind
-    raise InputError(f"{path} holds no state dict but a {what}; save the network's state_dict()")
+    raise InputError(f"{path} holds a {what}, not a state dict; save the network's state_dict()")

@@ -68,7 +68,7 @@ class ResNet(nn.Module):
     `counts` is the number of blocks in each stage. `stem="imagenet"` is a 7x7 convolution and a
     3x3 max pool, both strided; `stem="cifar"` a 3x3 convolution without stride, and no pool. With
     1,000 classes ResNet-18 has 11,689,512 parameters, ResNet-34 21,797,672 and ResNet-50
-    25,557,032; ResNet-18 with the CIFAR stem and 10 classes 11,173,962. Layers are called as in
+    25,557,032; ResNet-18 with the CIFAR stem and 10 classes 11,173,962. Layers are named as in
     torchvision, with underscores, and the last one `head`.
 
     Reference: He, Zhang, Ren, Sun, Deep residual learning for image recognition, 2016.

@@ -1,4 +1,4 @@
-"""PyTorch's names and layouts of the weights, and ours: tables, and the translation both ways."""
+"""Names and layouts of weights in PyTorch and here: tables, and translation both ways."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -21,21 +21,21 @@ _LEAVES = {
     "mean": "running_mean",
     "var": "running_var",
 }
-_FUSED = ("query", "key", "value")  # in this order, one above the other
+_FUSED = ("query", "key", "value")  # stacked in this order
 
-_LISTED = 20  # names of each kind in a message: another network differs in hundreds
+_LISTED = 20  # most names of each kind in a message: another network differs in hundreds
 
 
 class Layout(NamedTuple):
-    """How a family's weights are called in PyTorch.
+    """How a family's weights are named in PyTorch.
 
     Attributes:
         modules: pairs (regex of our module's whole path, theirs); the first that matches wins.
             Where theirs ends in `qkv`, three of our modules are one of theirs.
-        dropped: regex of those of their names that are no part of the network.
-        prefix: what stands before every name.
-        moments: mean and std that images are normalized with, where they are always the same.
-        leading: for our arrays outside modules, the axes of length 1 that theirs have in front.
+        dropped: regex of their names that are not part of the network.
+        prefix: of every name.
+        moments: mean and std to normalize images with, if they are always the same.
+        leading: for our arrays outside modules, how many leading axes of length 1 theirs have.
     """
 
     modules: tuple[tuple[str, str], ...]
@@ -84,10 +84,10 @@ _IMAGE_TOWER = _clip(
     "vision_model",
     ("patch", "vision_model.embeddings.patch_embedding"),
     ("class_token", "vision_model.embeddings.class_embedding"),
-    ("pre_norm", "vision_model.pre_layrnorm"),  # spelled like this there
+    ("pre_norm", "vision_model.pre_layrnorm"),  # CLIP's spelling
     ("norm", "vision_model.post_layernorm"),
     ("projection", "visual_projection"),
-    ("head", "head"),  # no part of CLIP: where a task has learned one
+    ("head", "head"),  # not part of CLIP: one that a task learned
 )
 _TEXT_TOWER = _clip(
     "text_model",
@@ -97,7 +97,7 @@ _TEXT_TOWER = _clip(
 )
 _DINO = r"(head|fc)\..*"
 
-# What a checkpoint is taken for if nothing tells them apart comes first.
+# The first layout is assumed if nothing distinguishes them.
 LAYOUTS: dict[str, dict[str, Layout]] = {
     r"resnet(20|32|44|56|110)": {
         "cifar": Layout(_residual("linear")),
@@ -125,15 +125,15 @@ LAYOUTS: dict[str, dict[str, Layout]] = {
 
 
 def layouts(name: str) -> dict[str, Layout]:
-    """The layouts in which PyTorch has the network called `name`."""
+    """The layouts of the network called `name` in PyTorch."""
     for pattern, found in LAYOUTS.items():
         if re.fullmatch(pattern, name):
             return found
-    raise InputError(f"{name} has no names in PyTorch that are known here; use our own")
+    raise InputError(f"{name} has no known names in PyTorch; use jaxmask's own")
 
 
 def layout(name: str, which: str) -> Layout:
-    """One of them."""
+    """The layout `which` of the network called `name`."""
     known = layouts(name)
     if which not in known:
         raise InputError(f"{name} has no layout {which!r}{nearest(str(which), known)}")
@@ -143,7 +143,7 @@ def layout(name: str, which: str) -> Layout:
 def recognize(keys: Iterable[str], name: str) -> tuple[str, dict[str, str]]:
     """The layout that a checkpoint for network `name` is in, and {name without prefixes: key}.
 
-    Counters and what `Layout.dropped` names are left out.
+    Counters and names that match `Layout.dropped` are left out.
     """
     known = layouts(name)
     bare = {key: key for key in keys}
@@ -178,7 +178,7 @@ def _renamed(module: str, layout: Layout) -> str:
 
 
 def _parts(paths: Iterable[str], layout: Layout) -> dict[str, list[str]]:
-    """{PyTorch's name: our leaves in it, in the order in which they lie there}."""
+    """{PyTorch's name: our leaves in it, in their order there}."""
     parts: dict[str, list[str]] = {}
     for path in paths:
         parts.setdefault(their_name(path, layout), []).append(path)
@@ -196,7 +196,7 @@ def to_theirs(flat: Mapping[str, np.ndarray], layout: Layout) -> Flat:
     for name, paths in sorted(_parts(flat, layout).items()):
         arrays = [_transposed(path, flat[path], layout) for path in paths]
         joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-        # safetensors writes a view of another order as if it were none
+        # safetensors ignores the order of a view that is not contiguous
         state[layout.prefix + name] = np.ascontiguousarray(joined)
     return state
 
@@ -224,9 +224,9 @@ def to_ours(
 def misfits(
     have: Mapping[str, tuple[int, ...]], shapes: Mapping[str, tuple[int, ...]], layout: Layout
 ) -> list[str]:
-    """What keeps arrays of shapes `have` (their names) from being ours of `shapes`: one line each.
+    """How arrays of shapes `have` (their names) differ from ours of `shapes`: one line per kind.
 
-    Missing names, names left over, and names of another shape, the first of them by name.
+    Missing names, extra names, and names of another shape, the first of each listed.
     """
     # an array of one broadcast zero takes no memory
     zeros = {path: np.broadcast_to(np.int8(0), shape) for path, shape in shapes.items()}
@@ -235,14 +235,14 @@ def misfits(
         for name, paths in _parts(shapes, layout).items()
     }
     other = [
-        f"{name} {have[name]} where {want[name]} belongs"
+        f"{name} {have[name]} instead of {want[name]}"
         for name in sorted(want.keys() & have.keys())
         if have[name] != want[name]
     ]
     found = []
     for what, names in (
         ("lack", sorted(want.keys() - have.keys())),
-        ("have besides", sorted(have.keys() - want.keys())),
+        ("also have", sorted(have.keys() - want.keys())),
         ("have", other),
     ):
         if names:

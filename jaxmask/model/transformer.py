@@ -1,4 +1,4 @@
-"""What the vision transformers and CLIP's towers share: attention blocks, patches."""
+"""Shared by vision transformers and CLIP's towers: attention blocks, patches."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ gelu = partial(jax.nn.gelu, approximate=False)
 
 
 def quick_gelu(x: jax.Array) -> jax.Array:
-    """x * sigmoid(1.702 x), which CLIP takes for the GELU."""
+    """x * sigmoid(1.702 x), CLIP's approximation of GELU."""
     return x * nn.sigmoid(1.702 * x)
 
 
@@ -32,7 +32,7 @@ def norm(name: str, epsilon: float, dtype: DTypeLike) -> nn.LayerNorm:
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)) with four times the units inside.
+    """x + attention(norm(x)), then x + mlp(norm(x)) with four times the hidden units.
 
     Queries, keys and values are three dense layers, so that each has a mask of its own.
     """
@@ -45,13 +45,13 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, T, D] -> [B, T, D]; with `causal` a token sees none that come after it."""
+        """[B, T, D] -> [B, T, D]; with `causal` a token sees no later ones."""
         size = x.shape[-1]
         dense = partial(nn.Dense, dtype=self.dtype, kernel_init=_glorot)
         y = norm("norm1", self.epsilon, self.dtype)(x)
         apart = (*x.shape[:-1], self.heads, size // self.heads)
         q, k, v = (dense(size, name=part)(y).reshape(apart) for part in ("query", "key", "value"))
-        # jax.nn.dot_product_attention would take the softmax of float64 in float32
+        # jax.nn.dot_product_attention would compute the softmax of float64 in float32
         share = nn.dot_product_attention_weights(
             q,
             k,
@@ -70,8 +70,8 @@ def tokens(
 ) -> jax.Array:
     """Images [B, H, W, C] -> tokens [B, 1 + HW / patch^2, size], positions added.
 
-    The first is the class token. What is learned (`patch`, `class_token`, `position`) becomes part
-    of `module`.
+    The first is the class token. The learned `patch`, `class_token` and `position` become part of
+    `module`.
     """
     x = layers.images(x, dtype, least=patch)
     if x.shape[1] % patch or x.shape[2] % patch:
@@ -88,14 +88,14 @@ def tokens(
 
 
 def image_size(positions: Sequence[int], patch: int) -> int:
-    """The pixels a side of the square images that positions [.., 1 + grid^2, D] are for."""
+    """The pixels per side of the square images that positions [.., 1 + grid^2, D] are for."""
     return max(1, math.isqrt(max(0, math.prod(positions[-2:-1]) - 1))) * patch
 
 
 def resized(positions: np.ndarray, size: int, patch: int) -> np.ndarray:
     """Positions [1 + grid^2, D] for square images of `size` pixels; the class token's stays.
 
-    Bicubic, antialiased where the grid becomes smaller, as in TIMM.
+    Bicubic, antialiased when the grid shrinks, as in TIMM.
     """
     if size < patch or size % patch:
         raise InputError(f"size is {size}; give a multiple of the {patch} pixels of a patch")

@@ -14,10 +14,10 @@ class VGG(nn.Module):
     """Five stages of 3x3 convolutions with batch norm and ReLU, 2x2 max pools between them.
 
     `counts` is the number of convolutions in each stage. Global average pooling and one linear
-    layer take the place of the fifth pool and the three dense layers of the original. The
+    layer replace the fifth pool and the three dense layers of the original. The
     convolutions have biases although batch norm follows, as in OpenLTH and SynFlow: with 10
     classes VGG-16 has 14,728,266 parameters and VGG-19 20,040,522. Images are at least 16x16
-    pixels, for the four pools. Layers are called as in the literature: `conv3_2` is the second
+    pixels, for the four pools. Layers are named as in the literature: `conv3_2` is the second
     convolution of the third stage.
 
     References: Simonyan, Zisserman, Very deep convolutional networks for large-scale image

@@ -1,4 +1,4 @@
-"""Vision transformers for classification, as TIMM has them."""
+"""Vision transformers for classification, as in TIMM."""
 
 import flax.linen as nn
 import jax
@@ -13,7 +13,7 @@ _EPSILON = 1e-6
 class ViT(nn.Module):
     """Square patches, a class token, learned positions, pre-norm blocks of attention and MLP.
 
-    The features are the class token after a last norm. For 224x224x3 images and 1,000 classes
+    The features are the class token after a final norm. For 224x224x3 images and 1,000 classes
     vit_ti16 has 5,717,416 parameters, vit_s16 22,050,664, vit_s32 22,878,952, vit_b16 86,567,656,
     vit_b32 88,224,232 and vit_l16 304,326,632. Height and width of images are multiples of the
     patch; the number of positions follows from them. No dropout.

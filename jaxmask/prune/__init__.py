@@ -1,4 +1,4 @@
-"""When to prune: in one shot, or in many."""
+"""Pruning in one shot or many."""
 
 from jaxmask.prune.schedule import densities
 from jaxmask.prune.shots import Report, multi_shot, one_shot

@@ -14,7 +14,7 @@ SCHEDULES = {
 
 
 def densities(density: Any, shots: int, schedule: str = "exponential", begin: Any = 1.0) -> list:
-    """The share of weights that each of K shots leaves; the last one is `density` itself.
+    """The share of weights left after each of K shots; the last one is `density` itself.
 
     With `d_0 = begin`: exponential, `d_k = d_0 * (d_K / d_0)^(k/K)`, removes the same share of
     what is left at every shot; linear, `d_k = d_0 - (d_0 - d_K) * k/K`, the same number.

@@ -1,4 +1,4 @@
-"""Pruning in one shot or many: score, keep the highest, and again, in one compiled program."""
+"""Pruning in one shot or many: score, keep the highest, repeat, in one compiled program."""
 
 from collections.abc import Callable
 from functools import partial
@@ -26,10 +26,10 @@ class Report(NamedTuple):
     Attributes:
       kept: int32 [shots, leaves], weights left in each leaf after each shot.
       emptied: int32 [leaves], the first shot after which the leaf had nothing left; 0: none.
-      not_finite: int32 [leaves], the first shot at which a score of a weight that was still there
-        was NaN or infinite; 0: none.
-      all_zero: int32, the first shot at which every weight still there had the score 0, so that
-        chance alone chose; 0: none.
+      not_finite: int32 [leaves], the first shot at which a score of a remaining weight was NaN
+        or infinite; 0: none.
+      all_zero: int32, the first shot at which every remaining weight had score 0, so that the
+        choice was random; 0: none.
     """
 
     kept: jax.Array
@@ -45,7 +45,7 @@ def one_shot(
     key: jax.Array | None = None,
     report: bool = False,
 ) -> Callable[..., Any]:
-    """Scores once and keeps the share `density` of the highest scores, exactly.
+    """Scores once and keeps exactly the share `density` of the highest scores.
 
     Args:
       scorer: (w, *batch) -> scores, higher means keep; see `jaxmask.score`.
@@ -80,32 +80,32 @@ def multi_shot(
     report: bool = False,
     begin: Any = 1.0,
 ) -> Callable[..., Any]:
-    """Scores and prunes `shots` times, each time what is left: one compiled program.
+    """Scores and prunes the remaining weights `shots` times, in one compiled program.
 
-    At shot k, of K, the weights that earlier shots pruned are zero: `scores = scorer(w * m)`; of
-    them the share `d_k` is kept (`prune.densities`; `d_K = density`), exactly. Another density or
-    schedule, of as many shots, does not recompile it as long as the scorer is the same object.
+    At shot k of K, weights pruned by earlier shots are zero: `scores = scorer(w * m)`; exactly
+    the share `d_k` is kept (`prune.densities`; `d_K = density`). Another density or schedule with
+    the same number of shots does not recompile as long as the scorer is the same object.
 
     Args:
       scorer: (w, *batch) -> scores, higher means keep; see `jaxmask.score`. A
-        `jax.tree_util.Partial` may have other arrays in it without recompilation.
-      density: the share kept at last, in (0, 1], in exact decimal.
+        `jax.tree_util.Partial` may hold different arrays without recompilation.
+      density: the share kept in the end, in (0, 1], in exact decimal.
       shots: at least 1.
       schedule: `"exponential"` or `"linear"`.
       scope: `"global"`, `"layer"` or `"erk"`, as in `mask.keep_top`.
       key: for ties; None is a fixed key.
-      monotone: what was pruned stays pruned, whatever its score; if False it comes back where its
-        score is high enough.
+      monotone: pruned weights stay pruned, whatever their scores; if False, they come back if
+        their scores are high enough.
       report: also return a `Report`.
-      begin: the share that is left before the first shot, where pruning goes on from a mask.
+      begin: the share that is left before the first shot, if pruning continues from a mask.
 
     Returns:
       A function (w, *batch, among=None) -> mask: a tree of bool of the shapes of `w`, or
-      (mask, Report). `among` is the mask to go on from, a tree of bool; None: all weights.
+      (mask, Report). `among` is the mask to continue from, a tree of bool; None: all weights.
 
     Raises:
       InputError: fewer than one shot, an unknown schedule or scope, a density outside (0, 1] or
-        above `begin`; when called, for a tree without weights or of other than floating point.
+        above `begin`; when called, for a tree without weights or not floating point.
 
     Example:
       >>> pruned = prune.multi_shot(score.magnitude(), 0.25, shots=10)({"w": jnp.arange(8.0)})
@@ -120,7 +120,7 @@ def multi_shot(
             raise InputError("there is nothing to prune: the tree holds no weights")
         counts = np.stack([allocate(w, share, scope) for share in shares])
         if monotone:
-            # Rounding by "erk" may give a leaf more at a later shot: it has that much until then.
+            # Rounding by "erk" may give a leaf more at a later shot: it keeps that many until then.
             counts = np.maximum.accumulate(counts[::-1])[::-1]
         if among is None:
             among = jax.tree.map(lambda leaf: jnp.ones(jnp.shape(leaf), bool), w)
@@ -135,7 +135,7 @@ def multi_shot(
     return prune
 
 
-# Numbers are arguments, so only another scorer, structure or number of shots compiles anew.
+# Numbers are arguments, so only another scorer, structure or number of shots recompiles.
 @partial(jax.jit, static_argnums=(0, 1))
 def _shots(
     scope: str,
@@ -153,7 +153,7 @@ def _shots(
         return kept, _observed(scores, mask, kept)
 
     if jax.default_backend() == "cpu":
-        shot = canonical(shot)  # for it runs in a loop
+        shot = canonical(shot)  # because it runs in a loop
 
     def body(mask: PyTree, x: Any) -> Any:
         count, number = x
@@ -165,7 +165,7 @@ def _shots(
 
 
 def _observed(scores: PyTree, before: PyTree, after: PyTree) -> tuple[jax.Array, ...]:
-    """Of one shot: counts per leaf, which leaves have scores that are not finite, all zero."""
+    """One shot's counts per leaf, which leaves have scores that are not finite, all zero."""
     pairs = list(zip(jax.tree.leaves(scores), jax.tree.leaves(before)))
     kept = [jnp.sum(leaf, dtype=jnp.int32) for leaf in jax.tree.leaves(after)]
     broken = [jnp.any(there & ~jnp.isfinite(s)) for s, there in pairs]
@@ -174,5 +174,5 @@ def _observed(scores: PyTree, before: PyTree, after: PyTree) -> tuple[jax.Array,
 
 
 def _first(happened: jax.Array) -> jax.Array:
-    """The first shot, from 1, at which it happened; 0 where it never did. Along axis 0."""
+    """The first shot, from 1, at which it happened; 0 if never. Along axis 0."""
     return jnp.where(happened.any(axis=0), happened.argmax(axis=0) + 1, 0).astype(jnp.int32)

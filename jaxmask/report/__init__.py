@@ -1,4 +1,4 @@
-"""Tables and pictures of finished runs: reads run directories, imports no recipe."""
+"""Tables and plots of finished runs: reads run directories, imports no recipe."""
 
 from jaxmask.report import figures, tables
 from jaxmask.report.grid import write

@@ -1,4 +1,4 @@
-"""The comparison of methods over many `adapt` runs: accuracy, and what storing it takes."""
+"""Compares methods over many `adapt` runs: accuracy, and the bytes to store it."""
 
 from typing import Any, NamedTuple
 
@@ -9,13 +9,13 @@ from jaxmask.report import groups, significance, summary
 
 FULL = "full"
 SHARE = "config.data.share"
-# the field of a result that a method's choices set: a result has one of them
+# the field of a result that tuning sets: a result has one of them
 TUNED = ("mask_learning_rate", "learning_rate", "regularization", "neighbors")
 MEANS = ("storage_bytes", "trained_numbers", "density")
 
 
 class Adapted(NamedTuple):
-    """What a report says of `adapt` runs."""
+    """What a report says about `adapt` runs."""
 
     runs: pd.DataFrame  # of `named`
     groups: pd.DataFrame  # of `compare`
@@ -39,20 +39,20 @@ def make(frame: pd.DataFrame, baseline: str | None, metric: str, test: str) -> A
 def named(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs with the settings of a method in its name: `mask (stages=2)`.
 
-    Named are fields that make a setting (`groups.settings`) and differ between runs of that
+    The name has the fields that make a setting (`groups.settings`) and differ between runs of that
     method; those of the task (dataset, network, `config.data`, `config.network`) stay columns.
 
-    What a method chose on validation data makes no setting: each seed may choose for itself, or
-    be given what another one chose. Only where runs that agree in all else, the seed included,
-    ended with different values, the value is named: `full (learning_rate=0.1)`.
+    A value chosen on validation data is not a setting: each seed may choose its own, or be given
+    another's. The value is named only if runs that agree in everything else, including the seed,
+    ended with different values: `full (learning_rate=0.1)`.
 
-    All runs of a seed count as begun from the same weights, for the paired test, unless
-    `config.start` tells them apart.
+    For the paired test, all runs of a seed count as started from the same weights, unless their
+    `config.start` differs.
 
     Args:
-      frame: of `collect.collect`, runs of `adapt` alone.
+      frame: of `collect.collect`, only runs of `adapt`.
     """
-    # the share first, for other fields (epochs, say) may differ only where it does
+    # the share first: other fields (epochs, say) may differ only where it does
     frame = frame[sorted(frame, key=lambda name: name != SHARE)]
     runs, keys = groups.settings(frame)
     own = [name for name in keys[len(groups.KEYS) :] if not name.startswith(significance.TASK)]
@@ -72,11 +72,11 @@ def named(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare(frame: pd.DataFrame, baseline: str | None, metric: str) -> pd.DataFrame:
-    """`significance.compare` of the runs of `named`, with what storing each setting takes.
+    """`significance.compare` of the runs of `named`, with the storage that each setting takes.
 
     Further columns, means over the seeds: `storage_bytes`, `trained_numbers`, `density`; and
-    `times_smaller`, the bytes of full fine-tuning of the same task by those of the setting.
-    Tasks come by their columns, larger shares of labels first; within a task fewest bytes first.
+    `times_smaller`, the bytes of full fine-tuning of the same task over those of the setting.
+    Tasks are sorted by their columns, larger shares of labels first; in a task, by fewest bytes.
 
     Raises:
       InputError: as `significance.compare`.
@@ -92,7 +92,7 @@ def compare(frame: pd.DataFrame, baseline: str | None, metric: str) -> pd.DataFr
         compared = compared.merge(means, on=keys, how="left")
     task = task_of(compared)
     full = compared[[name == FULL or name.startswith(f"{FULL} (") for name in compared["method"]]]
-    # of several settings of `full` none is the one to compare with
+    # with several settings of `full`, none is the one to compare with
     full = full[~task[full.index].duplicated(keep=False)]
     bytes_of_full = task.map(dict(zip(task[full.index], full["storage_bytes"])))
     compared["times_smaller"] = bytes_of_full.astype("float64") / compared["storage_bytes"]
@@ -101,7 +101,7 @@ def compare(frame: pd.DataFrame, baseline: str | None, metric: str) -> pd.DataFr
 
 
 def task_of(compared: pd.DataFrame) -> pd.Series:
-    """The number of each row's task: what is compared with each other."""
+    """The number of each row's task; only rows of one task are compared."""
     tasks = groups.further(compared)
     if not tasks:
         return pd.Series(0, compared.index)
@@ -109,18 +109,18 @@ def task_of(compared: pd.DataFrame) -> pd.Series:
 
 
 def tasks_named(compared: pd.DataFrame, without: str = "") -> list[str]:
-    """What the task of each row is called: `cifar100, share=0.1`; "" where there is only one."""
+    """The name of each row's task: `cifar100, share=0.1`; "" if there is only one."""
     columns = [name for name in groups.further(compared) if name != without]
     table = compared.assign(method="", schedule="")
     return [text.removeprefix(", ") for text in groups.series(table, columns)]
 
 
 def table_of(compared: pd.DataFrame, test: str = "welch") -> pd.DataFrame:
-    """A row a method (and setting) and task, cells of text; see `caption`.
+    """One row per method (and setting) and task, with cells of text; see `caption`.
 
     Args:
       compared: of `compare`.
-      test: whose stars the accuracy has, `welch` or `paired`.
+      test: the one whose stars the accuracy has, `welch` or `paired`.
     """
     tasks = groups.further(compared)
     lines = compared.to_dict("records")
@@ -154,16 +154,16 @@ def caption(compared: pd.DataFrame, test: str = "welch") -> str:
     said = (
         f"{summary.title(compared['metric'].iloc[0])}: mean ± sample standard deviation over "
         f"{summary.seeds(compared)}; the other columns: means. Bytes: all that the task needs "
-        "beside the base network, compressed, as on disk."
+        "besides the base network, compressed, as on disk."
     )
     if compared["baseline"].notna().any():
         said += summary.tested(compared, test, " of the same task")
-        said += " The columns p are corrected, too."
+        said += " The p columns are corrected, too."
     return said
 
 
 def _tuned(runs: pd.DataFrame, keys: list[str]) -> pd.Series:
-    """`learning_rate=0.1`, where runs of one setting and seed ended with different values."""
+    """`learning_rate=0.1`, if runs of one setting and seed ended with different values."""
     values = pd.Series(None, runs.index, dtype="object")
     for name in TUNED:
         if name in runs:
@@ -188,7 +188,7 @@ def _number(value: Any, form: str) -> str:
 
 
 def _best(compared: pd.DataFrame) -> list[int]:
-    """The rows of the best accuracy of each task, where it is an accuracy that is compared."""
+    """The rows with the best accuracy of each task; none if the metric is not an accuracy."""
     if not summary.share(compared["metric"].iloc[0]):
         return []
     best = compared.groupby(task_of(compared))["mean"].transform("max")

@@ -1,4 +1,4 @@
-"""Pictures of many `adapt` runs: accuracy, bytes to store, shares of labels, tuned rates."""
+"""Plots of many `adapt` runs: accuracy, bytes to store, fractions of labels, tuned rates."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from jaxmask.run.result import read
 Style = dict[str, dict[str, Any]]
 
 NAMES = ("accuracy_against_bytes", "accuracy_against_labels", "rates", "density_by_layer_adapt")
-# where a name may stand beside its point, in points: first those that are read most easily
+# offsets of a name from its point, in points: the most readable first
 BESIDE = [
     (x, y, "left" if x > 0 else "right" if x < 0 else "center")
     for far in (1, 2, 3)
@@ -24,10 +24,10 @@ BESIDE = [
 
 
 def drawings(adapted: Adapted | None) -> dict[str, Callable[[Path], bool]]:
-    """What draws the pictures of a report on `adapt` runs, by their names; None draws nothing."""
+    """The functions that draw the plots of `adapt` runs, by name; for None they draw nothing."""
     if adapted is None:
         return dict.fromkeys(NAMES, lambda path: False)
-    # of each method (and setting), the same in all figures of a report
+    # one style per method (and setting), the same in all figures of a report
     methods = list(dict.fromkeys([*adapted.groups["method"], *adapted.runs["method"]]))
     style = canvas.styles(pd.DataFrame({"series": methods, "schedule": ""}))
     draw: tuple[Callable[[Path], bool], ...] = (
@@ -40,9 +40,9 @@ def drawings(adapted: Adapted | None) -> dict[str, Callable[[Path], bool]]:
 
 
 def against_bytes(path: Path, compared: pd.DataFrame, style: Style) -> bool:
-    """The metric over the bytes to store, a point a method with a bar of one standard deviation.
+    """The metric against the bytes to store: one point per method, with a standard deviation bar.
 
-    A panel a task. Names stand where they cover no point and no other name, if there is room.
+    One panel per task. Names are placed to cover no point and no other name, if there is room.
 
     Args:
       path: of the PNG file.
@@ -50,7 +50,7 @@ def against_bytes(path: Path, compared: pd.DataFrame, style: Style) -> bool:
       style: how to plot each method.
 
     Returns:
-      Whether there was anything to draw; so do the other figures.
+      Whether there was anything to draw; so for the other figures.
     """
     table = compared.assign(task=task_of(compared), title=tasks_named(compared))
     table = table[(table["storage_bytes"] > 0) & table["mean"].notna()]
@@ -78,9 +78,9 @@ def against_bytes(path: Path, compared: pd.DataFrame, style: Style) -> bool:
         panel.set_xscale("log")
         panel.margins(x=0.15, y=0.12)
         panel.set_title(task["title"].iloc[0], fontsize=9)
-    figure.supxlabel("bytes to store beside the base network", fontsize=10)
+    figure.supxlabel("bytes to store besides the base network", fontsize=10)
     figure.supylabel(summary.title(metric), fontsize=10)
-    figure.draw_without_rendering()  # only then it is known where a point lies on the figure
+    figure.draw_without_rendering()  # points have no positions before this
     for panel, task in zip(panels, tasks):
         _name(panel, [
             (line["storage_bytes"], factor * line["mean"], line["method"])
@@ -91,7 +91,7 @@ def against_bytes(path: Path, compared: pd.DataFrame, style: Style) -> bool:
 
 
 def against_labels(path: Path, compared: pd.DataFrame, style: Style) -> bool:
-    """The metric over the share of the labels, a line a method with bars of one deviation."""
+    """The metric against the fraction of labels: one line per method, standard deviation bars."""
     if SHARE not in groups.further(compared):
         return False
     other = tasks_named(compared, without=SHARE)
@@ -107,7 +107,7 @@ def against_labels(path: Path, compared: pd.DataFrame, style: Style) -> bool:
         axes.errorbar(100 * line[SHARE], factor * line["mean"], factor * line["std"].fillna(0),
                       label=name, capsize=2, elinewidth=0.8, **style[name])  # fmt: skip
     _log_axis(axes, sorted(100 * table[SHARE].unique()))
-    axes.set_xlabel("share of the labels in %")
+    axes.set_xlabel("fraction of labels in %")
     axes.set_ylabel(summary.title(metric))
     canvas.legend(axes)
     canvas.save(figure, path)
@@ -115,7 +115,7 @@ def against_labels(path: Path, compared: pd.DataFrame, style: Style) -> bool:
 
 
 def layers(path: Path, runs: pd.DataFrame, style: Style) -> bool:
-    """Density of each masked leaf, mean over seeds, a line a method that masks.
+    """Density of each masked leaf, mean over seeds: one line per method that masks.
 
     Args:
       runs: of `adaptation.named`.
@@ -125,10 +125,10 @@ def layers(path: Path, runs: pd.DataFrame, style: Style) -> bool:
 
 
 def rates(path: Path, runs: pd.DataFrame, style: Style) -> bool:
-    """Validation accuracy over the values that were tried: how much depends on them.
+    """Validation accuracy against the values that were tried: how sensitive it is to them.
 
-    A line a method, mean over runs with bars of one standard deviation; beside it the density
-    that masks were found to have. Methods that tried fewer than three values are left out.
+    One line per method, mean over runs with bars of one standard deviation; beside it the density
+    of the masks found. Methods that tried fewer than three values are left out.
 
     Args:
       runs: of `adaptation.named`.
@@ -160,10 +160,10 @@ def rates(path: Path, runs: pd.DataFrame, style: Style) -> bool:
 
 
 def tried(runs: pd.DataFrame) -> pd.DataFrame:
-    """What the methods tried on validation data: one row a run and value.
+    """What the methods tried on validation data: one row per run and value.
 
-    Read from `choices/*/result.json` beneath each run directory; what diverged is left out.
-    Columns: `method`, `series` (it, its task and the field that was tuned), `value`, `validation`
+    Read from `choices/*/result.json` below each run directory; diverged runs are left out.
+    Columns: `method`, `series` (method, task and tuned field), `value`, `validation`
     (accuracy) and `found_density`, NaN without a mask.
 
     Args:
@@ -186,7 +186,7 @@ def tried(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_lines(style: Style, table: pd.DataFrame) -> Style:
-    """The style of each `series`: that of its `method`, several of one in different kinds."""
+    """The style of each `series`: that of its `method`, several of one with different dashes."""
     found: Style = {}
     count: Counter[str] = Counter()
     for method, name in dict.fromkeys(zip(table["method"], table["series"])):

@@ -33,10 +33,9 @@ def blank(width: float, height: float) -> Any:
 
 
 def styles(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """How to plot each `series` of a table: a color a method, a kind of line a schedule.
+    """How to plot each `series` of a table: one color per method, one line style per schedule.
 
-    All figures of a report take theirs from all of its series, so that a method looks the same in
-    each of them.
+    Computed from all series of a report, so that a method looks the same in all of its figures.
     """
     from matplotlib import colormaps
 

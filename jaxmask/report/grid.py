@@ -1,9 +1,8 @@
-"""The report on many runs: results.csv and .parquet, summary.csv, table.md and pictures.
+"""The report on many runs: results.csv and .parquet, summary.csv, table.md and plots.
 
-Runs of `adapt` have a table and pictures of their own: theirs is accuracy against bytes to store,
-that of all others (dense, pruned) accuracy against density. Where both are given, results.csv and
-summary.csv have the rows of both, table.md has two tables, and a baseline is that of those which
-know its name.
+Runs of `adapt` have their own table and plots: accuracy against bytes to store. All others (dense,
+pruned) show accuracy against density. Given both, results.csv and summary.csv have the rows of
+both, table.md has two tables, and a baseline applies to the runs that include it.
 """
 
 import sys
@@ -34,14 +33,14 @@ from jaxmask.report import (
 
 
 class Report(NamedTuple):
-    """What a report says, before it is written."""
+    """A report before it is written."""
 
     runs: pd.DataFrame  # of `collect.collect`
     groups: pd.DataFrame  # of `significance.compare`, and of `adaptation.compare` below them
-    table: pd.DataFrame | None  # of `summary.pivot`; None where all runs are of `adapt`
+    table: pd.DataFrame | None  # of `summary.pivot`; None if all runs are of `adapt`
     caption: str
     density: float | None  # whose masks and weights are drawn
-    adapted: adaptation.Adapted | None  # where there are runs of `adapt`
+    adapted: adaptation.Adapted | None  # if there are runs of `adapt`
 
 
 def write(
@@ -51,12 +50,12 @@ def write(
 
     Args:
       folders: run directories, or folders of them.
-      out: is made where needed; files of an earlier report in it are replaced.
+      out: created if needed; files of an earlier report in it are replaced.
       baseline: a label such as `snip USS`, or a method of `adapt` such as `full`, that the
         others are tested against; None tests nothing.
 
     Raises:
-      InputError: no finished run is found, or none of the baseline; then nothing is written.
+      InputError: there is no finished run, or none of the baseline; then nothing is written.
 
     Example:
       >>> report.write(["runs/grid"], "runs/grid/report", baseline="snip USS")  # doctest: +SKIP
@@ -80,10 +79,10 @@ def make(
 
     Args:
       folders, baseline: as `write`.
-      metric: the column of the runs that is summarized; None is the accuracy, or the density
-        where nothing was trained.
-      test: whose stars the table shows, `welch` or `paired`; the summary has both.
-      density: whose masks and weights are drawn; None is that of most methods.
+      metric: the column of the runs to summarize; None is the accuracy, or the density if
+        nothing was trained.
+      test: the one whose stars the table shows, `welch` or `paired`; the summary has both.
+      density: the one whose masks and weights are drawn; None is that of most methods.
       published_file, published_rows: as `published.read`; None shows no published figures.
 
     Raises:
@@ -93,7 +92,7 @@ def make(
     pruned, adapting = _parts(runs)
     chosen = one_density.chosen_density(pruned, density)
     if published_file and pruned.empty:
-        raise InputError("published figures stand beside pruned networks; there are none here")
+        raise InputError("published figures need pruned networks; there are none here")
     of_pruned, of_adapting = _baselines(pruned, adapting, baseline)
     compared: list[pd.DataFrame] = []
     table, caption, adapted = None, "", None
@@ -129,18 +128,18 @@ def tables(report: Report) -> list[tuple[pd.DataFrame, str, set[tuple[int, int]]
 
 
 def save(report: Report, out: str | Path) -> None:
-    """Writes the files of a report, each whole or not at all; empty pictures are left out.
+    """Writes the files of a report, each whole or not at all; empty plots are left out.
 
-    A picture of an earlier report that is left out now is removed.
+    A plot of an earlier report that is now left out is removed.
 
     Raises:
-      InputError: `out` is no folder; a mask or a file of weights is damaged, and then nothing is
+      InputError: `out` is not a folder; a mask or a file of weights is damaged, and then nothing is
         written.
     """
     out = Path(out)
     if any(place.exists() and not place.is_dir() for place in (out, *out.parents)):
-        raise InputError(f"{out} is no folder; give another folder for the report")
-    pictures = _drawn(report)  # first, for they read masks and weights, which can be damaged
+        raise InputError(f"{out} is not a folder; give another folder for the report")
+    pictures = _drawn(report)  # first, as they read masks and weights, which can be damaged
     (out / "figures").mkdir(parents=True, exist_ok=True)
     collect.write_table(report.runs, out / "results.csv")
     collect.write_table(report.runs, out / "results.parquet")
@@ -156,7 +155,7 @@ def save(report: Report, out: str | Path) -> None:
 
 
 def _drawn(report: Report) -> dict[str, bytes | None]:
-    """The pictures as PNG by their names; None where there is nothing to draw."""
+    """The plots as PNG by name; None if there is nothing to draw."""
     pruned, _ = _parts(report.runs)
     at = one_density.at_density(pruned, report.density)
     styles = canvas.styles(one_density.pruned(pruned))
@@ -184,7 +183,7 @@ def _steps(path: Path, runs: pd.DataFrame) -> bool:
 
 
 def _parts(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The runs that are not of `adapt`; and those that are, named by their settings."""
+    """The runs that are not of `adapt`, and those that are, named by their settings."""
     of_adapt = runs["recipe"] == methods.RECIPE
     adapting = runs[of_adapt].reset_index(drop=True)
     return (
@@ -200,12 +199,12 @@ def _measured(runs: pd.DataFrame) -> str:
 def _baselines(
     pruned: pd.DataFrame, adapting: pd.DataFrame, baseline: str | None
 ) -> tuple[str | None, str | None]:
-    """The baseline for each part: where there are both, for those that know it."""
+    """The baseline for each part; given both, only for those that include it."""
     if baseline is None or pruned.empty or adapting.empty:
         return baseline, baseline
     known = [dict.fromkeys(groups.labels(groups.settings(part)[0])) for part in (pruned, adapting)]
     if not any(baseline in labels for labels in known):
         names = ", ".join(repr(name) for labels in known for name in labels)
-        raise InputError(f"no run is of the baseline {baseline!r}; known are {names}")
+        raise InputError(f"no run has the baseline {baseline!r}; known: {names}")
     one, two = (baseline if baseline in labels else None for labels in known)
     return one, two

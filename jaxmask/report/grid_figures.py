@@ -1,4 +1,4 @@
-"""Pictures of many runs: how a number goes with the density, for each method."""
+"""Plots of many runs: a metric against the density, for each method."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from jaxmask.report.summary import share
 
 
 def against_density(path: Path, summary: pd.DataFrame) -> bool:
-    """Mean of the metric over the target density, with a band of one standard deviation.
+    """Mean of the metric against the target density, with a band of one standard deviation.
 
     The dense network is a gray line. Without a pruned network nothing is drawn.
 
@@ -20,7 +20,7 @@ def against_density(path: Path, summary: pd.DataFrame) -> bool:
       summary: of `groups.summarize` or `significance.compare`.
 
     Returns:
-      Whether there was anything to draw; so do the other figures.
+      Whether there was anything to draw; so for the other figures.
     """
     table = _placed(summary)
     pruned = table[table["method"] != groups.DENSE]
@@ -46,7 +46,7 @@ def against_density(path: Path, summary: pd.DataFrame) -> bool:
 
 
 def change(path: Path, summary: pd.DataFrame) -> bool:
-    """Difference to the baseline over the target density, percentage points for an accuracy.
+    """Difference from the baseline against the target density, in points for an accuracy.
 
     Bars are the standard deviation of the difference of two single runs.
 
@@ -65,13 +65,13 @@ def change(path: Path, summary: pd.DataFrame) -> bool:
     axes.axhline(0, color="0.4", linewidth=1, label=baseline, zorder=1)
     _bars(axes, table, factor * table["difference"], factor * table["difference_std"], styles)
     unit = "percentage points" if share(metric) else metric.replace("_", " ")
-    axes.set_ylabel(f"change against {baseline}\n({unit})")
+    axes.set_ylabel(f"change from {baseline}\n({unit})")
     canvas.save(figure, path)
     return True
 
 
 def steps(path: Path, summary: pd.DataFrame) -> bool:
-    """Steps to the epoch that was chosen, over the target density; bars are one deviation.
+    """Steps to the chosen epoch, against the target density; bars are one standard deviation.
 
     Args:
       summary: of `groups.summarize(frame, "chosen_step")`.
@@ -90,7 +90,7 @@ def steps(path: Path, summary: pd.DataFrame) -> bool:
 
 
 def _placed(summary: pd.DataFrame) -> pd.DataFrame:
-    """The rows that have a place on the axis of densities, with the name of their series."""
+    """The rows that have a place on the density axis, with the name of their series."""
     table = summary.assign(series=groups.series(summary, groups.further(summary)))
     return table[(table["target_density"] > 0) & table["mean"].notna()]
 
@@ -103,7 +103,7 @@ def _lines(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _dense(axes: Any, table: pd.DataFrame, factor: float = 1) -> None:
-    """The dense networks as gray lines with bands of one deviation; they have no density axis."""
+    """The dense networks as gray lines with bands of one standard deviation, at all densities."""
     found = table[table["method"] == groups.DENSE]
     for place, line in enumerate(found.to_dict("records")):
         mean, std = factor * line["mean"], factor * line["std"]
@@ -120,7 +120,7 @@ def _bars(
     deviation: pd.Series,
     styles: dict[str, dict[str, Any]],
 ) -> None:
-    """Points with bars; series stand side by side, so that their bars can be told apart."""
+    """Points with bars; series are shifted sideways, so that their bars do not overlap."""
     table = table.assign(height=height, deviation=deviation.fillna(0))
     lines = _lines(table)
     shifts = np.linspace(-1, 1, len(lines)) * 0.02 * (len(lines) > 1)
@@ -140,7 +140,7 @@ def _bars(
 
 
 def _density_axis(axes: Any, densities: pd.Series) -> None:
-    """A logarithmic axis that falls to the right, with a number at the densities themselves."""
+    """A logarithmic axis that falls to the right, with ticks at the densities themselves."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     found = sorted(densities.unique(), reverse=True)

@@ -1,4 +1,4 @@
-"""Which runs are repetitions of one setting: they differ in their seed and in nothing else."""
+"""Which runs are repetitions of one setting: they differ only in their seed."""
 
 import re
 from collections.abc import Sequence
@@ -10,20 +10,20 @@ from jaxmask.errors import InputError, nearest
 from jaxmask.report.collect import OUTCOMES, SETTINGS
 
 KEYS = ("method", "schedule", "target_density")
-# where a run keeps its things, how it fits into memory, what was tried before the value was
-# chosen that it was trained with: no setting of the experiment
+# where a run keeps its files, how it fits into memory, which values were tried before one was
+# chosen: not settings of the experiment
 NO_SETTING = ("compilation_cache", "directory", "cache", "cache_gib", "memory_gib",
               "checkpoint_seconds", "scan_steps", "evaluation_batch", "choices")  # fmt: skip
 DENSE = "dense"
 
 
 def settings(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The runs with a column `series`, which names their setting, and what makes a setting.
+    """The runs with a column `series`, which names their setting; the columns that make a setting.
 
-    Those columns are method, schedule and target density, and each further one (dataset,
+    These columns are method, schedule and target density, and each further one (dataset,
     network, recipe, shots, rounds, fields of the config) that differs between runs which agree
     in all columns before it. A field with the run's own seed in it, such as the path of a start
-    `dense-3` of seed 3, does not make a setting; nor does where data and caches lie.
+    `dense-3` of seed 3, does not make a setting; nor does the location of data and caches.
 
     Args:
       frame: of `collect.collect`.
@@ -45,7 +45,7 @@ def settings(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def by_seed(frame: pd.DataFrame, metric: str = "accuracy") -> tuple[pd.DataFrame, list[str]]:
-    """The runs that have a value of `metric`, one a setting and seed.
+    """The runs that have a value of `metric`, one per setting and seed.
 
     Runs of one setting and one seed count as one, with the mean of their values (`repeated`
     counts them); without a seed each run counts.
@@ -67,12 +67,12 @@ def by_seed(frame: pd.DataFrame, metric: str = "accuracy") -> tuple[pd.DataFrame
     runs, keys = settings(frame)
     runs = runs.assign(value=runs[metric].astype("float64")).dropna(subset="value")
     if runs.empty:
-        raise InputError(f"none of these runs has a value of {metric!r}; name another metric")
+        raise InputError(f"none of these runs has a value of {metric!r}; choose another metric")
     runs = runs[[*keys, "seed", "initial_sha256", "value"]]
     has_seed = runs["seed"].notna()
     grouped = runs[has_seed].groupby([*keys, "seed"], dropna=False, sort=False)
     once = grouped.agg(
-        # runs that began from different weights have no initial weights in common with others
+        # runs that started from different weights have no initial weights in common with others
         initial_sha256=("initial_sha256", lambda column: _common(list(column))),
         value=("value", "mean"),
     ).reset_index()
@@ -81,13 +81,13 @@ def by_seed(frame: pd.DataFrame, metric: str = "accuracy") -> tuple[pd.DataFrame
 
 
 def repeated(frame: pd.DataFrame) -> int:
-    """How many runs are of the setting and the seed of a run before them."""
+    """How many runs have the setting and the seed of an earlier run."""
     runs, keys = settings(frame)
     return int(runs[runs["seed"].notna()].duplicated([*keys, "seed"]).sum())
 
 
 def summarize(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
-    """One row a setting: its columns, then `metric`, `count`, `mean` and `std` over seeds.
+    """One row per setting: its columns, then `metric`, `count`, `mean` and `std` over seeds.
 
     `std` is the sample standard deviation (ddof=1), NaN for one seed. The dense network comes
     first, then methods by name, schedules in the order USS, UMS, ISS, IMS, densities descending.
@@ -120,12 +120,12 @@ def ordered(table: pd.DataFrame, further: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def further(summary: pd.DataFrame) -> list[str]:
-    """The columns of a summary that make a setting besides method, schedule and density."""
+    """The columns of a summary, besides method, schedule and density, that make a setting."""
     return list(summary.columns[len(KEYS) : summary.columns.get_loc("metric")])
 
 
 def label(method: str, schedule: str) -> str:
-    """How a method is named to a reader: `snip USS`."""
+    """The displayed name of a method: `snip USS`."""
     return f"{method} {schedule}".strip()
 
 
@@ -135,7 +135,7 @@ def labels(table: pd.DataFrame) -> list[str]:
 
 
 def series(table: pd.DataFrame, columns: Sequence[str]) -> list[str]:
-    """The label of every row with what else its setting says: `snip USS, lenet5, rounds=5`."""
+    """The label of every row with the rest of its setting: `snip USS, lenet5, rounds=5`."""
     names = short(columns)
     return [
         ", ".join([name, *(_said(*said) for said in zip(columns, names, row))])
@@ -144,7 +144,7 @@ def series(table: pd.DataFrame, columns: Sequence[str]) -> list[str]:
 
 
 def short(columns: Sequence[str]) -> list[str]:
-    """`epochs` for `config.train.epochs`, where no other column is so called."""
+    """`epochs` for `config.train.epochs`, if no other column has this name."""
     last = [name.rsplit(".", 1)[-1] for name in columns]
     return [
         tail if last.count(tail) == 1 else name.removeprefix("config.")
@@ -175,13 +175,13 @@ def _splits(runs: pd.DataFrame, column: pd.Series, keys: Sequence[str]) -> bool:
     dense = runs["method"] == DENSE
     if differs(~dense):
         return True
-    # A field that belongs to a method or a density: dense runs have it, and it is idle in them.
+    # A field that belongs to a method or a density: dense runs have it but do not use it.
     idle = column[~dense].nunique(dropna=False) > 1
     return not idle and differs(dense)
 
 
 def _without_seed(column: pd.Series, seeds: pd.Series) -> pd.Series:
-    """The column with `{seed}` where a text has the run's own seed."""
+    """The column with `{seed}` in place of the run's own seed in a text."""
 
     def plain(value: Any, seed: Any) -> Any:
         if not isinstance(value, str) or pd.isna(seed):

@@ -1,4 +1,4 @@
-"""Pictures of the masks of many runs at one density."""
+"""Plots of the masks of many runs at one density."""
 
 import math
 from pathlib import Path
@@ -16,7 +16,7 @@ from jaxmask.tree import named_leaves
 def layers(
     path: Path, runs: pd.DataFrame, styles: dict[str, dict[str, Any]], logarithmic: bool = True
 ) -> bool:
-    """Density of each masked leaf, mean over seeds, a line a method; an empty leaf lies at 0.
+    """Density of each masked leaf, mean over seeds, one line per method; an empty leaf is at 0.
 
     Args:
       path: of the PNG file.
@@ -24,7 +24,7 @@ def layers(
       styles: of `canvas.styles`, for each of their series.
 
     Returns:
-      Whether there was anything to draw; so do the other figures.
+      Whether there was anything to draw; so for the other figures.
     """
     rows = [
         {"series": name, "leaf": leaf, "density": density}
@@ -63,7 +63,7 @@ def layers(
 def overlaps(runs: pd.DataFrame) -> pd.DataFrame:
     """Jaccard's index of every two series' masks of the same seed, mean over such seeds.
 
-    NaN where two series have no seed in common, or masks of different networks.
+    NaN if two series have no seed in common, or masks of different networks.
 
     Raises:
       InputError: a mask file is damaged.
@@ -75,7 +75,7 @@ def overlaps(runs: pd.DataFrame) -> pd.DataFrame:
     names = list(dict.fromkeys(found["series"]))
     total = pd.DataFrame(0.0, names, names)
     count = pd.DataFrame(0, names, names)
-    for _, line in found.groupby("seed"):  # of one seed at a time, for masks can be large
+    for _, line in found.groupby("seed"):  # one seed at a time, as masks can be large
         masks = {
             name: mask.file.load(one_density.mask_file(folder))
             for name, folder in one_density.places(line)

@@ -1,4 +1,4 @@
-"""The pruned runs of one density, to look into their masks and weights."""
+"""The pruned runs of one density, to inspect their masks and weights."""
 
 import math
 from pathlib import Path
@@ -10,19 +10,19 @@ from jaxmask.report import groups
 
 
 def chosen_density(frame: pd.DataFrame, density: float | None = None) -> float | None:
-    """The density to draw: that asked for, else that of most series, the smallest of several.
+    """The density to draw: the requested one, else that of most series, the smallest of several.
 
-    None where no network is pruned.
+    None if no network is pruned.
 
     Raises:
-      InputError: no pruned network is of the density that is asked for.
+      InputError: no pruned network has the requested density.
     """
     counts = pruned(frame).groupby("target_density")["series"].nunique()
     if density is not None:
         close = [known for known in counts.index if math.isclose(known, density, rel_tol=1e-6)]
         if not close:
             known = ", ".join(f"{value:g}" for value in counts.index) or "none"
-            raise InputError(f"no pruned run has target density {density:g}; known are {known}")
+            raise InputError(f"no pruned run has target density {density:g}; known: {known}")
         return close[0]
     return None if counts.empty else float(counts.index[counts == counts.max()].min())
 
@@ -46,11 +46,11 @@ def places(runs: pd.DataFrame) -> list[tuple[str, Path]]:
 
 
 def mask_file(folder: Path) -> Path:
-    """Where a run keeps the mask that it ended with."""
+    """Where a run keeps its final mask."""
     return folder / "masks" / "ticket.mask"
 
 
 def title(runs: pd.DataFrame) -> str:
-    """What a figure of these runs is headed; nothing where they have no target."""
+    """The title of a figure of these runs; empty if they have no target."""
     density = runs["target_density"].iloc[0]
     return "" if math.isnan(density) else f"target density {density:g}"

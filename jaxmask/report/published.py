@@ -1,4 +1,4 @@
-"""Figures that somebody published, to stand beside one's own."""
+"""Published figures, to show beside your own."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,17 +14,17 @@ Published = dict[str, dict[float, str]]
 
 
 def read(path: str | Path, labels: Sequence[str], rows: Iterable[str] = ()) -> Published:
-    """Published figures by the label of the row that they are to stand beside.
+    """Published figures by the label of the row to show them beside.
 
     Args:
       path: of a CSV file with a column `algorithm` and a column for each density (`0.1`, or
         `10%`); columns of other names are left out. The cells are shown as they are.
       labels: of the rows of the table, such as `snip USS`.
-      rows: `NAME=LABEL`, which algorithm of the file belongs to which row of the table. None:
-        those whose names are equal, capitals aside.
+      rows: `NAME=LABEL`, which algorithm of the file belongs to which row of the table. Empty:
+        those whose names are equal, ignoring case.
 
     Raises:
-      InputError: the file cannot be read or is not such a table; a row names what is not there;
+      InputError: the file cannot be read or is not such a table; a row names what does not exist;
         no name is equal to a label.
     """
     table = _read(path)
@@ -37,7 +37,7 @@ def read(path: str | Path, labels: Sequence[str], rows: Iterable[str] = ()) -> P
     if not pairs:
         raise InputError(
             f"{path}: none of its algorithms ({', '.join(names)}) has the name of a row "
-            f"({', '.join(labels)}); say which with --published-row=NAME=LABEL"
+            f"({', '.join(labels)}); match them with --published-row=NAME=LABEL"
         )
     densities = {column: _density(column) for column in table}
     found: Published = {}
@@ -52,7 +52,7 @@ def read(path: str | Path, labels: Sequence[str], rows: Iterable[str] = ()) -> P
 
 
 def at(published: Published, label: str, density: float) -> str:
-    """The figure of a row at a density, equal to six digits; "" where there is none."""
+    """The figure of a row at a density, equal to six digits; "" if there is none."""
     return next(
         (
             figure
@@ -69,18 +69,18 @@ def _read(path: str | Path) -> pd.DataFrame:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; give a CSV file of published figures") from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); mend that") from None
+        raise InputError(f"{path} cannot be read ({error.strerror}); fix this and rerun") from None
     except ValueError as error:  # pandas's ParserError is one, as is UnicodeDecodeError
         reason = (str(error).splitlines() or ["not CSV"])[0]
-        raise InputError(f"{path} is no CSV file ({reason}); mend it") from None
+        raise InputError(f"{path} is not a CSV file ({reason}); fix it") from None
     table.columns = [str(name).strip() for name in table.columns]
     if NAME not in table:
         columns = ", ".join(table.columns)
-        raise InputError(f"{path} has no column '{NAME}' (it has {columns}); name one so")
+        raise InputError(f"{path} has no column '{NAME}' (it has {columns}); rename one")
     table[NAME] = table[NAME].str.strip()
     twice = table[NAME][table[NAME].duplicated()]
     if len(twice):
-        raise InputError(f"{path} has the algorithm {twice.iloc[0]!r} twice; leave one")
+        raise InputError(f"{path} has the algorithm {twice.iloc[0]!r} twice; remove one")
     if all(_density(column) is None for column in table):
         raise InputError(f"{path} has no column for a density, such as 0.1 or 10%; add one")
     return table
@@ -98,10 +98,10 @@ def _density(column: str) -> float | None:
 def _pair(
     row: str, names: Sequence[str], labels: Sequence[str], path: str | Path
 ) -> tuple[str, str]:
-    name, separator, label = row.partition("=")  # a method's text has further equals signs
+    name, separator, label = row.partition("=")  # a method's text may have more equals signs
     name, label = name.strip(), label.strip()
     if not separator:
-        raise InputError(f"--published-row={row}: it must be NAME=LABEL, like 'SNIP=snip USS'")
+        raise InputError(f"--published-row={row}: must be NAME=LABEL, like 'SNIP=snip USS'")
     if name not in names:
         raise InputError(f"{path} has no algorithm {name!r}{nearest(name, names)}")
     if label not in labels:

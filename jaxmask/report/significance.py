@@ -1,4 +1,4 @@
-"""Whether a difference between two settings is more than the seeds' doing."""
+"""Whether a difference between two settings is more than seed noise."""
 
 import math
 import warnings
@@ -21,14 +21,14 @@ def compare(
     """The summary of `groups.summarize`, with tests of every setting against the baseline.
 
     A setting is compared with the baseline at its own target density (the baseline `dense`: at
-    any), of the same dataset and network, and equal in what else the baseline's own settings
-    differ in. Columns, missing where there is no comparison:
+    any), with the same dataset and network, and equal in everything else in which the baseline's
+    settings differ. Columns, missing where there is no comparison:
 
     * `baseline`: its label; `difference`: mean - mean of the baseline; `difference_std`:
       `sqrt(std^2 + std_baseline^2)`, the deviation of the difference of two single runs;
     * `welch_t`, `welch_p`: Welch's t-test of all seeds of the one against all of the other;
     * `pairs`, `paired_t`, `paired_p`: the paired t-test over the `pairs` seeds that both have and
-      for which both began with the same initial weights (equal `initial_sha256`);
+      for which both started from the same initial weights (equal `initial_sha256`);
     * `..._p_holm`: p after Holm's correction; the family of each test is all the comparisons of
       this table, over all methods and densities; `..._stars` of it: * p < 0.05, ** p < 0.01,
       *** p < 0.001.
@@ -39,7 +39,7 @@ def compare(
       metric: a column of numbers.
 
     Raises:
-      InputError: no run is of the baseline, or there is no such metric.
+      InputError: no run has the baseline, or there is no such metric.
     """
     runs, keys = groups.by_seed(frame, metric)
     summary = groups.summary_of(runs, keys, metric)
@@ -79,7 +79,7 @@ def compare(
 def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
     """(t, two-sided p) of Welch's t-test, `t = (mean a - mean b) / sqrt(var a / n + var b / m)`.
 
-    (NaN, NaN) where a sample has fewer than two values, or both have no variance.
+    (NaN, NaN) if a sample has fewer than two values, or both have no variance.
 
     Source: B. L. Welch, Biometrika 34 (1947); scipy.stats.ttest_ind.
     """
@@ -88,7 +88,7 @@ def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
         return math.nan, math.nan
     from scipy import stats
 
-    with warnings.catch_warnings():  # of a sample with next to no variance, which is no fault
+    with warnings.catch_warnings():  # about a sample with almost no variance, which is fine
         warnings.simplefilter("ignore")
         result = stats.ttest_ind(x, y, equal_var=False)
     return float(result.statistic), float(result.pvalue)
@@ -97,7 +97,7 @@ def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
 def paired(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
     """(t, two-sided p) of the paired t-test, `t = mean d / sqrt(var d / n)` of `d = a - b`.
 
-    (NaN, NaN) for fewer than two pairs, or where all differences are equal.
+    (NaN, NaN) for fewer than two pairs, or if all differences are equal.
 
     Source: Student, Biometrika 6 (1908); scipy.stats.ttest_rel.
     """
@@ -115,7 +115,7 @@ def paired(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction: of `m` values in order, `max over j <= i of (m - j + 1) p_j`.
 
-    At most 1. NaN stays NaN and is not of the family.
+    At most 1. NaN stays NaN and is not part of the family.
 
     Source: S. Holm, Scandinavian Journal of Statistics 6 (1979).
     """
@@ -128,7 +128,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def stars(p: float) -> str:
-    """`***` for p < 0.001, `**` for p < 0.01, `*` for p < 0.05, else nothing."""
+    """`***` for p < 0.001, `**` for p < 0.01, `*` for p < 0.05, otherwise empty."""
     return next((mark for level, mark in LEVELS if p < level), "")
 
 
@@ -138,13 +138,13 @@ def _constant(values: np.ndarray, scale: np.ndarray) -> bool:
 
 
 def _baselines(summary: pd.DataFrame, baseline: str | None) -> list[int | None]:
-    """For every row of the summary the row that it is compared with."""
+    """For every row of the summary, the row that it is compared with."""
     if baseline is None:
         return [None] * len(summary)
     labels = groups.labels(summary)
     if baseline not in labels:
         known = ", ".join(repr(name) for name in dict.fromkeys(labels))
-        raise InputError(f"no run is of the baseline {baseline!r}; known are {known}")
+        raise InputError(f"no run has the baseline {baseline!r}; known: {known}")
     own = summary[[name == baseline for name in labels]]
     # nothing is pruned at a density of 1, so the dense network is compared at every density
     dense = set(own["method"]) == {groups.DENSE}

@@ -1,4 +1,4 @@
-"""The summary as a table to read: a row a method, a column a density."""
+"""The summary as a table to read: one row per method, one column per density."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from jaxmask.report import groups, published
 UNKNOWN = "density unknown"
 KINDS = {
     "welch": "Welch's t-test",
-    "paired": "paired t-test over seeds of equal initial weights",
+    "paired": "paired t-test over seeds with equal initial weights",
 }
 
 
@@ -20,16 +20,16 @@ def pivot(
     test: str = "welch",
     beside: published.Published | None = None,
 ) -> pd.DataFrame:
-    """A row a method and schedule, a column a target density (descending), cells of text.
+    """One row per method and schedule, one column per target density (descending), text cells.
 
     A cell is the mean, with the sample standard deviation where there is more than one seed, and
-    stars: `97.53 ± 0.12*`. An accuracy is in percent. What else makes a setting (the dataset,
-    say) has columns of its own before the densities.
+    stars: `97.53 ± 0.12*`. An accuracy is in percent. Other parts of a setting (the dataset,
+    say) have their own columns before the densities.
 
     Args:
       summary: of `significance.compare`.
-      test: whose stars are shown, `welch` or `paired`.
-      beside: of `published.read`: its figure follows in brackets, `97.53 ± 0.12* (97.4)`.
+      test: the one whose stars are shown, `welch` or `paired`.
+      beside: of `published.read`: its figure follows in parentheses, `97.53 ± 0.12* (97.4)`.
 
     Raises:
       InputError: published figures belong to a label that several rows have.
@@ -37,13 +37,13 @@ def pivot(
     beside = beside or {}
     extras = groups.further(summary)
     table = summary.assign(label=groups.labels(summary))
-    # numbers, for a setting with a missing value is not equal to itself
+    # numbers, as a setting with a missing value is not equal to itself
     table["row"] = table.groupby(["label", *extras], dropna=False, sort=False).ngroup()
     firsts = table.drop_duplicates("row")[["label", *extras]]
     for name in beside:
         if (firsts["label"] == name).sum() > 1:
             raise InputError(
-                f"published figures stand beside one row, and {name!r} has several: they differ "
+                f"published figures need a single row, but {name!r} has several: they differ "
                 f"in {', '.join(extras)}; report on the runs of one"
             )
     densities = sorted(table["target_density"].dropna().unique(), reverse=True)
@@ -69,11 +69,11 @@ def caption(summary: pd.DataFrame, test: str = "welch", beside: bool = False) ->
     if len(compared):
         same = "" if compared.iloc[0] == groups.DENSE else " at the same density"
         said += tested(summary, test, same)
-    return said + (" In brackets: published figures." if beside else "")
+    return said + (" In parentheses: published figures." if beside else "")
 
 
 def title(metric: str) -> str:
-    """What a metric is called, with its unit: `test accuracy in %`."""
+    """The name of a metric, with its unit: `test accuracy in %`."""
     name = metric.replace("_", " ")
     # `accuracy` alone is the test split's
     return {"accuracy": "test accuracy"}.get(metric, name) + (" in %" if share(metric) else "")
@@ -86,7 +86,7 @@ def seeds(summary: pd.DataFrame) -> str:
 
 
 def tested(summary: pd.DataFrame, test: str, same: str) -> str:
-    """What the stars mean, of a summary with comparisons; `same` is what they are equal in."""
+    """What the stars of a summary with comparisons mean; `same`: what is equal in them."""
     baseline = summary["baseline"].dropna().iloc[0]
     count = int(summary[f"{test}_p"].notna().sum())
     return (
@@ -96,7 +96,7 @@ def tested(summary: pd.DataFrame, test: str, same: str) -> str:
 
 
 def markdown(table: pd.DataFrame, said: str = "", bold: Collection[tuple[int, int]] = ()) -> str:
-    """The table as Markdown, with its caption below; the cells (row, column) of `bold` are so."""
+    """The table as Markdown, with its caption below; the cells (row, column) in `bold` are bold."""
     cells = [
         [f"**{_escaped(text)}**" if (row, at) in bold else _escaped(text) for at, text in each]
         for row, each in enumerate(map(enumerate, table.values.tolist()))

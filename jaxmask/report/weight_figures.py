@@ -1,4 +1,4 @@
-"""Pictures of the weights that many runs keep at one density."""
+"""Plots of the weights that many runs keep at one density."""
 
 import textwrap
 from pathlib import Path
@@ -13,7 +13,7 @@ from jaxmask.tree import named_leaves
 
 
 def weights(path: Path, runs: pd.DataFrame) -> bool:
-    """Histograms of the kept weights after training, over all seeds, a panel a method."""
+    """Histograms of the kept weights after training, over all seeds, one panel per method."""
     kept: dict[str, list[np.ndarray]] = {}
     for name, folder in one_density.places(runs):
         values = kept_weights(folder)
@@ -39,17 +39,17 @@ def weights(path: Path, runs: pd.DataFrame) -> bool:
     for panel in panels[len(pooled) :]:
         panel.set_visible(False)
     figure.supxlabel("kept weight after training", fontsize=8)
-    figure.supylabel("weights in a bin, of one network", fontsize=8)
+    figure.supylabel("weights per bin and network", fontsize=8)
     figure.suptitle(one_density.title(runs), fontsize=9)
     canvas.save(figure, path)
     return True
 
 
 def kept_weights(folder: Path) -> np.ndarray | None:
-    """The trained weights of a run that its mask keeps, flat; None where it has no such files.
+    """The trained weights of a run that its mask keeps, flat; None if it lacks the files.
 
     Raises:
-      InputError: a file is damaged, or the mask is not of these weights.
+      InputError: a file is damaged, or the mask does not match these weights.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -61,12 +61,12 @@ def kept_weights(folder: Path) -> np.ndarray | None:
     try:
         arrays = load_file(place)
     except (SafetensorError, OSError, ValueError, LookupError) as error:
-        raise InputError(f"{place} is no safetensors file ({error}); delete the run") from None
+        raise InputError(f"{place} is not a safetensors file ({error}); delete the run") from None
     kept = [np.zeros(0, np.float32)]
     for name, leaf in masks.items():
         array = arrays.get(f"params/{name}")
         if array is None or array.shape != leaf.shape:
-            raise InputError(f"{place} has no weights of the mask's {name!r}; delete the run")
+            raise InputError(f"{place} has no weights for the mask's {name!r}; delete the run")
         kept.append(np.asarray(array[leaf > 0], np.float32))
     values = np.concatenate(kept)
     return values[np.isfinite(values)]  # of a run that diverged

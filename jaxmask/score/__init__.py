@@ -1,7 +1,7 @@
 """Weights (and data) -> pruning scores: function transformations, used like `jax.grad`.
 
-A scorer is `(w, *batch) -> scores` of one structure; higher means keep. Scorers that need no data
-take a batch all the same, so that one stands in for another.
+A scorer is `(w, *batch) -> scores`, structured as `w`; higher means keep. Scorers that need no data
+accept a batch too, so that scorers are interchangeable.
 """
 
 from jaxmask.score import hessian

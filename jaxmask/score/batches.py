@@ -1,4 +1,4 @@
-"""Means over all examples of a function that takes a batch, however the examples are cut."""
+"""Means over all examples of a function of a batch, however the examples are divided."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,15 +24,15 @@ def average(
 
     Args:
       function: (w, *batch) -> tree, a mean over axis 0 of the batch's arrays.
-      batch_size: examples a piece, at least 1; None takes all at once.
+      batch_size: examples per piece, at least 1; None takes all at once.
       name: of the scorer, for error messages.
 
     Raises:
-      InputError: when called without data, with arrays of differing lengths, or none at all; a
-        batch size below 1.
+      InputError: when called without data, without examples, or with arrays of differing lengths;
+        a batch size below 1.
     """
     if batch_size is not None and batch_size < 1:
-        raise InputError(f"{name}: a batch_size of {batch_size}; give at least 1, or None")
+        raise InputError(f"{name}: batch_size is {batch_size}; give at least 1, or None")
 
     def averaged(w: PyTree, *batch: Any) -> PyTree:
         count = examples(name, *batch)
@@ -48,7 +48,7 @@ def average(
 
         first = jax.tree.map(lambda x: x[0], pieces)
         shapes = jax.eval_shape(function, w, *first)
-        # At least float32: bfloat16 counts no further than 256.
+        # At least float32: bfloat16 cannot count beyond 256.
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, score_dtype(leaf)), shapes)
         total, _ = lax.scan(add, zeros, pieces)
         total = jax.tree.map(lambda leaf: leaf * (size / count), total)
@@ -62,11 +62,11 @@ def average(
 
 
 def examples(name: str, *batch: Any) -> int:
-    """How many examples a batch holds; InputError where it holds none or its arrays disagree."""
+    """The number of examples in a batch; InputError if it has none or its arrays disagree."""
     leaves = jax.tree.leaves(batch)
     if not leaves:
         raise InputError(
-            f"{name} scores weights on data and got none; give the batch after the weights: "
+            f"{name} scores weights on data but got none; give the batch after the weights: "
             f"score.{name}(loss)(w, x, y)"
         )
     counts = {jnp.shape(leaf)[0] if jnp.ndim(leaf) else None for leaf in leaves}
@@ -74,7 +74,7 @@ def examples(name: str, *batch: Any) -> int:
     if counts or not count:
         shapes = ", ".join(str(jnp.shape(leaf)) for leaf in leaves)
         raise InputError(
-            f"{name}: the batch has arrays of the shapes {shapes}; all need the same number of "
+            f"{name}: the batch has arrays of shapes {shapes}; all need the same number of "
             "examples along axis 0, at least 1"
         )
     return count

@@ -14,7 +14,7 @@ Scorer = Callable[..., PyTree]
 def stack(first: Scorer, second: Scorer) -> Scorer:
     """`s = second(first(w))`: the second criterion, with the first one's scores as weights.
 
-    The mask made of these scores belongs on the original weights.
+    Apply the mask made from these scores to the original weights.
 
     Example:
       >>> squared = score.stack(score.magnitude(), lambda w: jax.tree.map(jnp.square, w))
@@ -31,7 +31,7 @@ def stack(first: Scorer, second: Scorer) -> Scorer:
 def as_weights(scorer: Scorer) -> Scorer:
     """`sign(w) * |s| / max |s|`: scores as an initialization, in [-1, 1] over the whole tree.
 
-    Where all scores are zero, so are the weights.
+    If all scores are zero, so are the weights.
 
     Example:
       >>> score.as_weights(score.magnitude())({"w": jnp.array([-3.0, 1.5])})["w"].tolist()

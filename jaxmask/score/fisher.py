@@ -1,4 +1,4 @@
-"""Fisher: the curvature of the loss as the gradients of single examples show it."""
+"""Fisher: the curvature of the loss, estimated from per-example gradients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +14,8 @@ def fisher(loss: Callable[..., jax.Array], batch_size: int = 32) -> Callable[...
     """`s = w^2 * mean_n (dL_n/dw)^2`, with the loss L_n of example n alone.
 
     The mean of squared per-example gradients is the diagonal of the empirical Fisher matrix, so
-    twice the change of the loss that removing w causes, as far as that matrix stands for the
-    Hessian.
+    `s` is twice the change of the loss that removing w causes, to the extent that this matrix
+    approximates the Hessian.
 
     Source: Theis, Korshunova, Tejani, Huszar, Faster gaze prediction with dense networks and
     Fisher pruning, 2018, https://arxiv.org/abs/1801.05787.
@@ -23,8 +23,8 @@ def fisher(loss: Callable[..., jax.Array], batch_size: int = 32) -> Callable[...
     Args:
       loss: (w, *batch) -> scalar, a mean over axis 0 of the batch; it is called with batches of
         one example, so the network must be in eval mode.
-      batch_size: examples whose gradients are held at a time, each as large as the weights; any
-        gives the same scores.
+      batch_size: examples whose gradients are held at a time, each as large as the weights; does
+        not change the scores.
 
     Returns:
       A scorer (w, *batch) -> scores of the shapes and dtypes of `w`.

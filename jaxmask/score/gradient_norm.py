@@ -1,4 +1,4 @@
-"""Gradient norm: weights that the loss wants to move stay."""
+"""Gradient norm: weights with large gradients stay."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,13 +15,13 @@ def gradient_norm(
 ) -> Callable[..., PyTree]:
     """`s = |dL/dw|`.
 
-    The norm of each weight's gradient, without the factor |w| of SNIP; the criterion by which
+    The norm of each weight's gradient, without SNIP's factor |w|; the criterion by which
     RigL grows connections (Evci, Gale, Menick, Castro, Elsen, Rigging the lottery, 2020,
     https://arxiv.org/abs/1911.11134).
 
     Args:
       loss: (w, *batch) -> scalar, a mean over axis 0 of the batch.
-      batch_size: examples a gradient is taken of at a time; any gives the same scores.
+      batch_size: examples per gradient computation; does not change the scores.
 
     Returns:
       A scorer (w, *batch) -> scores of the shapes and dtypes of `w`.

@@ -1,4 +1,4 @@
-"""GraSP: how much of the gradient's flow hangs on each weight."""
+"""GraSP: how much of the gradient flow depends on each weight."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,16 +17,16 @@ def grasp(
     """`s = w * (H g)`, with the gradient g and the Hessian H of the same loss on the same batch.
 
     To first order, removing w changes `|g|^2` by `-2 w * (H g)`: a weight with a high score
-    carries gradient, one with a negative score hinders it and goes first. The paper's own score
-    is `-w * (H g)` and removes the highest.
+    carries gradient, one with a negative score hinders it and is pruned first. The paper's own
+    score is `-w * (H g)` and removes the highest.
 
     Source: Wang, Zhang, Grosse, Picking winning tickets before training by preserving gradient
     flow, 2020, https://arxiv.org/abs/2002.07376. Its code divides the logits by a temperature of
-    200 before the loss; that is another loss here, and gives another ranking.
+    200 before the loss; that is a different loss here, and gives a different ranking.
 
     Args:
       loss: (w, *batch) -> scalar, a mean over axis 0 of the batch.
-      batch_size: examples a derivative is taken of at a time; any gives the same scores.
+      batch_size: examples per derivative computation; does not change the scores.
       absolute: `|w * (H g)|`, which keeps what changes the flow in either direction.
 
     Returns:

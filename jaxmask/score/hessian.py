@@ -1,4 +1,4 @@
-"""Products of a loss's Hessian with a vector, never with the matrix itself."""
+"""Products of a loss's Hessian with a vector, without forming the matrix."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,9 +14,9 @@ from jaxmask.tree import PyTree
 def product(loss: Callable[..., jax.Array]) -> Callable[..., PyTree]:
     """`(w, v, *batch) -> H v` with `H = d^2 loss / dw^2`.
 
-    The derivative of the gradient along v, by `jax.jvp` of `jax.grad` (Pearlmutter 1994). Where
-    the loss contains a `jax.custom_vjp` (this package's masks, fused attention), through which
-    forward mode cannot go, it is the gradient of `<grad loss, v>`.
+    The derivative of the gradient along v, by `jax.jvp` of `jax.grad` (Pearlmutter 1994). If
+    the loss contains a `jax.custom_vjp` (this package's masks, fused attention), which forward
+    mode cannot differentiate, it is the gradient of `<grad loss, v>`.
 
     Args:
       loss: (w, *batch) -> scalar.
@@ -37,7 +37,7 @@ def product(loss: Callable[..., jax.Array]) -> Callable[..., PyTree]:
         return jax.grad(along)(w)
 
     def multiply(w: PyTree, v: PyTree, *batch: Any) -> PyTree:
-        # Looked up and not tried: under jit JAX complains only when all is traced.
+        # Checked first, not tried: under jit, JAX raises only after everything is traced.
         traced = jax.make_jaxpr(forward_over_reverse)(w, v, *batch)
         order = reverse_over_reverse if _reverse_only(traced.jaxpr) else forward_over_reverse
         return order(w, v, *batch)
@@ -46,7 +46,7 @@ def product(loss: Callable[..., jax.Array]) -> Callable[..., PyTree]:
 
 
 def _reverse_only(jaxpr: core.Jaxpr) -> bool:
-    """Whether forward mode has met a custom_vjp, and left behind what only transposes."""
+    """Whether forward mode met a custom_vjp, and left an equation that can only be transposed."""
     return any(equation.primitive is custom_lin_p for equation in jaxpr.eqns) or any(
         map(_reverse_only, core.subjaxprs(jaxpr))
     )

@@ -22,7 +22,7 @@ def movement(
 
     Args:
       loss: (w, *batch) -> scalar, a mean over axis 0 of the batch.
-      batch_size: examples a gradient is taken of at a time; any gives the same scores.
+      batch_size: examples per gradient computation; does not change the scores.
 
     Returns:
       A scorer (w, *batch) -> scores of the shapes and dtypes of `w`.

@@ -21,23 +21,23 @@ def optimal_brain_damage(
     key: jax.Array | None = None,
     batch_size: int | None = None,
 ) -> Callable[..., PyTree]:
-    """`s = h_ii w_i^2 / 2`, with `h_ii = d^2 L / dw_i^2`: the loss that removing w_i costs.
+    """`s = h_ii w_i^2 / 2`, with `h_ii = d^2 L / dw_i^2`: the loss increase from removing w_i.
 
     To second order, at a minimum, weights taken one at a time. Away from a minimum `h_ii`, and so
     the score, may be negative.
 
-    The diagonal is exact (`samples=None`), one Hessian-vector product a weight, for small networks;
-    or Hutchinson's estimate `mean_k z_k * (H z_k)` over vectors z_k of random signs: unbiased, with
-    the variance `sum_{j != i} h_ij^2 / samples`.
+    The diagonal is exact (`samples=None`), one Hessian-vector product per weight, for small
+    networks; or Hutchinson's estimate `mean_k z_k * (H z_k)` over vectors z_k of random signs:
+    unbiased, with variance `sum_{j != i} h_ij^2 / samples`.
 
     Sources: LeCun, Denker, Solla, Optimal brain damage, 1989; Bekas, Kokiopoulou, Saad, An
     estimator for the diagonal of a matrix, 2007, https://doi.org/10.1016/j.apnum.2007.01.003.
 
     Args:
       loss: (w, *batch) -> scalar, a mean over axis 0 of the batch.
-      samples: vectors of Hutchinson's estimate; None computes the diagonal exactly.
+      samples: vectors in Hutchinson's estimate; None computes the diagonal exactly.
       key: for the random signs; None is a fixed key.
-      batch_size: examples a product is taken over at a time; any gives the same scores.
+      batch_size: examples per product; does not change the scores.
 
     Returns:
       A scorer (w, *batch) -> scores of the shapes and dtypes of `w`.
@@ -52,7 +52,7 @@ def optimal_brain_damage(
       [5.0, 4.0]
     """
     if samples is not None and samples < 1:
-        raise InputError(f"optimal_brain_damage: {samples} samples; give at least 1, or None")
+        raise InputError(f"optimal_brain_damage: samples is {samples}; give at least 1, or None")
     multiply = hessian.product(loss)
 
     @jax.jit
@@ -66,7 +66,7 @@ def optimal_brain_damage(
             return curved(w, *batch)
 
         if jax.default_backend() == "cpu":
-            product = canonical(product)  # for it runs in a loop
+            product = canonical(product)  # because it runs in a loop
         diagonal = _exact(product, w) if samples is None else _estimate(product, w, samples, key)
         return jax.tree.map(lambda w, h: h * w * w / 2, w, diagonal)
 
@@ -84,7 +84,7 @@ def _estimate(
         )
         return jax.tree.map(lambda t, z, h: t + z * h, total, signs, product(signs)), None
 
-    # At least float32: bfloat16 counts no further than 256.
+    # At least float32: bfloat16 cannot count beyond 256.
     zeros = jax.tree.map(lambda w: jnp.zeros(w.shape, score_dtype(w)), w)
     total, _ = lax.scan(add, zeros, keys)
     return jax.tree.map(lambda leaf, w: (leaf / samples).astype(w.dtype), total, w)
@@ -95,7 +95,7 @@ def _exact(product: Callable[[PyTree], PyTree], w: PyTree) -> PyTree:
     zeros = [jnp.zeros_like(leaf) for leaf in leaves]
     diagonals = []
     for position, leaf in enumerate(leaves):
-        if not leaf.size:  # even a loop of no turns is traced
+        if not leaf.size:  # even an empty loop is traced
             diagonals.append(leaf)
             continue
 

@@ -1,4 +1,4 @@
-"""Random scores: the least that a criterion has to beat."""
+"""Random scores: the baseline that a criterion has to beat."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ def random(key: jax.Array) -> Callable[..., PyTree]:
     """`s ~ N(0, 1)`, independent of the weights and of each other.
 
     The same key gives the same scores at every call, so pruning in many shots keeps the same
-    weights as in one.
+    weights as in one shot.
 
     Args:
       key: each leaf draws from a key of its own, derived from this one and the leaf's path.

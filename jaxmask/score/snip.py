@@ -1,4 +1,4 @@
-"""SNIP: how much the loss feels each connection."""
+"""SNIP: how sensitive the loss is to each connection."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,17 +11,17 @@ from jaxmask.tree import PyTree
 
 
 def snip(loss: Callable[..., jax.Array], batch_size: int | None = None) -> Callable[..., PyTree]:
-    """`s = |w * dL/dw| / sum |w * dL/dw|`, the connection sensitivity, summed over the tree.
+    """`s = |w * dL/dw| / sum |w * dL/dw|`, the connection sensitivity; the sum is over the tree.
 
-    `w * dL/dw` is the derivative of the loss by a factor c = 1 in front of each weight. Scores
-    that are zero everywhere stay zero.
+    `w * dL/dw` is the derivative of the loss with respect to a factor c = 1 on each weight.
+    Scores that are zero everywhere stay zero.
 
     Source: Lee, Ajanthan, Torr, SNIP: single-shot network pruning based on connection
     sensitivity, 2019, https://arxiv.org/abs/1810.02340.
 
     Args:
       loss: (w, *batch) -> scalar, a mean over axis 0 of the batch.
-      batch_size: examples a gradient is taken of at a time; any gives the same scores.
+      batch_size: examples per gradient computation; does not change the scores.
 
     Returns:
       A scorer (w, *batch) -> scores of the shapes and dtypes of `w`.

@@ -1,4 +1,4 @@
-"""SynFlow: how much of the network's flow goes through each weight, without any data."""
+"""SynFlow: how much synaptic flow goes through each weight, without any data."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ def synflow(forward: Callable[[PyTree], jax.Array]) -> Callable[..., PyTree]:
 
     In a network without biases whose activations are positively homogeneous (ReLU), R is the sum
     over all paths of the products of their weights, and the scores are conserved: those of each
-    layer add up to R, those into a hidden unit to those out of it.
+    layer add up to R, and those into a hidden unit to the same sum as those out of it.
 
     The products overflow float32 in deep networks (a ResNet-32 at initialization). Scores are
     computed in the dtype of `w`: give float64 weights, and a forward that computes in float64.
@@ -60,27 +60,27 @@ def synflow(forward: Callable[[PyTree], jax.Array]) -> Callable[..., PyTree]:
 
 
 def absolute(variables: Mapping[str, Any], statistics: str = "keep") -> dict[str, Any]:
-    """A network's variables with every parameter absolute: what SynFlow's forward closes over.
+    """A network's variables with absolute parameters, for SynFlow's forward to close over.
 
     Biases, and the scale and shift of batch norms, are parameters: they become `|p|`. Running
-    statistics are none, and the choice is what to do about them:
+    statistics are not; `statistics` says what to do about them:
 
     - `"keep"` leaves them as they are. At initialization (mean 0, variance 1) a batch norm then
-      is the factor `|scale|` and the shift `|bias|`, and the flow is that of the other layers.
+      multiplies by `|scale|` and adds `|bias|`, and the flow is that of the other layers.
       With the statistics of a trained network the mean is subtracted, the flow is no longer a sum
       of positive paths, and a ReLU may cut it off.
     - `"absolute"` takes `|mean|` too, as the published code does, which treats all arrays of
       the network alike.
-    - `"neutral"` puts mean 0 and variance 1 in their place: the flow of the weights alone, for a
-      trained network too.
+    - `"neutral"` replaces them by mean 0 and variance 1: the flow of the weights alone, even in a
+      trained network.
 
     Args:
-      variables: `{"params": ..., "batch_stats": ...}`, as Flax's `init` returns them; whatever
-        else is in it stays as it is. In `"batch_stats"`, leaves named `mean` and `var`.
+      variables: `{"params": ..., "batch_stats": ...}`, as Flax's `init` returns them; anything
+        else in it stays as it is. In `"batch_stats"`, leaves named `mean` and `var`.
       statistics: one of the three.
 
     Raises:
-      InputError: an unknown choice, or for `"neutral"` a statistic that is neither.
+      InputError: an unknown choice, or for `"neutral"` a statistic that is neither mean nor var.
 
     Example:
       >>> variables = {"params": {"bias": jnp.array([-1.0])}, "batch_stats": {}}
@@ -88,7 +88,7 @@ def absolute(variables: Mapping[str, Any], statistics: str = "keep") -> dict[str
       [1.0]
     """
     if statistics not in STATISTICS:
-        raise InputError(f"statistics {statistics!r}{nearest(str(statistics), STATISTICS)}")
+        raise InputError(f"unknown statistics {statistics!r}{nearest(str(statistics), STATISTICS)}")
     changed = {"params": _absolute(variables["params"])}
     found = variables.get("batch_stats", {})
     if statistics == "absolute":
@@ -109,7 +109,7 @@ def _neutral(path: str, leaf: jax.Array) -> jax.Array:
     if name not in values:
         raise InputError(
             f"batch_stats: {path!r} is neither a mean nor a var, so no neutral value is known; "
-            "take statistics='keep'"
+            "use statistics='keep'"
         )
     return jnp.full_like(leaf, values[name])
 

@@ -1,4 +1,4 @@
-"""A TFDS data directory in miniature, written without TensorFlow and without TFDS's builders."""
+"""A miniature TFDS data directory, written without TensorFlow and without TFDS's builders."""
 
 import io
 import json
@@ -8,7 +8,7 @@ import pytest
 
 
 def encode(image: np.ndarray, kind: str = "PNG") -> bytes:
-    """Pillow encodes, so that what decodes (OpenCV) is checked against another codec."""
+    """Encodes with Pillow, so that the decoder (OpenCV) is checked against another codec."""
     from PIL import Image
 
     buffer = io.BytesIO()

@@ -111,7 +111,7 @@ def test_works_inside_a_scan_on_uint8():
         np.testing.assert_array_equal(scanned[i], augment(keys[i], chunk[i]))
 
 
-def test_float_only_after_the_cut():
+def test_float_only_after_the_crop():
     """The padded batch, the largest array, is bytes."""
     augment = augmentation(mean=MEAN, std=STD, crop_padding=4, flip=True)
     jaxpr = jax.make_jaxpr(augment)(jax.random.key(0), jnp.asarray(batch()))

@@ -1,4 +1,4 @@
-"""Cache entries: whole or not there at all."""
+"""Cache entries: complete or absent."""
 
 import errno
 import json
@@ -105,7 +105,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_damage_is_seen_and_mended(folder, damage):
+def test_damage_is_detected_and_repaired(folder, damage):
     build(folder)
     damage(folder)
     assert cache.read(folder, "print") is None
@@ -153,13 +153,13 @@ def test_a_build_that_fails_leaves_what_was_there(folder):
 
 
 def test_too_few_examples_are_an_error(folder):
-    with pytest.raises(ValueError, match="4 examples where 10"):
+    with pytest.raises(ValueError, match="got 4 examples, expected 10"):
         build(folder, [(IMAGES[:4], LABELS[:4])])
     assert os.listdir(folder.parent) == []
 
 
 def test_a_disk_that_is_full_while_writing(folder):
-    """A limit on the file size is the one full disk that a test can make: write() fails."""
+    """A file size limit stands in for a full disk: write() fails."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     big = np.zeros([10, 500, 500, 1], np.uint8)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
@@ -210,7 +210,7 @@ def test_a_killed_build_is_never_used_and_swept_later(folder, moment):
     assert not leftover.exists()
 
 
-def test_who_comes_second_takes_what_is_there(folder):
+def test_the_second_builder_takes_the_existing_entry(folder):
     def overtaken():
         yield from chunks()
         build(folder)
@@ -264,7 +264,7 @@ def test_many_building_at_once_all_get_it(folder, damaged_before):
 
 
 def test_an_entry_without_images(folder):
-    """It says that all of them could be decoded, and their labels."""
+    """It records that all of them could be decoded, and their labels."""
     parts = [(None, LABELS[:4]), (None, LABELS[4:])]
     for entry in (build(folder, parts), cache.read(folder, "print")):
         assert entry.images is None

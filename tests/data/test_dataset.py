@@ -210,7 +210,7 @@ def test_labels_outside_the_classes_are_refused(load, tiny, tmp_path):
     assert "record 1 of split 'train' has label -1" in complaint(load)
 
 
-def test_what_is_no_image_classification_is_refused(load, tiny, tmp_path):
+def test_other_than_image_classification_is_refused(load, tiny, tmp_path):
     records = tiny.records(*tiny.examples(2, 2))
     folder = tiny.write(tmp_path / "tfds", dict(train=records, test=records))
     features = (folder / "features.json").read_text()
@@ -293,7 +293,7 @@ def test_what_is_loaded_cannot_be_changed_by_accident():
     "options",
     [dict(share=0), dict(validation=1.0), dict(seed=-1), dict(classes=(99,)), dict(size=-1)],
 )
-def test_settings_that_cannot_be(options):
+def test_invalid_settings(options):
     complaint(data.load, "digits", **options)
 
 
@@ -341,8 +341,8 @@ def test_a_validation_split_is_trained_on_or_else_tested_on(load, tiny, tmp_path
     assert numbers(split) == [*range(8, 24), *range(8)]
 
 
-def test_over_the_budget_records_are_decoded_when_they_are_asked_for(load, tiny, tmp_path):
-    """Across the border of the two splits that are trained on, and in any order."""
+def test_over_the_budget_records_are_decoded_on_demand(load, tiny, tmp_path):
+    """Across the boundary of the two training splits, and in any order."""
     prepared(tiny, tmp_path, {"test": 8, "train": 10, "validation": 6}, name="dtd")
     lazy = load("dtd", size=4, cache_gib=0, validation=0)
     kept = load("dtd", size=4, validation=0)
@@ -354,7 +354,7 @@ def test_over_the_budget_records_are_decoded_when_they_are_asked_for(load, tiny,
     np.testing.assert_array_equal(lazy.train.images.read(order), kept.train.images[order])
 
 
-def test_a_damaged_record_over_the_budget_is_told_of_at_once(load, tiny, mnist):
+def test_a_damaged_record_over_the_budget_is_reported_at_once(load, tiny, mnist):
     data_dir, content = mnist
     records = tiny.records(*content["train"])
     records[17] = (b"no image", 0)
@@ -362,5 +362,5 @@ def test_a_damaged_record_over_the_budget_is_told_of_at_once(load, tiny, mnist):
     assert "record 17 of split 'train' is damaged" in complaint(load, cache_gib=0)
 
 
-def test_a_budget_that_cannot_be():
+def test_an_invalid_budget():
     assert "cache_gib" in complaint(data.load, "digits", cache_gib=-1)

@@ -10,7 +10,7 @@ from jaxmask.data.decode import decode, resize
 
 
 def photo(height=40, width=56, channels=3):
-    """Smooth, with different channels, so that a swap or a turn shows."""
+    """Smooth, with different channels, so that a swap or a rotation shows."""
     y, x = np.mgrid[0:height, 0:width]
     waves = [127 + 127 * np.sin(x / (7 + 3 * c) + y / (11 - 2 * c)) for c in range(channels)]
     return np.stack(waves, -1).astype(np.uint8)
@@ -37,8 +37,8 @@ def test_gray_to_color_and_back(tiny):
     np.testing.assert_array_equal(decode(tiny.encode(np.repeat(gray, 3, -1)), 1), gray)
 
 
-def test_an_orientation_tag_turns_nothing():
-    """TFDS ignores it too; its labels and boxes are made without."""
+def test_an_orientation_tag_is_ignored():
+    """TFDS ignores it too; its labels and boxes are made without it."""
     image, buffer = photo(), io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -47,11 +47,11 @@ def test_an_orientation_tag_turns_nothing():
 
 
 @pytest.mark.parametrize("encoded", [b"", b"garbage", b"\x89PNG\r\n\x1a\n" + bytes(50)])
-def test_garbage_is_no_image(encoded):
+def test_garbage_is_not_an_image(encoded):
     assert decode(encoded, 3) is None
 
 
-def test_sixteen_bits_are_no_such_image():
+def test_sixteen_bits_are_not_decoded():
     buffer = io.BytesIO()
     Image.fromarray(np.full([4, 4], 3000, np.uint16)).save(buffer, "PNG")
     assert decode(buffer.getvalue(), 4) is None

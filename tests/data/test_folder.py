@@ -20,7 +20,7 @@ PHOTO = Path(find_spec("sklearn").origin).parent / "datasets" / "images" / "chin
 
 
 def picture(seed=0, height=10, width=14):
-    """Smooth, with other colors and other corners everywhere, so that a swap or a turn shows."""
+    """Smooth, with different colors and corners, so that a swap or a rotation shows."""
     y, x = np.mgrid[0:height, 0:width]
     waves = [127 + 120 * np.sin((x + seed) / (5 + c) + y / (9 - 2 * c)) for c in range(3)]
     return np.stack(waves, -1).astype(np.uint8)
@@ -113,13 +113,13 @@ def test_the_test_split_depends_on_paths_and_not_on_what_else_is_there(root, loa
     before = set(marks(load().test))
     shutil.move(root, tmp_path / "moved")
     assert set(marks(load(tmp_path / "moved").test)) == before
-    for i in range(5):  # a class that grows by five tests on one more
+    for i in range(5):  # five more images in a class mean one more test image
         write(tmp_path / "moved" / "a" / f"more{i}.png", picture(i))
     kept = before & set(marks(load(tmp_path / "moved").test))
     assert len(kept) >= len(before) - 2
 
 
-def test_split_folders_are_told_from_classes_of_that_name(root, load):
+def test_split_folders_are_distinguished_from_classes_of_that_name(root, load):
     write_classes(root, {"car": 5, "train": 5})
     assert load().classes == ("car", "train")
 
@@ -188,7 +188,7 @@ def test_every_kind_of_image_becomes_rgb(tmp_path):
 
 
 def test_the_orientation_in_a_photograph_is_obeyed(tmp_path):
-    """All eight; each must undo its own turn, which NumPy makes here."""
+    """All eight; decoding must undo the rotation or flip, which NumPy applies here."""
     image = picture(3, 24, 40)
     stored = {
         1: image, 2: image[:, ::-1], 3: image[::-1, ::-1], 4: image[::-1],
@@ -221,7 +221,7 @@ def test_a_photograph_is_resized_and_cut_as_pillow_does_it(tmp_path):
         assert np.abs(upright.astype(int) - expected).mean() < 0.6  # it rounds in another order
 
 
-def test_shrinking_is_as_that_of_other_datasets():
+def test_shrinking_matches_that_of_other_datasets():
     for size, difference in ((224, 2), (427, 0), (600, 0.3)):
         got, expected = decode_file(PHOTO, size), resize(decode_file(PHOTO), size)
         assert np.abs(got.astype(int) - expected).mean() <= difference
@@ -244,7 +244,7 @@ def test_images_that_cannot_be_read_are_named(root, load, tmp_path, monkeypatch)
     for cache_gib in (8, 0):
         message = complaint(load, cache_gib=cache_gib)
         assert "5 images cannot be read" in message
-        for name in ("a/000.png (no image)", "a/003.png (", "b/gone.jpg (No such file"):
+        for name in ("a/000.png (not an image)", "a/003.png (", "b/gone.jpg (No such file"):
             assert str(root / name.split(" ")[0]) + " " + name.split(" ", 1)[1] in message
         assert "and 2 more" in message
         assert "zz.gif" not in message
@@ -295,19 +295,19 @@ def test_the_cache_follows_the_files(root, load, monkeypatch):
         ({"empty": None}, "at least two classes"),
         ({"a/0.png": 1}, "at least two classes"),
         ({"0.png": 1}, "no folders in it"),
-        ({"a/0.png": 1, "b": None, "c/notes.txt": 0}, "no image is in"),
-        ({"train/a/0.png": 1, "train/b/0.png": 1, "test/a/0.png": 1}, "only one has"),
+        ({"a/0.png": 1, "b": None, "c/notes.txt": 0}, "no images in"),
+        ({"train/a/0.png": 1, "train/b/0.png": 1, "test/a/0.png": 1}, "has the classes 'b'"),
         (
             {f"{split}/{name}/0.png": 1 for split, name in
              (("train", "a"), ("train", "b"), ("test", "a"), ("test", "c"))},
-            "only one has the classes 'b', 'c'",
+            "only one of 'train' and 'test' has the classes 'b', 'c'",
         ),
         ({"test/a/0.png": 1, "test/b/0.png": 1}, "no split 'train', only 'test'"),
         ({f"{split}/{name}/0.png": 1 for split in ("train", "val", "valid") for name in "ab"},
          "keep one"),
     ],
 )  # fmt: skip
-def test_folders_that_are_no_dataset(root, load, made, named):
+def test_folders_that_are_not_a_dataset(root, load, made, named):
     for name, kind in made.items():
         path = root / name
         if kind:
@@ -321,13 +321,13 @@ def test_folders_that_are_no_dataset(root, load, made, named):
     assert str(root) in complaint(load)
 
 
-def test_a_folder_of_which_only_the_test_split_is_there(root, tmp_path):
+def test_a_folder_with_only_a_test_split(root, tmp_path):
     write_classes(root / "test", {"a": 2, "b": 1})
     split, classes = data.load_split(f"folder:{root}", "test", cache_dir=tmp_path / "cache")
     assert (marks(split), classes) == ([(0, 0), (0, 1), (1, 0)], ("a", "b"))
 
 
-def test_over_the_budget_images_are_decoded_when_they_are_asked_for(root, load, tmp_path):
+def test_over_the_budget_images_are_decoded_on_demand(root, load, tmp_path):
     write_classes(root, {"a": 12, "b": 9, "c": 6})
     options = {"classes": (2, 0), "share": 0.8, "validation": 3, "seed": 5}
     kept, lazy = load(**options, cache_dir=tmp_path / "other"), load(**options, cache_gib=1e-6)
@@ -337,7 +337,7 @@ def test_over_the_budget_images_are_decoded_when_they_are_asked_for(root, load, 
         np.testing.assert_array_equal(one.labels, other.labels)
         np.testing.assert_array_equal(one.images, np.asarray(other.images))
     size = sum(path.stat().st_size for path in (tmp_path / "cache" / "data").rglob("*"))
-    assert size < 20_000  # the labels, and not 11 kB of images a split
+    assert size < 20_000  # the labels, not 11 kB of images per split
     order = np.random.default_rng(0).permutation(9).reshape(3, 3)
     for images, labels in data.stream(lazy.train, order, [3]):
         np.testing.assert_array_equal(images, kept.train.images[order])

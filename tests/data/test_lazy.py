@@ -11,7 +11,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (50, 3, 4, 2), np.uint8)
 
 @pytest.fixture(params=[1, 7, 32])
 def made(request, monkeypatch):
-    """All 50, in another order, and asked for in pieces of several sizes."""
+    """All 50, in a different order, read in pieces of several sizes."""
     monkeypatch.setattr(lazy, "PIECE", request.param)
     order = np.random.default_rng(1).permutation(50)
     calls = []
@@ -55,7 +55,7 @@ def test_taking_and_reading(made):
 
 
 @pytest.mark.parametrize("index", [50, -51, [0, 50], (0, 1), (slice(None), 0)])
-def test_what_is_not_there(made, index):
+def test_indices_out_of_range(made, index):
     with pytest.raises(IndexError):
         made[0][index]
 

@@ -1,4 +1,4 @@
-"""Finding prepared datasets, and the one line for each way in which there is none."""
+"""Finding prepared datasets, and the one-line error for each way to fail."""
 
 import ast
 import json
@@ -50,7 +50,7 @@ def test_configs(tmp_path):
     (root / ".config" / "metadata.json").write_text('{"defaultConfigName": "snow_2"}')
     assert find("cifar10_corrupted", tmp_path).folder == two
     (root / ".config" / "metadata.json").write_text('{"defaultConfigName": "brightness_1"}')
-    assert "fog_1, snow_2" in complaint("cifar10_corrupted", tmp_path)  # not another than asked
+    assert "fog_1, snow_2" in complaint("cifar10_corrupted", tmp_path)  # no other than requested
 
 
 def test_not_prepared_names_the_folder_and_the_command(tmp_path):
@@ -106,7 +106,7 @@ def test_damaged_metadata(tmp_path, content):
     assert f"mv {folder} {folder}.old && " in message
 
 
-def test_a_missing_split_names_those_there_are(tmp_path):
+def test_a_missing_split_lists_the_existing_ones(tmp_path):
     folder = prepare(tmp_path / "mnist" / "3.0.1", splits=("test", "extra"))
     found = find("mnist", tmp_path)
     check_split(found, "test")

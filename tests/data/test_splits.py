@@ -1,4 +1,4 @@
-"""Which of a dataset's splits become ours, and the fifth that is tested on where none does."""
+"""Which of a dataset's splits become ours, and the fifth to test on if there is no test split."""
 
 import numpy as np
 import pytest

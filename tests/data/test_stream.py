@@ -33,7 +33,7 @@ def test_equals_indexing(split, lengths, threads):
 
 
 def test_chunks_stay_as_they_were(split):
-    """A buffer that is reused would change under a device that still copies from it."""
+    """A reused buffer would change while a device still copies from it."""
     order = np.arange(40, dtype=np.int32).reshape(10, 4)
     chunks = stream(split, order, [5, 5])
     first = next(chunks)[0]

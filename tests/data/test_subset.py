@@ -141,7 +141,7 @@ def test_classes_that_do_not_exist_are_refused(classes):
         (1, 0, 0.5, "seed"),
     ],
 )
-def test_what_cannot_be_had_is_refused(share, validation, seed, named):
+def test_impossible_choices_are_refused(share, validation, seed, named):
     with pytest.raises(InputError, match=named):
         split_training(np.arange(20) % 2, share, validation, seed)
 

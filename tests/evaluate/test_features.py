@@ -6,7 +6,7 @@ from jaxmask.evaluate import extract
 
 
 class Sliced:
-    """Images that are not there before a slice of them is asked for."""
+    """Images that exist only once a slice of them is requested."""
 
     def __init__(self, images):
         self._images, self.shape, self.dtype = images, images.shape, images.dtype

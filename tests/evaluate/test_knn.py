@@ -91,14 +91,14 @@ def test_of_equally_similar_examples_the_first_vote():
         np.testing.assert_allclose(scores, [[50, 10, 0, 0]] * 2, rtol=1e-6)
 
 
-def test_a_feature_of_zeros_is_as_similar_to_everything():
+def test_a_feature_of_zeros_is_equally_similar_to_everything():
     features = jnp.array([[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
     scores = knn(features, jnp.arange(3), features[:2], classes=3, temperature=1.0)
     np.testing.assert_allclose(scores[0], [1, 1, 1], rtol=1e-6)
     np.testing.assert_allclose(scores[1], np.exp([-1.0, 0.0, -2.0]), rtol=1e-6)
 
 
-def test_small_integers_will_do():
+def test_small_integers_work():
     features, labels, queries = drawn(3, 40, 3)
     plain = knn(np.round(9 * features), labels, queries, classes=4)
     other = knn(np.int8(np.round(9 * features)), np.uint8(labels), queries, classes=4)
@@ -123,7 +123,7 @@ def test_another_temperature_compiles_nothing():
         (((5, 3), (5,), (2, 3)), {"block": 0}, "blocks of 0"),
     ],
 )
-def test_what_does_not_fit_is_refused(shapes, options, message):
+def test_mismatches_are_refused(shapes, options, message):
     features, labels, queries = (np.zeros(shape) for shape in shapes)
     with pytest.raises(InputError) as error:
         knn(features, labels.astype(int), queries, classes=2, **options)

@@ -34,7 +34,7 @@ def test_it_is_scikit_learns_logistic_regression(digits, regularization, monkeyp
     probe = linear_probe(features[train], labels[train], regularization, classes=10)
     ours = ((features[test] @ probe.kernel + probe.bias).argmax(-1) == labels[test]).mean()
     assert abs(ours - theirs.score(others, labels[test])) < 2e-3  # at most one example
-    # in float64 it can be followed to where both are the same
+    # in float64 both can be run to the same solution
     monkeypatch.setattr(sys.modules["jaxmask.evaluate.linear_probe"], "TOLERANCE", 1e-9)
     with jax.enable_x64(True):
         probe = linear_probe(exact[train], labels[train], regularization, classes=10)
@@ -104,7 +104,7 @@ def objective_of(theirs, inputs, labels):
 @pytest.mark.parametrize("regularization", [0.0, 1e6])
 def test_it_ends_without_an_optimum_and_with_one_at_zero(digits, regularization):
     features, labels = digits
-    # 50 examples of 64 features can be told apart: without regularization the weights grow
+    # 50 examples of 64 features are separable: without regularization the weights grow
     probe = linear_probe(features[:50], labels[:50], regularization, classes=10)
     assert all(jnp.isfinite(part).all() for part in probe)
     assert probe.iterations < 500
@@ -133,9 +133,9 @@ def test_a_search_ends_lower_however_long_the_proposed_step_is():
 
 
 @pytest.mark.parametrize("shapes", [((5, 3), (4,)), ((5,), (5,)), ((0, 3), (0,))])
-def test_shapes_that_do_not_fit_are_refused(shapes):
+def test_shapes_that_do_not_match_are_refused(shapes):
     features, labels = (np.zeros(shape, np.float32) for shape in shapes)
-    with pytest.raises(InputError, match="do not fit"):
+    with pytest.raises(InputError, match="do not match"):
         linear_probe(features, labels.astype(int), 0.1, classes=2)
 
 

@@ -163,7 +163,7 @@ def test_given_the_frozen_weights():
     stored = round_trip(masks, weights)
     assert len(stored) < 0.9 * len(entropy.compress(masks))
     other = [weights[0], weights[1] * 1.01]
-    with pytest.raises(InputError, match="other weights"):
+    with pytest.raises(InputError, match="different weights"):
         entropy.decompress(stored, [mask.shape for mask in masks], other)
     with pytest.raises(InputError):
         entropy.decompress(stored, [mask.shape for mask in masks])

@@ -34,7 +34,7 @@ def random_variables():
 
 @pytest.fixture
 def shapes():
-    """A function (name, image_shape, **options) -> {path: shape} of the parameters, at no cost."""
+    """A function (name, image_shape, **options) -> {path: shape} of the parameters, uncomputed."""
 
     def make(name, image_shape, **options):
         module = model.create(name, **options)
@@ -49,7 +49,7 @@ def shapes():
 
 @pytest.fixture
 def tokenizer_file(tmp_path):
-    """A tokenizer.json as CLIP's, of words: `a photo of cat` are 0 to 3, 8 begins and 9 ends."""
+    """A tokenizer.json like CLIP's, of words: `a photo of cat` are 0 to 3, 8 begins and 9 ends."""
     tokenizers = pytest.importorskip("tokenizers")
     words = {"a": 0, "photo": 1, "of": 2, "cat": 3, "<start>": 8, "<end>": 9, "<unknown>": 10}
     made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<unknown>"))

@@ -23,7 +23,7 @@ def test_published_parameter_count(name, count):
     assert model.count(shapes["params"]) == count
 
 
-def test_layers_are_called_as_in_torchvision(shapes):
+def test_layers_are_named_as_in_torchvision(shapes):
     got = shapes("resnet20", (32, 32, 3), classes=10)
     convolutions = ["conv1"] + [
         f"layer{stage}_{i}/conv{j}" for stage in (1, 2, 3) for i in range(3) for j in (1, 2)

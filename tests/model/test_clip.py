@@ -25,7 +25,7 @@ def test_embeddings_have_length_1(random_variables):
 
 
 def test_length_of_nothing():
-    """Masks may remove a whole projection: then the gradient is zero, and a number."""
+    """Masks may remove a whole projection: then the gradient is zero, not NaN."""
     x = jnp.zeros((1, 4))
     np.testing.assert_array_equal(clip._unit(x), x)
     np.testing.assert_array_equal(jax.grad(lambda x: clip._unit(x)[0, 0])(x)[0, 1:], 0.0)

@@ -45,7 +45,7 @@ def checkpoint(tokenizer_file):
         torch.manual_seed(0)
         network = transformers.CLIPModel(config).eval()
         for name, tensor in network.state_dict().items():
-            if name != "logit_scale":  # as it is, all images would look the same
+            if name != "logit_scale":  # unchanged, all images would look the same
                 tensor.normal_(float("norm" in name and "weight" in name), 0.2)
         network.save_pretrained(tokenizer_file.parent)
         return network, tokenizer_file.parent

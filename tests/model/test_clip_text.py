@@ -31,8 +31,8 @@ def test_without_the_end_marks_number_the_highest_token_ends(config, tokenizer_f
 @pytest.mark.parametrize(
     ("tower", "config", "message"),
     [
-        (TOWER, {"text_config": {"eos_token_id": 5}}, "ends 'cat' with no token 5"),
-        (TOWER.clone(vocabulary=9), END, "makes token 9; the checkpoint has 9"),
+        (TOWER, {"text_config": {"eos_token_id": 5}}, "does not end 'cat' with token 5"),
+        (TOWER.clone(vocabulary=9), END, "gives token 9; the checkpoint has 9"),
     ],
 )
 def test_tokenizer_of_another_checkpoint(tower, config, message, tokenizer_file):
@@ -45,7 +45,7 @@ def test_no_tokenizer(tokenizer_file, monkeypatch):
     with pytest.raises(InputError, match=r"there is no .*tokenizer\.json; put"):
         clip_text.tokenise(folder / "elsewhere", ["cat"], TOWER, END)
     tokenizer_file.write_text(tokenizer_file.read_text()[:50])
-    with pytest.raises(InputError, match="is no tokenizer for CLIP"):
+    with pytest.raises(InputError, match="is not a tokenizer for CLIP"):
         clip_text.tokenise(folder, ["cat"], TOWER, END)
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(InputError, match=r"install jaxmask\[hub\]"):
@@ -79,7 +79,7 @@ def test_sizes_are_those_of_the_arrays():
 @pytest.mark.parametrize(
     ("lacks", "config", "message"),
     [
-        ("text_projection.weight", {}, "no text tower of CLIP: it lacks text_projection.weight"),
+        ("text_projection.weight", {}, "no CLIP text tower: it lacks text_projection.weight"),
         ("", {"text_config": {"layer_norm_eps": 1e-6}}, "not implemented: layer_norm_eps 1e-06"),
         ("", {"text_config": {"num_attention_heads": 3}}, "3 heads for 128 units"),
         ("", {"text_config": {"hidden_act": "relu"}}, "has the activation 'relu'"),

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.parity
 
 
 def option_a(x, channels, stride):
-    """Every `stride`-th pixel; new channels of zeros before and behind the old ones."""
+    """Every `stride`-th pixel; new channels of zeros before and after the old ones."""
     extra = channels - x.shape[1]
     x = x[:, :, ::stride, ::stride]
     return nn.functional.pad(x, (0, 0, 0, 0, extra // 2, extra - extra // 2))
@@ -39,7 +39,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A residual network of basic blocks, its layers called as in jaxmask."""
+    """A residual network of basic blocks, its layers named as in jaxmask."""
 
     def __init__(self, channels, counts, imagenet):
         super().__init__()
@@ -65,7 +65,7 @@ class ResNet(nn.Module):
 
 
 class VGG(nn.Module):
-    """VGG with batch norm, its layers called as in jaxmask."""
+    """VGG with batch norm, its layers named as in jaxmask."""
 
     def __init__(self, channels, counts):
         super().__init__()

@@ -74,7 +74,7 @@ def test_layout_of_the_arrays(small):
     stats = variables["batch_stats"]["layer3_2"]["bn2"]
     np.testing.assert_array_equal(state["layer3.2.bn2.running_var"], stats["var"])
     assert not [key for key in state if "/" in key or "num_batches" in key]
-    assert all(leaf.flags.c_contiguous for leaf in state.values())  # else safetensors errs
+    assert all(leaf.flags.c_contiguous for leaf in state.values())  # otherwise safetensors errs
 
 
 EXTRAS = {
@@ -172,7 +172,7 @@ def test_cifar_stem(random_variables, tmp_path):
     path = tmp_path / "a.safetensors"
     pretrained.save(path, pretrained.export(variables, "resnet18", "torchvision"))
     assert_same(pretrained.load(path, "resnet18", width=0.1, stem="cifar").variables, variables)
-    with pytest.raises(InputError, match=r"conv1.weight \(6, 3, 3, 3\) where \(6, 3, 7, 7\)"):
+    with pytest.raises(InputError, match=r"conv1.weight \(6, 3, 3, 3\) instead of \(6, 3, 7, 7\)"):
         pretrained.load(path, "resnet18", width=0.1)
 
 
@@ -181,14 +181,14 @@ def test_cifar_stem(random_variables, tmp_path):
     [
         (lambda s: s.pop("layer1.2.bn1.running_mean"), "they lack layer1.2.bn1.running_mean$"),
         (lambda s: s.pop("linear.bias"), "they lack linear.bias$"),
-        (lambda s: s.update({"extra.w": s["bn1.bias"]}), "they have besides extra.w$"),
+        (lambda s: s.update({"extra.w": s["bn1.bias"]}), "they also have extra.w$"),
         (
             lambda s: s.update({"linear.weight": np.zeros((3, 9), np.float32)}),
-            r"they have linear.weight \(3, 9\) where \(3, 16\) belongs$",
+            r"they have linear.weight \(3, 9\) instead of \(3, 16\)$",
         ),
         (
             lambda s: s.update({"bn1.bias": s["bn1.bias"][None], "x": s.pop("bn1.weight")}),
-            r"lack bn1.weight; have besides x; have bn1.bias \(1, 4\) where \(4,\) belongs$",
+            r"lack bn1.weight; also have x; have bn1.bias \(1, 4\) instead of \(4,\)$",
         ),
         (lambda s: s.clear(), r"they lack bn1.bias, .* and \d+ more$"),
     ],
@@ -206,9 +206,9 @@ def test_weights_that_do_not_fit(change, message, small, tmp_path):
 def test_wrong_source(small, tmp_path, monkeypatch):
     file = tmp_path / "a.safetensors"
     pretrained.save(file, pretrained.export(small("vit_ti16"), "vit_ti16", "timm"))
-    with pytest.raises(InputError, match=r"lack .* have besides .*blocks.0.attn.qkv.bias"):
+    with pytest.raises(InputError, match=r"lack .* also have .*blocks.0.attn.qkv.bias"):
         pretrained.load(file, "resnet18")
-    with pytest.raises(InputError, match="vgg11 has no names in PyTorch"):
+    with pytest.raises(InputError, match="vgg11 has no known names in PyTorch"):
         pretrained.load(file, "vgg11")
     with pytest.raises(InputError, match="size is 30"):
         pretrained.load(file, "vit_ti16", width=0.125, size=30)
@@ -273,5 +273,5 @@ def test_text_head_without_a_text(classes, template, message):
 def test_text_head_of_an_image_tower(small, tmp_path):
     state = pretrained.export(without_head(small("clip_vit_b32")), "clip_vit_b32", "clip")
     pretrained.save(tmp_path / "model.safetensors", state)
-    with pytest.raises(InputError, match="has no text tower of CLIP: it lacks text_model"):
+    with pytest.raises(InputError, match="has no CLIP text tower: it lacks text_model"):
         pretrained.text_head(tmp_path, ["cat"])

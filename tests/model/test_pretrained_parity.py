@@ -24,7 +24,7 @@ def bn_conv(inputs, outputs, size, stride=1):
 
 
 class Residual(nn.Module):
-    """A basic block (two sizes) or a bottleneck (three), called as in torchvision."""
+    """A basic block (two sizes) or a bottleneck (three), named as in torchvision."""
 
     def __init__(self, inputs, channels, stride, sizes):
         super().__init__()
@@ -48,7 +48,7 @@ class Residual(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A residual network for ImageNet, called as in torchvision and TIMM."""
+    """A residual network for ImageNet, named as in torchvision and TIMM."""
 
     def __init__(self, width, counts, sizes, classes):
         super().__init__()
@@ -107,7 +107,7 @@ class Block(nn.Module):
 
 
 class ViT(nn.Module):
-    """A vision transformer, called as in TIMM."""
+    """A vision transformer, named as in TIMM."""
 
     def __init__(self, size, heads, patch, grid, classes):
         super().__init__()
@@ -125,7 +125,7 @@ class ViT(nn.Module):
 
 
 def randomized(network, seed=0):
-    """Random weights and statistics everywhere, as large as they are in a trained network."""
+    """Random weights and statistics everywhere, as large as in a trained network."""
     torch.manual_seed(seed)
     for name, tensor in network.state_dict().items():
         if tensor.is_floating_point():
@@ -180,7 +180,7 @@ CASES = {
 
 @functools.cache
 def apply_of(name, features):
-    """A ResNet-50 is quicker when it is jitted; in the others all blocks are equal."""
+    """A ResNet-50 is faster when jitted; in the others all blocks are equal."""
     apply = functools.partial(model.create(name, classes=5, width=0.125).apply, features=features)
     return jax.jit(apply) if name == "resnet50" else apply
 
@@ -199,7 +199,7 @@ def test_logits_of_a_pth_file_and_of_what_is_exported(case, tmp_path):
     assert np.abs(expected).max() > 0.1
     np.testing.assert_allclose(apply(variables, x), expected, rtol=1e-4, atol=1e-4)
 
-    # half of the weights of every kernel go; PyTorch takes the rest as its own
+    # half of the weights of every kernel are removed; PyTorch loads the rest
     rng = np.random.default_rng(2)
     masked = jax.tree.map(lambda leaf: leaf * (rng.random(leaf.shape) < 0.5 * leaf.ndim), variables)
     masked["batch_stats"] = variables["batch_stats"]
@@ -231,15 +231,15 @@ class Attack:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"w": torch.ones(2), "a": Attack()}, "is no PyTorch file of weights alone"),
-        ([1, 2], "holds no state dict but a list"),
-        ({"epoch": 3, "optimizer": {}}, r"no state dict but a dict of \['epoch', 'optimizer'\]"),
-        ({}, r"no state dict but a dict of \[\]"),
+        ({"w": torch.ones(2), "a": Attack()}, "is not a PyTorch file of weights only"),
+        ([1, 2], "holds a list, not a state dict"),
+        ({"epoch": 3, "optimizer": {}}, r"a dict of \['epoch', 'optimizer'\], not a state dict"),
+        ({}, r"a dict of \[\], not a state dict"),
         ({"state_dict": {"w": 1}}, r"a dict of \['w'\]"),
-        (torch.ones(3), "but a Tensor"),
+        (torch.ones(3), "a Tensor, not a state dict"),
         ({"w": torch.eye(2).to_sparse()}, "cannot read the tensor w in"),
         (b"no file of PyTorch's", "is no"),
-        (b"", "is no whole PyTorch file"),
+        (b"", "is not a complete PyTorch file"),
     ],
 )
 def test_other_pth_files(content, message, tmp_path, capsys):
@@ -255,7 +255,7 @@ def test_truncated_and_old_pth_files(tmp_path):
     path = tmp_path / "a.pth"
     torch.save({"w": torch.ones(100)}, path)
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(InputError, match="is no whole PyTorch file"):
+    with pytest.raises(InputError, match="is not a complete PyTorch file"):
         pretrained.load(path, "resnet18")
     path.write_bytes(pickle.dumps({"w": Attack()}, protocol=2))
     with pytest.raises(InputError, match="is no"):

@@ -1,4 +1,4 @@
-"""Published CIFAR-10 networks: converted, they have the accuracy that they had in PyTorch.
+"""Published CIFAR-10 networks: converted, they keep their accuracy in PyTorch.
 
 Needs the weights (cifar10_resnet20.safetensors, cifar10_resnet56.safetensors) in the folder
 JAXMASK_CIFAR10_WEIGHTS and CIFAR-10's test split in TFDS_DATA_DIR. Takes some minutes on a CPU.

@@ -8,13 +8,13 @@ import pytest
 from jaxmask import model
 from jaxmask.errors import InputError
 
-IMAGE = (16, 16, 1)  # the smallest that every network takes, but for patches of 32 pixels
+IMAGE = (16, 16, 1)  # the smallest that every network takes, except with patches of 32 pixels
 CONVOLUTIONAL = ("lenet_300_100", "lenet5", "conv2", "resnet20", "vgg11", "resnet18", "resnet50")
 TRANSFORMERS = ("vit_s32", "clip_vit_b32")  # one for each module
 FAMILIES = (*TRANSFORMERS, *CONVOLUTIONAL)
 WITHOUT_BATCH_NORM = ("lenet_300_100", "lenet5", "conv2", "conv4", "conv6", *TRANSFORMERS)
 
-# Jitting these is quicker. In the others every block repeats: without jit each is compiled once.
+# Jitting these is faster. In the others every block repeats: without jit each compiles once.
 JITTED = (*WITHOUT_BATCH_NORM, "resnet50")
 
 
@@ -127,7 +127,7 @@ def test_bfloat16_is_close_to_float32(random_variables):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_float64_throughout(name, random_variables):
-    """SynFlow's products overflow float32, so that nothing on the way may fall back to it."""
+    """SynFlow's products overflow float32, so nothing on the way may fall back to it."""
     module = create(name, dtype="float64")
     with jax.enable_x64(True):
         variables = random_variables(module, image_of(name))
@@ -215,7 +215,7 @@ def test_initialize_without_batch_norm():
 def test_initialize_makes_batch_norms_the_identity():
     module = model.create("resnet20", classes=10, width=0.25)
 
-    @jax.jit  # what is not returned is not computed, nor compiled
+    @jax.jit  # what is not returned is neither computed nor compiled
     def some(key):
         variables = model.initialize(module, key, (8, 8, 3))
         assert type(variables["params"]["layer3_1"]) is dict

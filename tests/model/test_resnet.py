@@ -21,7 +21,7 @@ def test_published_parameter_count(name, options, count):
     assert model.count(shapes["params"]) == count
 
 
-def test_layers_are_called_as_in_torchvision(shapes):
+def test_layers_are_named_as_in_torchvision(shapes):
     basic = shapes("resnet18", (32, 32, 3), classes=10)
     assert basic["conv1/kernel"] == (7, 7, 3, 64)
     assert basic["layer2_0/downsample_conv/kernel"] == (1, 1, 64, 128)
@@ -64,7 +64,7 @@ def test_bottleneck_strides_its_3x3(random_variables):
 def test_convolutions_are_initialized_by_fan_out():
     module = model.create("resnet18", classes=10, width=0.5, stem="cifar")
 
-    @jax.jit  # what is not returned is not computed, nor compiled
+    @jax.jit  # what is not returned is neither computed nor compiled
     def kernel(key):  # of 32 -> 64 channels
         variables = model.initialize(module, key, (8, 8, 3))
         return variables["params"]["layer2_0"]["conv1"]["kernel"]

@@ -60,19 +60,19 @@ def test_recorded_names_and_shapes_are_the_networks(network):
     assert torch_names.misfits(theirs, shapes, layout) == []
 
 
-def test_every_missing_extra_and_misshapen_name_is_told(network):
+def test_every_missing_extra_and_misshapen_name_is_reported(network):
     theirs, shapes, layout = network
     for key in list(theirs)[:: max(1, len(theirs) // 25)]:
         without = {name: shape for name, shape in theirs.items() if name != key}
         assert torch_names.misfits(without, shapes, layout) == [f"lack {key}"]
         other = (7, *theirs[key][1:])
         assert torch_names.misfits({**theirs, key: other}, shapes, layout) == [
-            f"have {key} {other} where {theirs[key]} belongs"
+            f"have {key} {other} instead of {theirs[key]}"
         ]
         turned = {**theirs, key: (*theirs[key], 1)}
         assert len(torch_names.misfits(turned, shapes, layout)) == 1
         extra = {**theirs, f"{key}_mask": (3,)}
-        assert torch_names.misfits(extra, shapes, layout) == [f"have besides {key}_mask"]
+        assert torch_names.misfits(extra, shapes, layout) == [f"also have {key}_mask"]
 
 
 def test_many_differences_are_counted():
@@ -188,7 +188,7 @@ COUNTER = "layer1.0.bn1.num_batches_tracked"
         ),
     ],
 )  # fmt: skip
-def test_layouts_are_told_apart(name, keys, layout, dropped):
+def test_layouts_are_distinguished(name, keys, layout, dropped):
     which, bare = torch_names.recognize(keys, name)
     assert which == layout
     assert set(bare.values()) == set(keys) - dropped
@@ -198,7 +198,7 @@ def test_layouts_are_told_apart(name, keys, layout, dropped):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: torch_names.layouts("vgg16"), "vgg16 has no names in PyTorch"),
+        (lambda: torch_names.layouts("vgg16"), "vgg16 has no known names in PyTorch"),
         (lambda: torch_names.layout("resnet18", "tim"), "no layout 'tim'; did you mean 'timm'"),
         (lambda: torch_names.layout("resnet20", "clip"), "'cifar'|cifar, torchvision"),
         (

@@ -16,7 +16,7 @@ def test_activations():
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_who_sees_whom(causal):
+def test_which_tokens_a_token_sees(causal):
     block = transformer.Block(2, jnp.float32, 1e-6, transformer.gelu, causal=causal)
     x = np.random.default_rng(0).normal(size=(1, 4, 6)).astype(np.float32)
     variables = block.init(jax.random.key(0), x)

@@ -34,7 +34,7 @@ def test_parameter_count(name):
     assert model.count(shapes["params"]) == parameters(COUNTS[name], 10)
 
 
-def test_layers_are_called_by_stage(shapes):
+def test_layers_are_named_by_stage(shapes):
     got = shapes("vgg11", (16, 16, 3), classes=7)
     assert got["conv1_1/kernel"] == (3, 3, 3, 64)
     assert got["conv3_2/bias"] == (256,)

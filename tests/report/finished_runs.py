@@ -1,4 +1,4 @@
-"""Finished runs that nobody ran: their directories, with real masks and weights."""
+"""Directories of finished runs that were never run, with real masks and weights."""
 
 import json
 
@@ -85,9 +85,9 @@ TUNED = {"knn": "neighbors", "full": "learning_rate"}
 
 
 def make_adapt(folder, accuracies, seed=0, finished=True, tried=None, config=None):
-    """Writes a run of `adapt`: one directory for it, and one for each method beneath.
+    """Writes a run of `adapt`: one directory for it, and one for each method below it.
 
-    `accuracies` is test accuracy by method, None where the method is unfinished; `tried` the
+    `accuracies` is test accuracy by method, None if the method is unfinished; `tried` the
     validation accuracy by value, of some methods; `config` changes fields: `{"mask.stages": 2}`.
     """
     fields = {"recipe": "adapt", "seed": seed, "network.name": "lenet", "data.name": "digits",

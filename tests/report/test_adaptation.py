@@ -17,7 +17,7 @@ FOUND = {0.1: 0.5, 1.0: 0.8, 10.0: 0.6}
 
 @pytest.fixture
 def sweep(tmp_path):
-    """Three seeds, masks in other runs than full fine-tuning; one seed chose among three rates."""
+    """Three seeds; masks and full fine-tuning in separate runs; one seed chose among 3 rates."""
     folder = tmp_path / "sweep"
     for seed, (mask, full, knn) in enumerate(zip(MASK, FULL, KNN)):
         rates = {"config": {"mask.choices": [1.0], "full.choices": [0.3]}} if seed else {}
@@ -79,7 +79,7 @@ def test_the_table_is_means_over_seeds_with_tests_against_full(sweep):
     assert other.best == set()
 
 
-def test_methods_are_runs_and_what_was_tried_is_none(sweep, tmp_path):
+def test_methods_are_runs_but_tried_values_are_not(sweep, tmp_path):
     frame = collect([sweep, sweep / "m0", sweep / "m0" / "mask"])
     assert sorted(frame["method"]) == ["full"] * 3 + ["knn"] * 3 + ["mask"] * 3
     assert frame["accuracy"].max() < 0.9
@@ -88,7 +88,7 @@ def test_methods_are_runs_and_what_was_tried_is_none(sweep, tmp_path):
         collect([sweep / "m0" / "mask" / "choices"])
 
 
-def test_finished_methods_of_an_unfinished_run_count_and_it_is_told(tmp_path, capsys):
+def test_finished_methods_of_an_unfinished_run_count_and_it_is_reported(tmp_path, capsys):
     run = make_adapt(tmp_path / "run", {"full": 0.5, "knn": 0.6, "mask": None}, finished=False)
     make_adapt(tmp_path / "begun", {"mask": None}, finished=False)
     assert sorted(collect([tmp_path])["method"]) == ["full", "knn"]
@@ -105,7 +105,7 @@ def test_a_run_without_its_methods_is_named(tmp_path):
         collect([run])
 
 
-def test_settings_of_other_methods_make_none(tmp_path):
+def test_settings_of_other_methods_make_no_setting(tmp_path):
     for seed in range(2):
         for stages in (0, 2):
             make_adapt(tmp_path / f"{stages}-{seed}", {"full": 0.5, "mask": 0.6, "mask_topk": 0.7},
@@ -121,7 +121,7 @@ def test_a_density_taken_from_another_method_depends_on_its_settings(tmp_path):
     assert {"mask_topk (mask.stages=0)", "mask_topk (mask.stages=2)"} < methods_in(tmp_path).keys()
 
 
-def test_choices_make_a_setting_only_where_one_seed_ended_with_two_values(tmp_path, capsys):
+def test_choices_make_a_setting_only_if_one_seed_ended_with_two_values(tmp_path, capsys):
     make_adapt(tmp_path / "0", {"mask": 0.6, "full": 0.5}, 0, tried={"mask": FOUND})
     make_adapt(tmp_path / "1", {"mask": 0.7, "full": 0.5}, 1, config={"mask.choices": [5.0]})
     assert methods_in(tmp_path) == {"mask": 2, "full": 2}
@@ -164,7 +164,7 @@ def test_a_share_of_the_labels_is_a_task_of_its_own(tmp_path):
     assert not adaptation_figures.drawings(alone)["accuracy_against_labels"](tmp_path / "none.png")
 
 
-def test_fields_beside_methods_are_named_and_starts_are_not_paired(tmp_path):
+def test_fields_besides_methods_are_named_and_starts_are_not_paired(tmp_path):
     for seed in range(2):
         make_adapt(tmp_path / f"a{seed}", {"full": 0.5 + 0.1 * seed, "mask": 0.6}, seed,
                    config={"start": f"runs/a-{seed}"})  # fmt: skip
@@ -175,7 +175,7 @@ def test_fields_beside_methods_are_named_and_starts_are_not_paired(tmp_path):
     assert table.loc["mask (start=runs/b-{seed})", "pairs"] == 0
 
 
-def test_several_settings_of_full_are_no_measure_of_bytes(tmp_path):
+def test_several_settings_of_full_give_no_reference_for_bytes(tmp_path):
     for epochs in (4, 8):
         make_adapt(tmp_path / str(epochs), {"full": 0.5}, config={"full.epochs": epochs})
     make_adapt(tmp_path / "m", {"mask": 0.5})
@@ -183,7 +183,7 @@ def test_several_settings_of_full_are_no_measure_of_bytes(tmp_path):
     assert found.groups["times_smaller"].isna().all()
     assert "times smaller than full" not in found.table
     assert found.best == {(0, 1), (1, 1), (2, 1)}  # all are equal
-    with pytest.raises(InputError, match=r"'full'; known are .*'full \(epochs=4\)'"):
+    with pytest.raises(InputError, match=r"'full'; known: .*'full \(epochs=4\)'"):
         make([tmp_path], baseline="full")
 
 
@@ -200,7 +200,7 @@ def test_the_command_writes_a_whole_report(sweep, tmp_path, capsys):
     assert summary.loc["mask", "times_smaller"] == pytest.approx(70001 / 5901)
 
 
-def test_pictures_of_before_are_removed(sweep, tmp_path):
+def test_plots_of_earlier_reports_are_removed(sweep, tmp_path):
     out = tmp_path / "out"
     (out / "figures").mkdir(parents=True)
     for name in adaptation_figures.NAMES:
@@ -238,12 +238,12 @@ def test_pruned_and_adapted_runs_have_a_table_each(grid_of_both, tmp_path):
         tmp_path / "out"
     )
     assert make([grid_of_both], baseline="snip USS").adapted.groups["welch_p"].isna().all()
-    with pytest.raises(InputError, match=r"'none'; known are 'snip USS', .*'full'"):
+    with pytest.raises(InputError, match=r"'none'; known: 'snip USS', .*'full'"):
         make([grid_of_both], baseline="none")
 
 
 def test_published_figures_need_pruned_networks(sweep, tmp_path):
-    with pytest.raises(InputError, match="stand beside pruned networks"):
+    with pytest.raises(InputError, match="need pruned networks"):
         make([sweep], published_file=tmp_path / "any.csv")
 
 

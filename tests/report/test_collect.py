@@ -24,7 +24,7 @@ def test_a_tree_gives_one_row_a_run_and_no_row_for_its_parts(grid, capsys):
     assert len(collect([grid, lottery / "round-0"])) == 17
 
 
-def test_runs_come_in_the_order_that_a_person_counts(tmp_path):
+def test_runs_are_in_natural_order(tmp_path):
     for seed in (10, 9, 2):
         make_dense(tmp_path / f"seed{seed}", 0.9, seed)
     assert [path.name for path in find([tmp_path])[0]] == ["seed2", "seed9", "seed10"]
@@ -78,7 +78,7 @@ def test_a_table_is_read_back_as_it_was_written(grid, tmp_path):
     ("text", "reason"),
     [("[1]", "has no 'accuracy'"), ("{}", "has no 'accuracy'"), ("{", "not valid JSON")],
 )
-def test_a_result_that_is_none_is_named(tmp_path, text, reason):
+def test_an_invalid_result_is_named(tmp_path, text, reason):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "result.json").write_text(text)
     with pytest.raises(InputError, match=f"run/result.json.*{reason}"):

@@ -40,7 +40,7 @@ def test_the_command_writes_a_whole_report(grid, tmp_path):
     assert len(pd.read_parquet(out / "results.parquet")) == 15
 
 
-def test_a_sweep_can_call_it_and_pictures_of_before_are_removed(grid, tmp_path):
+def test_a_sweep_can_call_it_and_plots_of_earlier_reports_are_removed(grid, tmp_path):
     out = tmp_path / "out"
     table = report.write([grid], out, baseline="snip USS")
     assert table["welch_p"].notna().sum() == 2
@@ -49,7 +49,7 @@ def test_a_sweep_can_call_it_and_pictures_of_before_are_removed(grid, tmp_path):
     assert pictures(out) == set()
 
 
-def test_runs_without_masks_or_steps_have_fewer_pictures(tmp_path):
+def test_runs_without_masks_or_steps_have_fewer_plots(tmp_path):
     for seed in range(2):
         make_run(tmp_path / "runs" / str(seed), 0.9, seed=seed, files=False, chosen_step=None)
     report.write([tmp_path / "runs"], tmp_path / "out")
@@ -101,7 +101,7 @@ def test_the_density_drawn_is_that_of_most_methods(grid):
     frame = collect.collect([grid])
     assert one_density.chosen_density(frame) == 0.1
     assert one_density.chosen_density(frame, 0.01) == 0.01
-    with pytest.raises(InputError, match=r"0\.2; known are 0\.01, 0\.1, 0\.5"):
+    with pytest.raises(InputError, match=r"0\.2; known: 0\.01, 0\.1, 0\.5"):
         one_density.chosen_density(frame, 0.2)
     assert one_density.chosen_density(frame[frame["method"] == "dense"]) is None
 
@@ -111,14 +111,14 @@ def test_the_density_drawn_is_that_of_most_methods(grid):
     [
         (["nowhere"], "nowhere does not exist"),
         (["empty"], "no finished run"),
-        (["grid", "--baseline=snip"], "known are 'dense', 'grasp(temperature=200.0) USS', "),
+        (["grid", "--baseline=snip"], "known: 'dense', 'grasp(temperature=200.0) USS', "),
         (["grid", "--metric=loss"], "no metric 'loss'"),
         (["grid", "--density=0.3"], "no pruned run has target density 0.3"),
         (["grid", "--published=no.csv"], "no.csv does not exist"),
         (["grid", "--published-row=a=b"], "--published-row needs --published"),
-        (["grid", "--density=x"], "invalid float value: 'x'; --help"),
-        (["grid", "--bseline=snip USS"], "unknown argument --bseline; --help"),
-        ([], "RUNS; --help"),
+        (["grid", "--density=x"], "invalid float value: 'x'; see --help"),
+        (["grid", "--bseline=snip USS"], "unknown argument --bseline; see --help"),
+        ([], "RUNS; see --help"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_nothing_is_written(
@@ -145,10 +145,10 @@ def test_a_damaged_file_is_named_and_nothing_is_written(grid, tmp_path, capsys, 
 def test_a_report_cannot_be_a_file(grid, tmp_path, capsys):
     (tmp_path / "out").write_text("")
     assert main([str(grid), f"--out={tmp_path / 'out'}"]) == 2
-    assert "out is no folder" in capsys.readouterr().err
+    assert "out is not a folder" in capsys.readouterr().err
 
 
-def test_repetitions_and_unfinished_runs_are_told(grid, capsys):
+def test_repetitions_and_unfinished_runs_are_reported(grid, capsys):
     make_dense(grid / "again", 0.5, 0)
     (grid / "begun").mkdir()
     (grid / "begun" / "config.json").write_text("{}")
@@ -158,6 +158,6 @@ def test_repetitions_and_unfinished_runs_are_told(grid, capsys):
     assert "1 of 16 runs repeat another run's setting and seed" in said
 
 
-def test_help_is_no_error(capsys):
+def test_help_is_not_an_error(capsys):
     assert main(["--help"]) == 0
     assert "--baseline" in capsys.readouterr().out

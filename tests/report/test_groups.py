@@ -38,7 +38,7 @@ def test_what_differs_besides_the_seed_makes_a_setting():
     assert groups.series(summary, groups.further(summary))[0] == "snip USS, digits, epochs=1"
 
 
-def test_what_follows_from_method_and_density_makes_none():
+def test_what_follows_from_method_and_density_makes_no_setting():
     rows = [
         run(m, seed, 0.5, target_density=d, **{"config.prune.method": m, "config.share": d})
         for seed in range(2)
@@ -64,7 +64,7 @@ def test_fields_of_pruning_are_idle_in_dense_runs():
     assert groups.repeated(frame) == 2
 
 
-def test_a_field_with_the_seed_in_it_makes_none():
+def test_a_field_with_the_seed_in_it_makes_no_setting():
     rows = [run("snip", s, 0.5, **{"config.start": f"runs/d1-{s}"}) for s in range(3)]
     assert groups.further(groups.summarize(frame_of(rows))) == []
     rows += [run("snip", s, 0.5, **{"config.start": f"runs/e1-{s}"}) for s in range(3)]
@@ -73,7 +73,7 @@ def test_a_field_with_the_seed_in_it_makes_none():
     assert summary["count"].tolist() == [3, 3]
 
 
-def test_where_things_lie_makes_none():
+def test_file_locations_make_no_setting():
     rows = [run("snip", s, 0.5, **{"config.data.directory": f"/{s + 7}"}) for s in range(3)]
     assert groups.further(groups.summarize(frame_of(rows))) == []
 

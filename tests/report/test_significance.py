@@ -37,7 +37,7 @@ def test_without_variance_there_is_no_test(a, b):
         warnings.simplefilter("error")
         assert np.isnan(welch(a, b)).all()
         assert np.isnan(paired(a, b[: len(a)])).all()
-        # differences that are equal but for rounding
+        # differences that are equal up to rounding
         assert np.isnan(paired([0.9, 0.8, 0.7], [0.8, 0.7, 0.6])).all()
         assert 0 < welch([0.1, 0.1, 0.1], [0.2, 0.3, 0.4])[1] < 1
 
@@ -151,8 +151,8 @@ def test_without_a_baseline_nothing_is_compared():
     assert table[["baseline", "welch_p", "paired_p"]].isna().all(axis=None)
 
 
-def test_an_unknown_baseline_names_those_there_are():
-    with pytest.raises(InputError, match=r"'snap USS'; known are 'grasp USS', 'snip USS'"):
+def test_an_unknown_baseline_lists_the_known_ones():
+    with pytest.raises(InputError, match=r"'snap USS'; known: 'grasp USS', 'snip USS'"):
         compare(frame_of({("snip", 0.1): A, ("grasp", 0.1): B}), "snap USS")
 
 

@@ -38,7 +38,7 @@ def test_the_caption_says_what_was_tested(table):
     assert "test against" not in summary.caption(compare(frame_of({("snip", 0.1): B})))
 
 
-def test_markdown_and_terminal_keep_what_they_are_given(table):
+def test_markdown_and_terminal_keep_the_text(table):
     shown = summary.pivot(table)
     lines = summary.markdown(shown, "* p < 0.05").splitlines()
     assert lines[:3] == [
@@ -96,17 +96,17 @@ def test_published_figures_stand_beside_ours(tmp_path, table):
         ("algorithm,0.1\nx,1\n", [], r"none of its algorithms \(x\).*\(snip USS\)"),
         ("algorithm,0.1\nx,1\nx,2\n", [], "'x' twice"),
         ("algorithm,0.1\nx,1\n", ["x"], "must be NAME=LABEL"),
-        ("algorithm,0.1\nx,1\n", ["y=snip USS"], "no algorithm 'y'; known are x"),
+        ("algorithm,0.1\nx,1\n", ["y=snip USS"], "no algorithm 'y'; known: x"),
         ("algorithm,0.1\nx,1\n", ["x=snap USS"], "no row 'snap USS'; did you mean 'snip USS'"),
-        ("", [], "is no CSV file"),
-        ('algorithm,0.1\n"x,1\n', [], "is no CSV file"),
+        ("", [], "is not a CSV file"),
+        ('algorithm,0.1\n"x,1\n', [], "is not a CSV file"),
     ],
 )
-def test_a_bad_file_of_figures_is_told(tmp_path, text, rows, reason):
+def test_a_bad_file_of_figures_is_reported(tmp_path, text, rows, reason):
     with pytest.raises(InputError, match=reason):
         published.read(write(tmp_path, text), ["snip USS"], rows)
 
 
-def test_a_missing_file_of_figures_is_told(tmp_path):
+def test_a_missing_file_of_figures_is_reported(tmp_path):
     with pytest.raises(InputError, match=r"no\.csv does not exist"):
         published.read(tmp_path / "no.csv", [])

@@ -36,7 +36,7 @@ def test_a_comparison_has_a_row_for_each_method(tmp_path):
     ]
 
 
-def test_pictures_are_drawn_the_same_twice(tmp_path):
+def test_plots_are_drawn_the_same_twice(tmp_path):
     write(tmp_path / "mask")
     write(tmp_path / "probe", density_by_leaf={})
     (tmp_path / "probe" / "metrics.jsonl").write_text("")

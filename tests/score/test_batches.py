@@ -56,7 +56,7 @@ def test_a_batch_is_any_tree_of_arrays(x64):
 def test_wrong_batches(name):
     scorer, w, (x, y) = DRIVEN[name](loss), weights(dtype=np.float32), batch(dtype=np.float32)
     plain = name.split(",")[0]
-    with pytest.raises(InputError, match=f"{plain} scores weights on data and got none"):
+    with pytest.raises(InputError, match=f"{plain} scores weights on data but got none"):
         scorer(w)
     with pytest.raises(InputError, match=r"shapes \(11, 4\), \(10,\)"):
         scorer(w, x, y[:10])
@@ -65,5 +65,5 @@ def test_wrong_batches(name):
     with pytest.raises(InputError, match=r"shapes \(11, 4\), \(\)"):
         scorer(w, x, 3)
     for size in (0, -1):
-        with pytest.raises(InputError, match=f"{plain}: a batch_size of {size}"):
+        with pytest.raises(InputError, match=f"{plain}: batch_size is {size}"):
             DRIVEN[name](loss, batch_size=size)(w, x, y)

@@ -76,5 +76,5 @@ def test_leaves_without_weights_have_no_scores():
 
 
 def test_wrong_arguments():
-    with pytest.raises(InputError, match="0 samples"):
+    with pytest.raises(InputError, match="samples is 0"):
         score.optimal_brain_damage(loss, samples=0)
