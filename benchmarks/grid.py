@@ -18,9 +18,9 @@ from benchmarks.measure import Result, command, interleaved, ratio, table
 from benchmarks.training import random_images
 from configs import mnist_lenet
 from jaxmask import data, mask, tree
-from jaxmask.run import pruning, setup, starting, ticket
-from jaxmask.recipe.composition import PLAIN
-from jaxmask.run.trainer import Training, make_trainer
+from jaxmask.run import pruning, starting, ticket
+from jaxmask.run.task import make_task
+from jaxmask.run.trainer import Training
 from jaxmask.train import loop
 
 EPOCHS = 20
@@ -41,7 +41,7 @@ def measure(runs: int, epochs: int, images: tuple[int, int], rounds: int) -> lis
 
     def alone(trainings: list[Training]) -> None:
         for programs, job in trainings:
-            loop.fit(programs, *job)
+            loop.fit(programs, job)
 
     def together(trainings: list[Training]) -> None:
         loop.fit_together(trainings[0].programs, [job for _, job in trainings])
@@ -80,9 +80,7 @@ def maker(epochs: int, images: tuple[int, int]) -> Callable[[int, Path], Trainin
     config.train.epochs, config.train.patience = epochs, 0
     train, held_out = (data.Split(*random_images(count, (28, 28, 1))) for count in images)
     dataset = data.Dataset("random", train, held_out, held_out, tuple("0123456789"))
-    task = setup.make_task(
-        config.data, config.network, dataset, (config.data.mean, config.data.std)
-    )
+    task = make_task(config.data, config.network, dataset, (config.data.mean, config.data.std))
     labels = pruning.pruned_labels(task, config)
 
     def make(seed: int, folder: Path) -> Training:
@@ -90,9 +88,10 @@ def maker(epochs: int, images: tuple[int, int]) -> Callable[[int, Path], Trainin
         weights = tree.partition(variables["params"], labels)["mask"]
         density = mnist_lenet.DENSITIES[seed % len(mnist_lenet.DENSITIES)]
         masks = mask.keep_top(jax.tree.map(jnp.abs, weights), density)
-        ready = ticket.prepared(variables, labels, masks)
-        method = make_trainer(task, config.train, PLAIN, seed, "train")
-        return method.job(ready, {}, "ticket", folder, f"run {seed}")
+        ready = ticket.ready(variables, labels, masks)
+        own = config.copy_and_resolve_references()
+        own.seed = seed
+        return ticket.make_trainer(task, own).job(ready, {}, "ticket", folder, f"run {seed}")
 
     return make
 

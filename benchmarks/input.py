@@ -126,7 +126,7 @@ def training(folder: Path, rounds: int) -> Result:
     for index in range(rounds):
         with redirect_stderr(StringIO()):
             run = next(dense.prepare(config)(folder / f"run{index}", None))
-            fit = loop.fit(run.programs, *run.job)
+            fit = loop.fit(run.programs, run.job)
         shares.append(fit.waited)
         seconds.append(fit.seconds)
     share = f"{np.median(shares):.1%}"

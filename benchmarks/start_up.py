@@ -88,7 +88,7 @@ def child(began: float, arguments: list[str]) -> None:
     import jax
 
     from jaxmask.cli import run as main
-    from jaxmask.run import setup
+    from jaxmask.run import task
     from jaxmask.train import loop
 
     spent = {"imports": time.time() - began, "data": 0.0, "lower": 0.0, "compile": 0.0}
@@ -113,7 +113,7 @@ def child(began: float, arguments: list[str]) -> None:
         os._exit(0)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    read, setup.load_data = setup.load_data, load_data
+    read, task.load_data = task.load_data, load_data
     loop.cut = cut
     loop.Bar.update = first_scan_done  # type: ignore[method-assign]
     sys.exit(main.main(arguments))

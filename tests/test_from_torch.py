@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmask import data, mask, model, task
-from jaxmask.cli import run as main, masks
+from jaxmask import data, mask, model
+from jaxmask.cli import masks, task
+from jaxmask.cli import run as main
 from jaxmask.model import pretrained
 from jaxmask.task import learned
 

@@ -49,8 +49,9 @@ class Result(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """All fields by name, as the file has them."""
-        fields = self._asdict()
-        return {**fields, **fields.pop("more"), "empty_leaves": list(self.empty_leaves)}
+        fields = {**self._asdict(), **self.more, "empty_leaves": list(self.empty_leaves)}
+        del fields["more"]
+        return fields
 
 
 def write(folder: Path, result: Result) -> Result:

@@ -7,6 +7,7 @@ import pytest
 
 from jaxmask import mask
 from jaxmask.cli.run import main
+from jaxmask.train import loop
 from jaxmask.train.records import read_records
 
 
@@ -83,9 +84,10 @@ def accuracy_of(base, folder, classes, network):
     import jax.numpy as jnp
 
     from jaxmask import data, model, tree
-    from jaxmask.run import directory as run_directory, setup
+    from jaxmask.model import weights as weights_file
+    from jaxmask.run import seeds
 
-    weights, about = run_directory.load_weights(base)
+    weights, about = weights_file.load(base)
     task = mask.file.read(folder / "masks" / "task.mask")
     flat = {path: np.asarray(leaf) for path, leaf in tree.named_leaves(weights["params"]).items()}
     flat |= tree.named_leaves(task.arrays.get("params", {}))
@@ -95,7 +97,7 @@ def accuracy_of(base, folder, classes, network):
     for path, leaf in flat.items():
         layer, name = path.split("/")
         nested.setdefault(layer, {})[name] = jnp.asarray(leaf, jnp.float32)
-    dataset = data.load("digits", classes=classes, validation=0.2, seed=setup.number(0, "data"))
+    dataset = data.load("digits", classes=classes, validation=0.2, seed=seeds.number(0, "data"))
     images = ((dataset.test.images / 255.0 - about["mean"]) / about["std"]).astype(np.float32)
     logits = model.create("conv2", classes=5, width=network).apply({"params": nested}, images)
     return (np.asarray(logits).argmax(-1) == dataset.test.labels).mean(), task.masks
@@ -156,23 +158,16 @@ def test_a_choice_that_diverged_is_not_chosen(tmp_path):
 
 
 def test_a_choice_that_diverged_after_its_best_epoch_is_not_chosen(tmp_path, monkeypatch):
-    from jaxmask.recipe import trained
+    fit = loop.fit
 
-    made = trained.make_trainer
+    def spoiled(programs, job):
+        found = fit(programs, job)
+        if job.folder.name == "learning_rate_0.03":
+            perfect = {"loss": 0.0, "accuracy": 1.0}
+            found = found._replace(diverged=True, validation=perfect)
+        return found
 
-    def spoiled(*arguments):
-        trainer = made(*arguments)
-
-        def fit(prepared, rates, *rest):
-            found = trainer.fit(prepared, rates, *rest)
-            if rates == {"learning_rate": 0.03}:
-                perfect = {"loss": 0.0, "accuracy": 1.0}
-                found = found._replace(diverged=True, validation=perfect)
-            return found
-
-        return trainer._replace(fit=fit)
-
-    monkeypatch.setattr(trained, "make_trainer", spoiled)
+    monkeypatch.setattr(loop, "fit", spoiled)
     status = main(
         ["--config=digits", f"--workdir={tmp_path}", "--config.network.width=0.125",
          "--config.start=random", "--config.methods=('full',)", "--config.full.train.epochs=3",

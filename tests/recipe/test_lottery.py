@@ -1,10 +1,8 @@
 """Lottery tickets on real digits."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from experiments import finished, result
 from safetensors.numpy import load_file
 
 from jaxmask import mask
@@ -13,9 +11,6 @@ from jaxmask.recipe import lottery
 from jaxmask.run.pruning import make_pruner
 from jaxmask.train import loop
 from jaxmask.train.records import read_records
-
-sys.path.insert(0, str(Path(__file__).parent))
-from experiments import finished, result
 
 KERNELS = ("fc1", "fc2", "head")
 
@@ -63,10 +58,10 @@ def started(folder, monkeypatch, **changes):
     seen = []
     fit = loop.fit
 
-    def watched(programs, state, *rest):
-        train = state.learned["train"]
-        seen.append((int(state.step), {name: np.array(train[name]["kernel"]) for name in KERNELS}))
-        return fit(programs, state, *rest)
+    def watched(programs, job):
+        train, step = job.state.learned["train"], int(job.state.step)
+        seen.append((step, {name: np.array(train[name]["kernel"]) for name in KERNELS}))
+        return fit(programs, job)
 
     monkeypatch.setattr(loop, "fit", watched)
     finished(folder, "lottery", **changes)

@@ -2,19 +2,16 @@
 
 import json
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
 
 from jaxmask import data, mask, model, tree
 from jaxmask.cli.run import main
-from jaxmask.recipe import methods
-from jaxmask.run import directory as run_directory, setup
-from jaxmask.task import learned, file as task_file
-from jaxmask.recipe.composition import low_rank, low_rank_factors
-from jaxmask.recipe.masked import rescales
+from jaxmask.model import weights
+from jaxmask.run import seeds
+from jaxmask.task import file as task_file
+from jaxmask.task import learned
 
 CLASSES = (5, 6, 7)
 TRAINED = ("full", "partial", "bias", "lora", "mask", "mask_topk", "mask_sign")
@@ -44,10 +41,9 @@ def read(folder):
 
 def restored(folder, method):
     """The task's file, and the network's variables with it."""
-    base, _ = run_directory.load_weights(folder / "start.safetensors")
+    base, _ = weights.load(folder / "start.safetensors")
     path = folder / method / "masks" / "task.mask"
-    file = mask.file.read(path)
-    return base, file, task_file.variables(base, file, task_file.about(file.metadata, path))
+    return base, mask.file.read(path), task_file.restored(base, task_file.read(path))
 
 
 def changed(base, now):
@@ -62,7 +58,7 @@ def changed(base, now):
 def test_the_stored_task_gives_the_accuracy_that_was_reported(adapted, method):
     _, file, variables = restored(adapted, method)
     about = json.loads(file.metadata["mean"]), json.loads(file.metadata["std"])
-    dataset = data.load("digits", classes=CLASSES, validation=0.2, seed=setup.number(0, "data"))
+    dataset = data.load("digits", classes=CLASSES, validation=0.2, seed=seeds.number(0, "data"))
     images = ((dataset.test.images / 255.0 - about[0]) / about[1]).astype(np.float32)
     logits = model.create("conv2", classes=3, width=0.25).apply(variables, images)
     accuracy = (np.asarray(logits).argmax(-1) == dataset.test.labels).mean()
@@ -140,43 +136,10 @@ def test_knn_stores_the_features_that_it_votes_with(adapted):
 @pytest.mark.parametrize("method", ["knn", "linear_probe", *TRAINED])
 def test_a_learned_task_is_loaded_from_its_run_directory(adapted, method):
     task = learned.load(adapted / method)
-    dataset = data.load("digits", classes=CLASSES, validation=0.2, seed=setup.number(0, "data"))
+    dataset = data.load("digits", classes=CLASSES, validation=0.2, seed=seeds.number(0, "data"))
     predicted = task.logits(task.variables, dataset.test.images).argmax(axis=-1)
     accuracy = float((predicted == dataset.test.labels).mean())
     assert accuracy == pytest.approx(read(adapted / method)["accuracy"], abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("transform", "rescaled"),
-    [("threshold()", True), ("threshold(rescale=False)", False), ("top_k(0.9)", True),
-     ("threshold(mu=10.0, init=constant(11.0), rescale='constant')", True), ("sign()", False)],
-)  # fmt: skip
-def test_whether_a_transform_rescales(transform, rescaled):
-    assert rescales(transform) is rescaled
-
-
-def test_low_rank_updates_begin_at_nothing_and_are_a_product():
-    weights = {"conv": jnp.ones((3, 3, 4, 8)), "dense": jnp.ones((4, 6)), "bias": None}
-    factors = low_rank_factors(jax.random.key(0), weights, 2)
-    assert factors["conv"]["a"].shape == (3, 3, 4, 2)
-    assert factors["dense"]["b"].shape == (2, 6)
-    frozen = {"mask": weights, "freeze": jax.tree.map(lambda _: None, weights)}
-    learned = {"train": {"conv": None, "dense": None, "bias": jnp.ones(1)}, "low_rank": factors}
-    start = low_rank(0.5).weights(learned, frozen)
-    np.testing.assert_array_equal(start["conv"], weights["conv"])
-    factors["conv"]["b"] = jnp.arange(16.0).reshape(2, 8)
-    now = low_rank(0.5).weights(learned, frozen)
-    a = np.asarray(factors["conv"]["a"])
-    expected = 1 + 0.5 * np.einsum("hwir,ro->hwio", a, np.arange(16.0).reshape(2, 8))
-    np.testing.assert_allclose(now["conv"], expected, rtol=1e-5, atol=1e-6)
-
-
-def test_norm_trains_scales_and_biases_of_norms():
-    net = model.create("resnet20", classes=3, width=0.25)
-    shapes = jax.eval_shape(lambda: model.initialize(net, jax.random.key(0), (8, 8, 3)))["params"]
-    labels = tree.named_leaves(tree.label(shapes, methods.norm_rules(shapes)))
-    trained = {path for path, label in labels.items() if label == "train"}
-    assert trained == {path for path in labels if "bn" in path}
 
 
 @pytest.mark.parametrize(

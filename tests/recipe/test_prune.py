@@ -1,21 +1,17 @@
 """Pruning before training, on real digits."""
 
-import sys
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
+from experiments import config, finished
 from safetensors.numpy import load_file, save_file
 
 from jaxmask import mask
 from jaxmask.errors import InputError
+from jaxmask.model import weights as weights_file
 from jaxmask.recipe import prepare
-from jaxmask.run import directory as run_directory, setup
+from jaxmask.run import task as tasks
 from jaxmask.train.records import read_records
-
-sys.path.insert(0, str(Path(__file__).parent))
-from experiments import config, finished
 
 WEIGHTS = 64 * 30 + 30 * 10 + 10 * 10  # kernels of LeNet-30-10
 CRITERIA = (
@@ -59,11 +55,11 @@ def test_what_is_pruned_stays_exactly_zero_whatever_the_optimizer(optimizer, tmp
 
 def accuracy_of(file):
     """Test accuracy of a weight file of LeNet on digits, in numpy."""
-    weights, about = run_directory.load_weights(file)
-    test = setup.load_data(config().data, 0).test
+    variables, about = weights_file.load(file)
+    test = tasks.load_data(config().data, 0).test
     x = test.images.reshape(len(test.labels), -1) / 255
     x = (x - about["mean"][0]) / about["std"][0]
-    layers = weights["params"]
+    layers = variables["params"]
     for name in ("fc1", "fc2"):
         x = np.maximum(x @ layers[name]["kernel"] + layers[name]["bias"], 0)
     logits = x @ layers["head"]["kernel"] + layers["head"]["bias"]
@@ -97,8 +93,8 @@ def test_every_criterion_of_a_seed_starts_from_the_same_weights_stored_once(tmp_
         begin = prepare(config(criterion=criterion, train__epochs=0))
         with pytest.raises(StopIteration) as end:
             next(begin(tmp_path / criterion, shared))
-        digests.add(end.value.value["initial"]["sha256"])
-        stored = tmp_path / criterion / end.value.value["initial"]["file"]
+        digests.add(end.value.value.more["initial"]["sha256"])
+        stored = tmp_path / criterion / end.value.value.more["initial"]["file"]
         assert stored.resolve() == next(shared.iterdir()).resolve()
     assert len(digests) == 1
     other = finished(tmp_path / "other", seed=1, train__epochs=0)

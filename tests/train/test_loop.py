@@ -8,14 +8,12 @@ from pathlib import Path
 import chex
 import jax
 import numpy as np
+import problems
 import pytest
 
 from jaxmask.errors import InputError, Interrupted
 from jaxmask.train import checkpoint
 from jaxmask.train.records import read_records
-
-sys.path.insert(0, str(Path(__file__).parent))
-import problems
 
 TOLERANCE = {"rtol": 2e-4, "atol": 2e-5}
 
@@ -28,7 +26,7 @@ def test_training_learns_moves_masks_and_records_every_epoch(tmp_path):
     fit = problems.fit(tmp_path, epochs=6, steps_of_schedule=54)
     assert fit.validation["accuracy"] > 0.9
     assert fit.steps == 6 * (150 // 16)
-    scores = np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(fit.learned["mask"])])
+    scores = np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(fit.learned["scores"])])
     assert (scores <= 0).any()
     assert (scores > 0).any()
     records = read_records(tmp_path)
@@ -176,7 +174,9 @@ np.savez({out!r}, *leaves, accuracy=fit.validation["accuracy"], loss=fit.validat
 def test_eight_devices_give_what_one_gives(tmp_path):
     """20 steps with batch norm; neither 170 nor 50 examples divide by the batch or by eight."""
     out = str(tmp_path / "eight.npz")
-    script = EIGHT.format(here=str(Path(__file__).parent), folder=str(tmp_path / "eight"), out=out)
+    script = EIGHT.format(
+        here=str(Path(problems.__file__).parent), folder=str(tmp_path / "eight"), out=out
+    )
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
     subprocess.run(
         [sys.executable, "-c", script], check=True, env={**os.environ, "XLA_FLAGS": flags}

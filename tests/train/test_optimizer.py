@@ -8,6 +8,10 @@ from jaxmask.errors import InputError
 from jaxmask.train import optimizer
 
 
+def peaked(state, peak):
+    return optimizer.set_peaks({"train": state}, {"learning_rate": peak})["train"]
+
+
 def test_cosine_with_warm_up_rises_linearly_and_falls_to_zero():
     course = optimizer.schedule("cosine(warmup_epochs=2)", steps=100, steps_per_epoch=10)
     steps = np.arange(100)
@@ -47,7 +51,7 @@ def test_a_chain_by_name_is_optax_own(text, reference):
     ours = optimizer.optimizer(text, course)
     theirs = reference(lambda step: 0.3 * course(step))
     weights = other = {"a": jnp.arange(1.0, 4.0), "hole": None}
-    state, other_state = optimizer.set_peak(ours.init(weights), 0.3), theirs.init(weights)
+    state, other_state = peaked(ours.init(weights), 0.3), theirs.init(weights)
     for step in range(5):
         gradient = jax.tree.map(lambda leaf, step=step: jnp.sin(leaf + step), weights)
         updates, state = ours.update(gradient, state, weights)
@@ -80,7 +84,7 @@ def test_groups_have_their_own_rates_and_another_rate_compiles_nothing():
 
     state = both.init(learned)
     for rate in (0.25, 0.5):
-        state = {name: optimizer.set_peak(state[name], rate * (1 + (name == "mask")))
+        state = {name: peaked(state[name], rate * (1 + (name == "mask")))
                  for name in state}  # fmt: skip
         result = step(learned, state)
         np.testing.assert_allclose(result["train"]["b"], 1 - rate)

@@ -1,9 +1,8 @@
 import json
 
 import numpy as np
-import pytest
 
-from jaxmask.train.records import Records, read_records, replace_text
+from jaxmask.train.records import Records, read_records
 
 
 def scalars(folder):
@@ -37,13 +36,3 @@ def test_a_number_that_json_lacks_is_null(tmp_path):
     assert json.loads(line, parse_constant=lambda _: 1 / 0) == {
         "step": 1, "epoch": 1, "split": "train", "loss": None, "accuracy": 0.5,
     }  # fmt: skip
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "result.json"
-    replace_text(path, "old")
-    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
-    with pytest.raises(OSError, match="full"):
-        replace_text(path, "new")
-    assert path.read_text() == "old"
-    assert [each.name for each in tmp_path.iterdir()] == ["result.json"]

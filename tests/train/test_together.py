@@ -1,19 +1,14 @@
 """Runs that are trained together under vmap, against the same runs one after the other."""
 
-import sys
-from pathlib import Path
-
 import chex
 import jax
 import numpy as np
+import problems
 import pytest
 
 from jaxmask.errors import Interrupted
 from jaxmask.train import loop
 from jaxmask.train.records import read_records
-
-sys.path.insert(0, str(Path(__file__).parent))
-import problems
 
 TOLERANCE = {"rtol": 1e-3, "atol": 1e-4}
 
@@ -26,7 +21,7 @@ def made():
 
 def fit_alone(made, folder, seeds, **changes):
     programs, job = made
-    return [loop.fit(programs, *job(seed, folder / f"{seed}", **changes)) for seed in seeds]
+    return [loop.fit(programs, job(seed, folder / f"{seed}", **changes)) for seed in seeds]
 
 
 def same(one, other):
@@ -55,7 +50,7 @@ def test_a_run_that_ends_early_waits_for_the_others_and_is_not_changed(made, tmp
     rates = {0: 0.05, 1: 3.0}  # the second soon gets no better
     changes = {"epochs": 5, "patience": 1}
     alone = [
-        loop.fit(programs, *job(seed, tmp_path / "alone" / f"{seed}", rate=rate, **changes))
+        loop.fit(programs, job(seed, tmp_path / "alone" / f"{seed}", rate=rate, **changes))
         for seed, rate in rates.items()
     ]
     jobs = [job(seed, tmp_path / f"{seed}", rate=rate, **changes) for seed, rate in rates.items()]
@@ -82,7 +77,7 @@ def test_runs_that_were_stopped_together_go_on_alone(made, tmp_path, monkeypatch
                 programs,
                 [job(seed, tmp_path / f"{seed}", checkpoint_seconds=0.0) for seed in (0, 1)],
             )
-    again = [loop.fit(programs, *job(seed, tmp_path / f"{seed}")) for seed in (0, 1)]
+    again = [loop.fit(programs, job(seed, tmp_path / f"{seed}")) for seed in (0, 1)]
     for one, other in zip(whole, again):
         same(one, other)
 
@@ -96,7 +91,7 @@ def test_the_state_at_a_step_is_handed_out_of_every_run(made, tmp_path):
 
     for seed in (0, 1):
         alone = job(seed, tmp_path / "alone" / f"{seed}")._replace(keep=keep(f"alone {seed}"))
-        loop.fit(programs, *alone)
+        loop.fit(programs, alone)
     jobs = [job(seed, tmp_path / f"{seed}")._replace(keep=keep(f"{seed}")) for seed in (0, 1)]
     loop.fit_together(programs, jobs)
     for seed in (0, 1):
@@ -108,7 +103,7 @@ def test_a_run_that_has_ended_hands_out_no_later_state(made, tmp_path):
     kept = []
     rates = {0: 0.05, 1: 3.0}
     alone = [
-        loop.fit(programs, *job(seed, tmp_path / "a" / f"{seed}", rate=rate, epochs=5, patience=1))
+        loop.fit(programs, job(seed, tmp_path / "a" / f"{seed}", rate=rate, epochs=5, patience=1))
         for seed, rate in rates.items()
     ]
     early, late = sorted(fit.steps for fit in alone)

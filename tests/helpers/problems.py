@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmask import mask, tree
+from jaxmask import adapter, mask
 from jaxmask.loss import cross_entropy
+from jaxmask.run import defaults
 from jaxmask.train import epoch, feed, loop, optimizer
 from jaxmask.train.state import Problem, initial
 
@@ -53,15 +54,12 @@ def settings(**changes):
 def fit(folder, *, how="resident", rate=0.5, train=150, steps_of_schedule=27, width=8, **changes):
     """Learns a mask (and the head) as a recipe does; returns loop.Fit."""
     programs, job = jobs(how=how, train=train, steps_of_schedule=steps_of_schedule, width=width)
-    return loop.fit(programs, *job(0, folder, rate=rate, **changes))
+    return loop.fit(programs, job(0, folder, rate=rate, **changes))
 
 
 def jobs(*, how="resident", train=150, steps_of_schedule=27, width=8):
     """Programs, and a function (seed, folder, ...) -> the job of a run that they train."""
     network, mesh = Network(width), feed.make_mesh()
-    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 6, 6, 1)))
-    labels = tree.label(shapes["params"], [("head/.*", "train"), (".*/kernel", "mask")])
-    transform = mask.threshold()
 
     def apply(parameters, batch_stats, x, training):
         both = {"params": parameters, "batch_stats": batch_stats}
@@ -74,19 +72,18 @@ def jobs(*, how="resident", train=150, steps_of_schedule=27, width=8):
         x = x.astype(jnp.float32) / 255
         return x if key is None else x + 0.01 * jax.random.normal(key, x.shape)
 
+    rules = [("head/.*", "train"), (".*/kernel", "mask")]
+    way = adapter.masks(mask.threshold(), rules)
     problem = Problem(
-        weights=lambda learned, frozen: tree.combine(
-            transform.apply(learned["mask"], frozen["mask"]), learned["train"], frozen["freeze"]
-        ),
-        masks=lambda learned, frozen: transform.mask(learned["mask"]),
+        parameters=way.parameters,
+        masks=lambda learned, frozen: way.store(learned, frozen).masks,
         network=apply,
         augment=augment,
         loss=cross_entropy,
     )
-    course = optimizer.schedule("cosine", steps_of_schedule, 9)
-    together = optimizer.grouped(
-        {name: optimizer.optimizer("sgd(momentum=0.9)", course) for name in ("mask", "train")}
-    )
+    config = defaults.train(epochs=1)
+    section = optimizer.Section(config, steps_of_schedule, 9)
+    together = optimizer.grouped(way.optimizers(section))
     feeds = [
         feed.resident(*split, mesh) if how == "resident" else feed.streamed(split, stream, mesh)
         for split in (images(train), images(50, seed=1))
@@ -95,20 +92,11 @@ def jobs(*, how="resident", train=150, steps_of_schedule=27, width=8):
 
     def job(seed, folder, rate=0.5, **changes):
         variables = network.init(jax.random.key(seed), jnp.zeros((1, 6, 6, 1)))
-        parts = tree.partition(variables["params"], labels)
-        learned = {
-            "mask": transform.init(jax.random.key(1), parts["mask"]),
-            "train": parts["train"],
-        }
+        learned, frozen = way.init(jax.random.key(1), variables["params"])
         key = jax.random.key(2 + seed)
         state = initial(learned, variables["batch_stats"], together, key)
-        state = state._replace(
-            optimizer={
-                "mask": optimizer.set_peak(state.optimizer["mask"], 20 * rate),
-                "train": optimizer.set_peak(state.optimizer["train"], rate),
-            }
-        )
-        frozen = {"mask": parts["mask"], "freeze": parts["freeze"]}
+        peaks = {"learning_rate": rate, "mask_learning_rate": 20 * rate}
+        state = state._replace(optimizer=optimizer.set_peaks(state.optimizer, peaks))
         state, frozen = feed.replicate((state, frozen), mesh)
         return loop.Job(state, frozen, *feeds, settings(seed=seed, **changes), folder)
 

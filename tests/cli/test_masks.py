@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from jaxmask import mask, model
 from jaxmask.cli.masks import main
-from jaxmask.run import directory as run_directory
+from jaxmask.model import weights
 from jaxmask.task import learned
 
 CLASSES = ("cat", "dog", "owl", "fox")
@@ -256,7 +256,7 @@ def test_apply_writes_the_adapted_network(some, tmp_path, capsys, method):
     for path, leaf in expected.items():
         assert found[path].dtype == np.float32
         np.testing.assert_allclose(found[path], leaf, rtol=1e-5, atol=1e-6, err_msg=path)
-    _, header = run_directory.load_weights(out)  # what --config.start= reads
+    _, header = weights.load(out)  # what --config.start= reads
     assert header["classes"] == list(CLASSES)
     assert header["method"] == method
     assert header["std"] == [0.25] * 3

@@ -4,7 +4,8 @@ import pytest
 
 from jaxmask.data import Dataset, Split
 from jaxmask.errors import InputError
-from jaxmask.run import defaults, setup, starting
+from jaxmask.run import defaults, starting
+from jaxmask.run import task as tasks
 
 
 def task(classes=3, **network):
@@ -20,7 +21,7 @@ def task(classes=3, **network):
     config.network.name = "resnet20"
     config.network.width = 0.25
     config.network.update(network)
-    return setup.make_task(config.data, config.network, dataset, ((0.5,), (0.25,)))
+    return tasks.make_task(config.data, config.network, dataset, ((0.5,), (0.25,)))
 
 
 def test_a_new_head_over_the_weights_of_another_task():
@@ -69,17 +70,9 @@ def test_the_network_changes_its_statistics_only_in_training():
 
 def test_normalization_is_the_configs_then_the_weights_then_the_datas():
     made, config = task(), defaults.data("made")
-    found = setup.normalization_of(config, made.dataset, {})
+    found = tasks.normalization_of(config, made.dataset, {})
     np.testing.assert_allclose(found[0], made.dataset.train.images.mean() / 255, rtol=1e-6)
     about = {"mean": [0.1], "std": [0.2]}
-    assert setup.normalization_of(config, made.dataset, about) == ((0.1,), (0.2,))
+    assert tasks.normalization_of(config, made.dataset, about) == ((0.1,), (0.2,))
     config.mean, config.std = (0.3,), (0.4,)
-    assert setup.normalization_of(config, made.dataset, about) == ((0.3,), (0.4,))
-
-
-def test_seeds_belong_to_names():
-    assert setup.number(0, "a") != setup.number(0, "b") != setup.number(1, "b")
-    keys = [setup.named_key(*which) for which in ((0, "a"), (0, "b"), (1, "a"), (0, "a"))]
-    data = [jax.random.key_data(key).tobytes() for key in keys]
-    assert len(set(data)) == 3
-    assert data[0] == data[3]
+    assert tasks.normalization_of(config, made.dataset, about) == ((0.3,), (0.4,))

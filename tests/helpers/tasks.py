@@ -6,8 +6,9 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from jaxmask import mask, model
-from jaxmask.run import directory as run_directory, starting
+from jaxmask import maskfile, model
+from jaxmask.model import weights
+from jaxmask.run import starting
 from jaxmask.task import file as task_file
 
 SHAPE = (8, 8, 1)
@@ -21,7 +22,7 @@ def base(folder, name="lenet_300_100", width=0.05, classes=3, seed=0):
         model.initialize(module, jax.random.key(seed), SHAPE),
     )
     path = folder / f"base{seed}.safetensors"
-    run_directory.save_weights(path, variables, {"network": name})
+    weights.save(path, variables, {"network": name})
     return path, variables
 
 
@@ -45,12 +46,12 @@ def task(path, base_path, variables, classes, *, masks=None, arrays=None, head=N
     }  # fmt: skip
     start = starting.Start(variables, str(base_path), head=True)
     masks = traverse_util.unflatten_dict(masks or {}, sep="/")
-    mask.file.save(
+    maskfile.save(
         path,
         masks,
         metadata={name: json.dumps(value) for name, value in metadata.items()},
         arrays=traverse_util.unflatten_dict(arrays, sep="/"),
-        base=mask.file.Base(metadata["network"], task_file.fingerprint(start)),
+        base=maskfile.Base(metadata["network"], start.fingerprint()),
     )
     bare = {**variables, "params": {k: v for k, v in variables["params"].items() if k != "head"}}
-    return task_file.variables(bare, mask.file.read(path), metadata)
+    return task_file.restored(bare, task_file.read(path))

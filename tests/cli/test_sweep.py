@@ -11,8 +11,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxmask.cli import sweep
-from jaxmask.errors import InputError
 from jaxmask.cli.run import main, parse
+from jaxmask.errors import InputError
 
 COMMON = (
     "--config=prune_digits", "--config.network.width=0.1", "--config.train.epochs=2",

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from jaxmask.cli import run as command_line
-from jaxmask.errors import InputError
 from jaxmask.cli.run import main, parse
+from jaxmask.errors import InputError
 
 QUICK = (
     "--config.network.width=0.125", "--config.pretrain.train.epochs=2",
@@ -190,12 +190,13 @@ def test_the_directory_of_another_run_is_left_alone(capsys, tmp_path):
 
 
 def test_a_full_disk_is_one_line_and_status_one(capsys, tmp_path, monkeypatch):
-    from jaxmask.run import directory as run_directory
+
+    from jaxmask import files
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
 
-    monkeypatch.setattr(run_directory, "replace_text", full)
+    monkeypatch.setattr(files, "replace", full)
     assert main(["--config=digits", f"--workdir={tmp_path / 'run'}"]) == 1
     error = capsys.readouterr().err
     assert "No space left on device" in error

@@ -2,17 +2,14 @@
 
 import csv
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parent / "recipe"))
 from tasks import base, task
 
 from jaxmask import data, model
-from jaxmask.task import main
+from jaxmask.cli.task import main
 
 CLASSES = ("0", "1", "2")
 

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from jaxmask.errors import InputError
+from jaxmask.model import weights
+
+
+def test_weights_come_back_bit_for_bit_with_what_they_are_about(tmp_path):
+    variables = {
+        "params": {"head": {"kernel": np.random.rand(3, 2), "hole": None}},
+        "batch_stats": {"bn": {"mean": np.zeros(2, np.float32)}},
+    }
+    path = tmp_path / "weights.safetensors"
+    size = weights.save(path, variables, {"network": "x", "mean": [0.5]})
+    assert size == path.stat().st_size
+    for source in (path, tmp_path):
+        found, about = weights.load(source)
+        assert about == {"network": "x", "mean": [0.5]}
+        np.testing.assert_array_equal(
+            found["params"]["head"]["kernel"], variables["params"]["head"]["kernel"]
+        )
+        assert found["batch_stats"]["bn"]["mean"].dtype == np.float32
+        assert "hole" not in found["params"]["head"]
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff" * 100])
+def test_a_file_that_holds_no_weights_is_refused(tmp_path, content):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="not a safetensors file"):
+        weights.load(path)
+
+
+def test_truncated_weights_are_refused(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    weights.save(path, {"params": {"a": np.ones(100)}}, {})
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(InputError, match="not a safetensors file"):
+        weights.load(path)
+
+
+def test_missing_weights_are_refused(tmp_path):
+    with pytest.raises(InputError, match="there are no weights at"):
+        weights.load(tmp_path / "nowhere")
