@@ -1,6 +1,7 @@
 """Low-rank updates of frozen kernels (LoRA, Hu et al. 2022)."""
 
 from collections.abc import Iterable
+from math import isfinite
 from typing import Any
 
 import jax
@@ -60,12 +61,15 @@ def lora(rules: Iterable[tuple[str, str]], rank: int = 4, scale: float = 1.0) ->
         return Stored({}, arrays, {"low_rank_scale": scale})
 
     def restore(params: Tree, stored: Stored) -> Tree:
+        scale = stored.settings.get("low_rank_scale")
+        if isinstance(scale, bool) or not isinstance(scale, int | float) or not isfinite(scale):
+            raise InputError(f"low_rank_scale is {scale!r}, not a finite number")
         params = weights.restore(params, stored)
         known, changed = tree.named_leaves(params), {}
         for path, pair in _pairs(stored.arrays.get("low_rank", {})).items():
             if path not in known:
                 raise InputError(f"there is a low-rank update of {path!r}, which is not there")
-            changed[path] = _updated(known[path], pair, stored.settings["low_rank_scale"])
+            changed[path] = _updated(known[path], pair, scale)
         return tree.replaced(params, tree.nested(changed), "the low-rank updates")
 
     def optimizers(section: Any) -> dict[str, Any]:

@@ -42,10 +42,14 @@ def masks(
       settings: more for the file, such as the name of the transform.
 
     Raises:
-      InputError: by `init`, for rules that mask nothing; by `store`, for a transform without
-        `put`, whose masks could not be put back.
+      InputError: for a transform without `put`, whose masks could not be put back from a file;
+        by `init`, for rules that mask nothing.
     """
     rules = tuple(rules)
+    # put does not depend on the density, nor on which scores are learned
+    put = (transform if isinstance(transform, MaskTransform) else transform(1.0)).put
+    if put is None:
+        raise InputError("the mask transform has no 'put', by which its masks are put back")
 
     def made(learned: Mapping[str, Tree], frozen: Mapping[str, Tree]) -> MaskTransform:
         if isinstance(transform, MaskTransform):
@@ -87,23 +91,17 @@ def masks(
         return found
 
     def store(learned: dict[str, Tree], frozen: dict[str, Tree]) -> Stored:
-        now = made(learned, frozen)
-        if now.put is None:
-            raise InputError("the mask transform has no 'put', by which its masks are put back")
         named = {mask.rescaled: {"rescale": True}, mask.unscaled: {"rescale": False}}
         return Stored(
-            now.mask(learned["scores"]),
+            made(learned, frozen).mask(learned["scores"]),
             {"params": learned["train"]},
-            {**named.get(now.put, {}), **(settings or {})},
+            {**named.get(put, {}), **(settings or {})},
         )
 
     def restore(params: Tree, stored: Stored) -> Tree:
-        # put does not depend on the density, nor on which scores are learned
-        put = (transform if isinstance(transform, MaskTransform) else transform(1.0)).put
+        by = put
         if put in (mask.rescaled, mask.unscaled):  # one adapter restores the files of both
-            put = mask.rescaled if stored.settings.get("rescale", True) else mask.unscaled
-        if put is None:
-            raise InputError("the mask transform has no 'put', by which its masks are put back")
-        return mask.restore(weights.restore(params, stored), stored.masks, put)
+            by = mask.rescaled if stored.settings.get("rescale", True) else mask.unscaled
+        return mask.restore(weights.restore(params, stored), stored.masks, by)
 
     return Adapter(init, parameters, optimizers, store, restore)

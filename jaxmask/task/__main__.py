@@ -1,6 +1,8 @@
 """`python -m jaxmask.task`; see `jaxmask.cli.task`."""
 
-from jaxmask.cli.task import run
+from jaxmask.cli.task import main, run
+
+__all__ = ["main", "run"]
 
 if __name__ == "__main__":
     run()

@@ -242,7 +242,8 @@ def test_apply_writes_the_adapted_network(some, tmp_path, capsys, method):
         taken = {path: np.where(leaf, 1, -1) for path, leaf in taken.items()}
     about = {"mask_topk": {"rescale": False}, "lora": {"low_rank_scale": 0.5}}.get(method, {})
     frozen = {path.removeprefix("params/"): leaf for path, leaf in flat.items()}
-    write_task(tmp_path / "x.mask", flat, taken, arrays, method=method, **about,
+    known = "mask" if method == "given" else method
+    write_task(tmp_path / "x.mask", flat, taken, arrays, method=known, **about,
                weights=frozen if method == "given" else None)  # fmt: skip
     out = tmp_path / "weights.safetensors"
     out.write_bytes(b"old")
@@ -258,7 +259,7 @@ def test_apply_writes_the_adapted_network(some, tmp_path, capsys, method):
         np.testing.assert_allclose(found[path], leaf, rtol=1e-5, atol=1e-6, err_msg=path)
     _, header = weights.load(out)  # what --config.start= reads
     assert header["classes"] == list(CLASSES)
-    assert header["method"] == method
+    assert header["method"] == known
     assert header["std"] == [0.25] * 3
     assert learned.load(out).classes == CLASSES  # what jaxmask.task reads
 
@@ -496,7 +497,7 @@ def wrong(some):
     write_task(place / "knn.mask", flat, {}, neighbors)
     write_task(place / "lenet.mask", flat, masks["a"], {}, network="lenet5")
     write_task(place / "odd.mask", flat, masks["a"], {}, width="wide")
-    write_task(place / "scale.mask", flat, masks["a"], {}, low_rank_scale="much")
+    write_task(place / "scale.mask", flat, {}, {}, method="lora", low_rank_scale="much")
     (place / "text.mask").write_text("not a mask file")
     return place
 

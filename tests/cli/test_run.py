@@ -133,7 +133,7 @@ def test_an_error_in_a_config_file_names_the_file(capsys, tmp_path):
         ("mask.train.select=test", "train.select"),
         ("mask.train.label_smoothing=1.0", "label_smoothing"),
         ("linear_probe.choices=(-1.0, 0.1, 0.2, 0.3)", "of at least 0"),
-        ("linear_probe.choices=('a', 0.1, 0.2, 0.3)", "'a' where a finite number"),
+        ("linear_probe.choices=('a', 0.1, 0.2, 0.3)", "'a'; give a finite number"),
         ("linear_probe.iterations=0", "linear_probe.iterations"),
         ("full.choices=(0.1, 0.1, 0.2, 0.3)", "a value twice"),
         ("methods=(1,)", "unknown method 1"),
@@ -179,7 +179,7 @@ def test_dense_refuses_rules_that_train_nothing(capsys, tmp_path):
     )
     error = refused(capsys, f"--config={path}", f"--workdir={tmp_path / 'run'}",
                     "--config.rules=(('.*', 'freeze'),)")  # fmt: skip
-    assert "its rules say 'train' or 'freeze'" in error
+    assert "the rules say 'train' or 'freeze'" in error
 
 
 def test_the_directory_of_another_run_is_left_alone(capsys, tmp_path):
@@ -200,7 +200,7 @@ def test_a_full_disk_is_one_line_and_status_one(capsys, tmp_path, monkeypatch):
     assert main(["--config=digits", f"--workdir={tmp_path / 'run'}"]) == 1
     error = capsys.readouterr().err
     assert "No space left on device" in error
-    assert "the same command again" in error
+    assert "fix this and rerun" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "run" / "config.json").exists()
 

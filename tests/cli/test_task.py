@@ -107,7 +107,7 @@ def test_statistics_of_new_images(learned, tmp_path, capsys):
         (["guess"], "see --help"),
         (["evaluate", "FILE", "folder:nowhere"], "there is no folder"),
         (["evaluate", "FILE", "digits", "--base=OTHER"], "another network than"),
-        (["evaluate", "EMPTY"], "no finished run directory"),
+        (["evaluate", "EMPTY"], "not a finished run directory"),
     ],
 )
 def test_what_is_wrong_is_one_line(learned, tmp_path, capsys, arguments, message):

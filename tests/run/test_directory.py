@@ -3,7 +3,8 @@ import json
 import pytest
 
 from jaxmask.errors import InputError
-from jaxmask.run import defaults, directory
+from jaxmask.run import defaults, directory, result
+from jaxmask.run.result import Result
 
 
 def test_a_run_is_finished_when_its_result_is_there(tmp_path):
