@@ -1,5 +1,6 @@
 """Masks as transformations of trees: scores -> mask -> masked weights."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -196,8 +197,7 @@ def masked(mask: jax.Array, weight: jax.Array, rescale: Rescale = True) -> jax.A
     """
     product = weight * mask
     if rescale:
-        # At least float32: bfloat16 counts no further than 256.
-        total = jnp.sum(mask, dtype=jnp.promote_types(mask.dtype, jnp.float32))
+        total = _count(mask)
         some = total > 0
         # Both branches are guarded: the root's gradient at 0 is infinite, and inf * 0 is NaN.
         # 1 / alpha, because a product over the whole leaf is cheaper than a quotient.
@@ -206,6 +206,25 @@ def masked(mask: jax.Array, weight: jax.Array, rescale: Rescale = True) -> jax.A
             scale = lax.stop_gradient(scale)
         product = _scaled(product, scale)
     return product.astype(weight.dtype)
+
+
+@jax.custom_jvp
+def _count(mask: jax.Array) -> jax.Array:
+    """The sum of a mask of zeros and ones."""
+    # First in groups of at most 32, as integers: on a CPU, XLA makes one parallel loop of these
+    # sums and of whatever makes the mask, which it would write out for a sum of floats, or a longer
+    # one. Groups of strided elements, because loops over these are vectorized.
+    groups = mask.reshape(math.gcd(mask.size, 32), -1)
+    counts = jnp.sum(groups, axis=0, dtype=jnp.int32)
+    # At least float32: bfloat16 counts no further than 256.
+    return jnp.sum(counts, dtype=jnp.promote_types(mask.dtype, jnp.float32))
+
+
+@_count.defjvp
+def _count_jvp(primals: Any, tangents: Any) -> Any:
+    # Integers have no gradient; this is the one of the plain sum.
+    total = _count(*primals)
+    return total, jnp.sum(tangents[0], dtype=total.dtype)
 
 
 @jax.custom_jvp
