@@ -62,21 +62,20 @@ def write(folder: Path, result: Result) -> Result:
 
 
 def read(folder: Path) -> Result:
-    """The result of a finished run.
+    """The result of a finished run; a field that its file lacks is None (or empty).
 
     Raises:
       InputError: there is none, it cannot be read, or it is not a result of this project.
     """
     path = folder / NAME
     found = files.read_json(path, "delete the run directory or leave it out")
-    lacking = [name for name in Result._fields if name not in {*found, *Result._field_defaults}]
-    if lacking:
+    if "accuracy" not in found:
         raise InputError(
-            f"{path} is not a result of this project: it has no {lacking[0]!r}; delete the run "
+            f"{path} is not a result of this project: it has no 'accuracy'; delete the run "
             "directory or leave it out"
         )
     found = {_RENAMED.get(name, name): value for name, value in found.items()}
-    known = {name: found.pop(name) for name in Result._fields if name in found}
-    if "empty_leaves" in known:
-        known["empty_leaves"] = tuple(known["empty_leaves"])
+    known = {name: found.pop(name, None) for name in Result._fields if name != "more"}
+    known["density_by_leaf"] = known["density_by_leaf"] or {}
+    known["empty_leaves"] = tuple(known["empty_leaves"] or ())
     return Result(**known, more=found)

@@ -10,6 +10,7 @@ import time
 import pytest
 from ml_collections import ConfigDict
 
+from jaxmask import files
 from jaxmask.cli import sweep
 from jaxmask.cli.run import main, parse
 from jaxmask.errors import InputError
@@ -148,13 +149,13 @@ def test_two_processes_never_do_the_same_run(tmp_path):
 
 
 def test_a_run_that_another_process_has_is_left_to_it(tmp_path):
-    with sweep._locked(tmp_path, "a") as mine:
+    with files.locked(tmp_path / ".locks" / "a") as mine:
         assert mine
         with (tmp_path / ".locks" / "a").open("w") as file, pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with sweep._locked(tmp_path, "a") as again, sweep._locked(tmp_path, "b") as other:
+        with files.locked(tmp_path / ".locks" / "a") as again, files.locked(tmp_path / ".locks" / "b") as other:
             assert (again, other) == (False, True)
-    with sweep._locked(tmp_path, "a") as mine:
+    with files.locked(tmp_path / ".locks" / "a") as mine:
         assert mine
 
 

@@ -76,7 +76,7 @@ def test_a_table_is_read_back_as_it_was_written(grid, tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("[1]", "has no 'accuracy'"), ("{}", "has no 'accuracy'"), ("{", "not valid JSON")],
+    [("[1]", "not a valid JSON object"), ("{}", "has no 'accuracy'"), ("{", "not a valid JSON object")],
 )
 def test_an_invalid_result_is_named(tmp_path, text, reason):
     (tmp_path / "run").mkdir()
@@ -88,10 +88,10 @@ def test_an_invalid_result_is_named(tmp_path, text, reason):
 def test_a_damaged_config_is_named(tmp_path):
     make_run(tmp_path / "run", 0.5)
     (tmp_path / "run" / "config.json").write_bytes(b"\xff")
-    with pytest.raises(InputError, match=r"run/config\.json is not valid JSON"):
+    with pytest.raises(InputError, match=r"run/config\.json is not a valid JSON object"):
         collect([tmp_path])
     (tmp_path / "run" / "config.json").write_text(json.dumps([1]))
-    with pytest.raises(InputError, match=r"run/config\.json is no config"):
+    with pytest.raises(InputError, match=r"run/config\.json is not a valid JSON object"):
         collect([tmp_path])
 
 
