@@ -12,7 +12,7 @@ from typing import Any
 from jaxmask.errors import InputError
 
 
-def replace(path: str | os.PathLike, content: bytes | str) -> None:
+def replace(path: str | os.PathLike[str], content: bytes | str) -> None:
     """Writes a file whole or not at all, in place of one that is there.
 
     Raises:
@@ -23,7 +23,7 @@ def replace(path: str | os.PathLike, content: bytes | str) -> None:
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a name beside `path` to write to; it becomes `path` if the block ends well.
 
     The content is flushed to the disk before it is renamed, and so is the renaming: a reader sees

@@ -310,7 +310,7 @@ def _check_label(name: Any, where: str) -> None:
         raise InputError(f"{where} is {name!r}; a label is one of {', '.join(map(repr, LABELS))}")
 
 
-def _compiled(index: int, rule: Any) -> tuple[re.Pattern, str]:
+def _compiled(index: int, rule: Any) -> tuple[re.Pattern[str], str]:
     try:
         pattern, name = rule
         regex = re.compile(pattern)
@@ -324,7 +324,7 @@ def _compiled(index: int, rule: Any) -> tuple[re.Pattern, str]:
     return regex, name
 
 
-def _idle_rule(index: int, rules: list[tuple[re.Pattern, str]], leaves: dict[str, Any]) -> str:
+def _idle_rule(index: int, rules: list[tuple[re.Pattern[str], str]], leaves: dict[str, Any]) -> str:
     """Why rule `index` decides no leaf, in one line."""
     regex, name = rules[index]
     rule = f"rule {index} ({regex.pattern!r}: {name!r})"

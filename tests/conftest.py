@@ -1,6 +1,8 @@
 """One compilation cache for all tests: what two of them need, one compiles. Slow files first."""
 
+import gc
 import os
+import sys
 import tempfile
 
 import pytest
@@ -11,8 +13,8 @@ settings.register_profile("jaxmask", deadline=None)
 settings.load_profile("jaxmask")
 
 # A worker runs whole files; one that is begun last is waited for by the other.
-BEGUN_FIRST = ("test_interruption", "test_sweep", "test_benchmarks", "recipe/", "train/",
-               "score/test_synflow")  # fmt: skip
+BEGUN_FIRST = ("test_interruption", "test_sweep", "test_benchmarks", "adapter/", "recipe/",
+               "train/", "score/test_synflow")  # fmt: skip
 
 # before JAX is imported; subprocesses of tests inherit it
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -23,6 +25,19 @@ os.environ.setdefault(
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not any(name in item.nodeid for name in BEGUN_FIRST))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_compiled_programs():
+    """A worker that keeps the programs of all its files grows by gigabytes."""
+    yield
+    import jax
+
+    jax.clear_caches()
+    programs = sys.modules.get("jaxmask.run.programs")
+    if programs is not None:
+        programs.forget()
+    gc.collect()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -91,7 +91,10 @@ def masks(
         return found
 
     def store(learned: dict[str, Tree], frozen: dict[str, Tree]) -> Stored:
-        named = {mask.rescaled: {"rescale": True}, mask.unscaled: {"rescale": False}}
+        named: dict[Any, dict[str, bool]] = {
+            mask.rescaled: {"rescale": True},
+            mask.unscaled: {"rescale": False},
+        }
         return Stored(
             made(learned, frozen).mask(learned["scores"]),
             {"params": learned["train"]},

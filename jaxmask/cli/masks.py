@@ -267,12 +267,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m jaxmask.masks", description="Mask files.", allow_abbrev=False
     )
-    parser.error = refuse  # type: ignore[assignment, method-assign]
+    parser.error = refuse  # type: ignore[method-assign]
     subs = parser.add_subparsers(required=True, metavar="show|overlap|apply|export|merge")
 
     def add(command: Callable[[argparse.Namespace], None], about: str) -> argparse.ArgumentParser:
         sub = subs.add_parser(command.__name__, help=about, description=about, allow_abbrev=False)
-        sub.error = refuse  # type: ignore[assignment, method-assign]
+        sub.error = refuse  # type: ignore[method-assign]
         sub.set_defaults(command=command)
         sub.add_argument("--base", default="", metavar="PATH", help="weights they are for")
         if command in (apply, export):

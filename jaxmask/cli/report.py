@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     # one line for whatever is wrong, as everywhere else
-    parser.error = refuse  # type: ignore[assignment, method-assign]
+    parser.error = refuse  # type: ignore[method-assign]
     parser.add_argument(
         "runs", nargs="+", metavar="RUNS", help="run directories or folders of them"
     )
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         ("published-row", "an algorithm of that file and the row that it stands beside; repeat for "
          "more (default: equal names)", {"metavar": "NAME=LABEL", "action": "append"}),
     ):  # fmt: skip
-        parser.add_argument(f"--{name}", help=text, **settings)  # type: ignore[arg-type]
+        parser.add_argument(f"--{name}", help=text, **settings)
     return parser
 
 

@@ -228,14 +228,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m jaxmask.task", description="Uses a learned task.", allow_abbrev=False
     )
-    parser.error = refuse  # type: ignore[assignment, method-assign]
+    parser.error = refuse  # type: ignore[method-assign]
     commands = parser.add_subparsers(required=True, metavar="evaluate|predict")
     for name, command, about in (
         ("evaluate", evaluate, "accuracy on labeled images"),
         ("predict", predict, "class names and probabilities of image files"),
     ):
         sub = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
-        sub.error = refuse  # type: ignore[assignment, method-assign]
+        sub.error = refuse  # type: ignore[method-assign]
         sub.set_defaults(command=command)
         sub.add_argument("task", type=Path, metavar="TASK", help="a .mask file or run directory")
         if command is evaluate:

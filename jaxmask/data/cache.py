@@ -132,10 +132,10 @@ def _write(folder, fingerprint, classes, count, chunks):
         },
     }
     manifest["digest"] = _digest(manifest)
-    with open(folder / MANIFEST, "w") as file:
-        json.dump(manifest, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    with open(folder / MANIFEST, "w") as text:
+        json.dump(manifest, text, indent=1)
+        text.flush()
+        os.fsync(text.fileno())
 
 
 def _install(temporary: Path, folder: Path, fingerprint: str) -> None:

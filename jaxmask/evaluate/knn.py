@@ -9,6 +9,8 @@ from jaxmask.errors import InputError
 
 EXAMPLES = 64  # per query of a block are compared with the block at a time
 
+Found = tuple[jax.Array, jax.Array]  # similarities and labels of the nearest so far
+
 
 @partial(jax.jit, static_argnames=("classes", "neighbors", "block"))
 def knn(
@@ -74,7 +76,7 @@ def knn(
     def nearest(query: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The voters' similarities and labels, most similar first."""
 
-        def merge(found: tuple, start: jax.Array) -> tuple[tuple, None]:
+        def merge(found: Found, start: jax.Array) -> tuple[Found, None]:
             begin = jnp.minimum(start, count - length)
             piece = jax.lax.dynamic_slice_in_dim(features, begin, length)
             similar = jnp.matmul(query, piece.T, precision="highest")

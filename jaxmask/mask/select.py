@@ -202,11 +202,11 @@ def _search(
     """
     groups = wanted.shape[0]
 
-    def unfinished(state: tuple) -> jax.Array:
+    def unfinished(state: Any) -> jax.Array:
         shift, _, reached, _ = state
         return (shift >= 0) & jnp.any(reached != wanted)
 
-    def set_two_bits(state: tuple) -> tuple:
+    def set_two_bits(state: Any) -> Any:
         shift, found, reached, given = state
         # Otherwise the compiler moves what depends on nothing else out of the loop, and stores it.
         given = lax.optimization_barrier(given)

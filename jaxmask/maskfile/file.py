@@ -73,7 +73,7 @@ def fingerprint(weights: PyTree) -> str:
 
 
 def save(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     masks: PyTree,
     *,
     metadata: dict[str, str] | None = None,
@@ -126,7 +126,7 @@ def save(
 
 
 def load(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     like: PyTree | None = None,
     *,
     fingerprint: str | None = None,
@@ -163,7 +163,7 @@ def load(
 
 
 def read(
-    path: str | os.PathLike, *, fingerprint: str | None = None, weights: PyTree = None
+    path: str | os.PathLike[str], *, fingerprint: str | None = None, weights: PyTree = None
 ) -> MaskFile:
     """Everything in a file that `save` wrote.
 
@@ -199,7 +199,7 @@ def read(
     )
 
 
-def read_header(path: str | os.PathLike) -> dict[str, Any]:
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The header of a mask file, after the same checks as `load`.
 
     Masks that are coded given the frozen weights are not decoded.

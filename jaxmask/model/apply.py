@@ -18,7 +18,7 @@ def apply_function(module: nn.Module) -> Callable[..., tuple[jax.Array, Any]]:
       (parameters, batch_stats, images [B, H, W, C], train) -> (logits [B, classes], batch_stats).
       A module whose `__call__` takes no `train` is called without it.
     """
-    training = {"train": True} if _takes(module, "train") else {}
+    training: dict[str, Any] = {"train": True} if _takes(module, "train") else {}
 
     def network(
         parameters: Any, batch_stats: Any, images: jax.Array, train: bool

@@ -13,7 +13,9 @@ SCHEDULES = {
 }
 
 
-def densities(density: Any, shots: int, schedule: str = "exponential", begin: Any = 1.0) -> list:
+def densities(
+    density: Any, shots: int, schedule: str = "exponential", begin: Any = 1.0
+) -> list[Any]:
     """The share of weights left after each of K shots; the last one is `density` itself.
 
     With `d_0 = begin`: exponential, `d_k = d_0 * (d_K / d_0)^(k/K)`, removes the same share of

@@ -1,5 +1,6 @@
 """Whole experiments, one file each, by the name that a config gives them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from jaxmask.run.seeds import check_seed
 
 __all__ = ["FIELDS", "RECIPES", "adapt", "defaults", "dense", "lottery", "prepare", "prune", "run"]
 
-RECIPES = {
+RECIPES: dict[str, Callable[..., driver.Begin]] = {
     "adapt": adapt.prepare,
     "dense": dense.prepare,
     "lottery": lottery.prepare,

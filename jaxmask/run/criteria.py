@@ -25,7 +25,7 @@ class Subject(NamedTuple):
       train: whether batch norms use the batch's statistics.
     """
 
-    apply: Callable
+    apply: Callable[..., tuple[jax.Array, Any]]
     rest: Any
     batch_stats: Any
     key: jax.Array

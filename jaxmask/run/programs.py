@@ -21,3 +21,8 @@ def shared(kind: str, identity: Hashable, build: Callable[[], T]) -> T:
     if len(made) > AT_MOST:
         made.pop(next(iter(made)))
     return found  # type: ignore[return-value]
+
+
+def forget() -> None:
+    """Empties the cache: its programs and what they hold can be freed."""
+    _MADE.clear()

@@ -114,11 +114,13 @@ def _given(scores: Any, w: Any, *batch: Any) -> Any:
     return scores
 
 
-def _scorer(task: Task, chosen: Criterion, text: str, batch_size: int, train: bool) -> Callable:
+def _scorer(
+    task: Task, chosen: Criterion, text: str, batch_size: int, train: bool
+) -> Callable[..., Any]:
     """The criterion as a function of all its arrays: one object, and so compiled once, for all
     seeds, densities and starting weights."""
 
-    def build() -> Callable:
+    def build() -> Callable[..., Any]:
         module: Any = task.module.clone(dtype=jnp.float64) if chosen.double else task.module
         network = model.apply_function(module)
 

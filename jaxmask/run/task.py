@@ -37,8 +37,8 @@ class Task(NamedTuple):
 
     dataset: data.Dataset
     module: nn.Module
-    network: Callable
-    augment: Callable
+    network: Callable[..., tuple[jax.Array, Any]]
+    augment: Callable[[jax.Array | None, jax.Array], jax.Array]
     image_shape: tuple[int, int, int]
     normalization: Normalization
     mesh: Mesh

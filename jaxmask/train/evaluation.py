@@ -14,7 +14,7 @@ BATCHES = 16  # in one scan
 
 
 def evaluate(
-    program: Callable,
+    program: Callable[..., Sums],
     learned: Tree,
     batch_stats: Tree,
     frozen: Tree,

@@ -12,8 +12,8 @@ class Call(NamedTuple):
     """One function of a table with the arguments that the text gave it."""
 
     name: str
-    function: Callable
-    arguments: tuple
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
     keywords: dict[str, Any]
 
     def __call__(self, **more: Any) -> Any:
@@ -21,7 +21,7 @@ class Call(NamedTuple):
         return self.function(*self.arguments, **self.keywords, **more)
 
 
-def calls(text: str, table: Mapping[str, Callable], what: str) -> list[Call]:
+def calls(text: str, table: Mapping[str, Callable[..., Any]], what: str) -> list[Call]:
     """Reads "f(1.0), g(x=2)" as calls of the functions in `table`, without calling them.
 
     Arguments are Python literals or calls of functions in the same table; a bare name is a call
@@ -41,7 +41,7 @@ def calls(text: str, table: Mapping[str, Callable], what: str) -> list[Call]:
     return [_call(node, text, table, what) for node in nodes]
 
 
-def call(text: str, table: Mapping[str, Callable], what: str) -> Any:
+def call(text: str, table: Mapping[str, Callable[..., Any]], what: str) -> Any:
     """The value of the one call that `text` describes; see `calls`."""
     found = calls(text, table, what)
     if len(found) != 1:
@@ -49,7 +49,7 @@ def call(text: str, table: Mapping[str, Callable], what: str) -> Any:
     return _evaluated(found[0], what)
 
 
-def _call(node: ast.expr, text: str, table: Mapping[str, Callable], what: str) -> Call:
+def _call(node: ast.expr, text: str, table: Mapping[str, Callable[..., Any]], what: str) -> Call:
     if isinstance(node, ast.Name):
         node = ast.Call(func=node, args=[], keywords=[])
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
@@ -74,7 +74,7 @@ def _call(node: ast.expr, text: str, table: Mapping[str, Callable], what: str) -
     return Call(name, table[name], arguments, keywords)
 
 
-def _value(node: ast.expr, text: str, table: Mapping[str, Callable], what: str) -> Any:
+def _value(node: ast.expr, text: str, table: Mapping[str, Callable[..., Any]], what: str) -> Any:
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError):

@@ -39,7 +39,9 @@ class Section(NamedTuple):
         """The optimizer of scores: the fields `mask_optimizer` and `mask_learning_rate`."""
         return self._named("mask_optimizer", "mask_learning_rate")
 
-    def _named(self, field: str, rate: str, first: tuple = ()) -> optax.GradientTransformation:
+    def _named(
+        self, field: str, rate: str, first: tuple[optax.GradientTransformation, ...] = ()
+    ) -> optax.GradientTransformation:
         course = schedule(self.config.schedule, self.steps, self.steps_per_epoch)
         return optimizer(self.config[field], course, self.config.clip, first, rate)
 
@@ -71,7 +73,7 @@ def schedule(text: str, steps: int, steps_per_epoch: int) -> Schedule:
             1.0, {round(epoch * steps_per_epoch): factor for epoch in epochs}
         )
 
-    table: dict[str, Callable] = {
+    table: dict[str, Callable[..., Schedule]] = {
         "constant": lambda: optax.constant_schedule(1.0),
         "cosine": cosine,
         "steps": stairs,
@@ -151,8 +153,8 @@ def set_peaks(state: Mapping[Group, Any], peaks: Mapping[str, float]) -> dict[Gr
         new = {name: peaks[name] for name in known if name in peaks}
         if not new:
             return each
-        new = {name: jnp.asarray(peak, known[name].dtype) for name, peak in new.items()}
-        return each._replace(hyperparams={**known, **new})
+        arrays = {name: jnp.asarray(peak, known[name].dtype) for name, peak in new.items()}
+        return each._replace(hyperparams={**known, **arrays})
 
     return {group: peaked(each) for group, each in state.items()}
 

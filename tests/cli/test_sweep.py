@@ -153,7 +153,10 @@ def test_a_run_that_another_process_has_is_left_to_it(tmp_path):
         assert mine
         with (tmp_path / ".locks" / "a").open("w") as file, pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with files.locked(tmp_path / ".locks" / "a") as again, files.locked(tmp_path / ".locks" / "b") as other:
+        with (
+            files.locked(tmp_path / ".locks" / "a") as again,
+            files.locked(tmp_path / ".locks" / "b") as other,
+        ):
             assert (again, other) == (False, True)
     with files.locked(tmp_path / ".locks" / "a") as mine:
         assert mine

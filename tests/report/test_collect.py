@@ -76,7 +76,11 @@ def test_a_table_is_read_back_as_it_was_written(grid, tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("[1]", "not a valid JSON object"), ("{}", "has no 'accuracy'"), ("{", "not a valid JSON object")],
+    [
+        ("[1]", "not a valid JSON object"),
+        ("{}", "has no 'accuracy'"),
+        ("{", "not a valid JSON object"),
+    ],
 )
 def test_an_invalid_result_is_named(tmp_path, text, reason):
     (tmp_path / "run").mkdir()
