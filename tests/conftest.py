@@ -21,6 +21,14 @@ os.environ.setdefault(
 )
 
 
+@pytest.fixture(params=["eager", "jit"], scope="module")  # of a module, for hypothesis
+def variant(request):
+    """What a test sends its function through: as it is, and then compiled by `jax.jit`."""
+    import jax
+
+    return jax.jit if request.param == "jit" else lambda function: function
+
+
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not any(name in item.nodeid for name in BEGUN_FIRST))
 
