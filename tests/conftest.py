@@ -29,6 +29,14 @@ def variant(request):
     return jax.jit if request.param == "jit" else lambda function: function
 
 
+@pytest.fixture(autouse=True)
+def traces_counted_from_zero():
+    """`chex.assert_max_traces` counts by name: the parameters of one test would add up."""
+    import chex
+
+    chex.clear_trace_counter()
+
+
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not any(name in item.nodeid for name in BEGUN_FIRST))
 
