@@ -29,6 +29,16 @@ def variant(request):
     return jax.jit if request.param == "jit" else lambda function: function
 
 
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """For small programs that run a few times: compiling them is what takes long."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(autouse=True)
 def traces_counted_from_zero():
     """`chex.assert_max_traces` counts by name: the parameters of one test would add up."""

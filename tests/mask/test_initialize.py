@@ -12,6 +12,8 @@ from jaxmask import mask
 from jaxmask.errors import InputError
 from jaxmask.mask.initialize import split_key
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KEY = jax.random.key(3)
 WEIGHTS = {
     "conv": {"kernel": jnp.arange(-36, 36, dtype=jnp.float32).reshape(3, 3, 2, 4)},
@@ -135,7 +137,7 @@ def test_vmap_over_keys_equals_a_loop(name):
     keys = jax.random.split(KEY, 3)
     init = INITS[name]
     weights = {"w": jnp.arange(12.0).reshape(4, 3)}
-    stacked = jax.vmap(init, (0, None), axis_size=3)(keys, weights)
+    stacked = jax.jit(jax.vmap(init, (0, None)))(keys, weights)
     for index, key in enumerate(keys):
         equal({"w": stacked["w"][index]}, init(key, weights))
 
