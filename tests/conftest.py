@@ -23,6 +23,32 @@ os.environ.setdefault(
 )
 
 
+@pytest.fixture(params=["eager", "jit"], scope="module")  # of a module, for hypothesis
+def variant(request):
+    """What a test sends its function through: as it is, and then compiled by `jax.jit`."""
+    import jax
+
+    return jax.jit if request.param == "jit" else lambda function: function
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """For small programs that run a few times: compiling them is what takes long."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(autouse=True)
+def traces_counted_from_zero():
+    """`chex.assert_max_traces` counts by name: the parameters of one test would add up."""
+    import chex
+
+    chex.clear_trace_counter()
+
+
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not any(name in item.nodeid for name in BEGUN_FIRST))
 

@@ -1,5 +1,10 @@
 """Labels, parts and paths of Linen, NNX, Equinox and plain trees."""
 
+import collections
+import math
+import re
+
+import chex
 import equinox as eqx
 import flax.linen as nn
 import jax
@@ -8,8 +13,9 @@ import numpy as np
 import pytest
 from flax import nnx
 from flax.core import freeze
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
 from jaxmask import tree
 from jaxmask.errors import InputError
@@ -71,7 +77,8 @@ TREES = {
 
 
 def assert_same(a, b):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
+    """Not only equal: the same objects, in the same containers."""
+    chex.assert_trees_all_equal_structs(a, b)
     assert all(x is y for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)))
 
 
@@ -111,10 +118,10 @@ def test_paths_of_each_library():
 
 def test_named_leaves_are_in_the_order_of_jax():
     for make, _ in TREES.values():
-        leaves = tree.named_leaves(make())
-        same = zip(leaves.values(), jax.tree.leaves(make()))
-        assert all(np.shape(a) == np.shape(b) for a, b in same)
-        assert list(leaves) == tree.paths(make())
+        original = make()
+        leaves = tree.named_leaves(original)
+        assert_same([*leaves.values()], jax.tree.leaves(original))
+        assert list(leaves) == tree.paths(original)
 
 
 def test_first_matching_rule_wins_and_matches_the_whole_path():
@@ -209,10 +216,13 @@ def test_through_jit_grad_and_vmap():
 
     x, rest = jnp.ones((5, 3)), (parts["train"], parts["freeze"])
     gradient = jax.grad(loss)(parts["mask"], rest, x)
-    assert jax.tree.structure(gradient) == jax.tree.structure(parts["mask"])
     whole = jax.grad(lambda p: jnp.sum(LinenNet().apply({"params": p}, x) ** 2))(params)
-    np.testing.assert_allclose(gradient["body"]["kernel"], whole["body"]["kernel"], rtol=1e-6)
-    assert jax.vmap(loss, (None, None, 0))(parts["mask"], rest, x[:, None]).shape == (5,)
+    expected = tree.partition(whole, labels)["mask"]
+    chex.assert_trees_all_equal_shapes_and_dtypes(gradient, expected)
+    chex.assert_trees_all_close(gradient, expected, rtol=1e-6)
+    batched = jax.vmap(loss, (None, None, 0))(parts["mask"], rest, x[:, None])
+    each = jnp.stack([loss(parts["mask"], rest, row) for row in x[:, None]])
+    chex.assert_trees_all_close(batched, each, rtol=1e-6)
 
 
 def test_shapes_can_be_labeled_without_arrays():
@@ -224,9 +234,9 @@ def test_shapes_can_be_labeled_without_arrays():
 def test_align_matches_by_path_and_checks_shapes():
     params = linen()
     state = nnx.state(nnx.Linear(3, 4, rngs=nnx.Rngs(0)))
-    plain_dict = nnx.to_pure_dict(state)
-    assert all(a is b for a, b in zip(tree.align(state, plain_dict, "x"), jax.tree.leaves(state)))
-    assert tree.align(params, freeze(params), "x")
+    assert_same(tree.align(state, nnx.to_pure_dict(state), "x"), jax.tree.leaves(state))
+    assert_same(tree.align(params, freeze(params), "x"), jax.tree.leaves(params))
+    assert_same(tree.align(freeze(params), params, "x"), jax.tree.leaves(params))
     with pytest.raises(InputError, match=r"scores: .*no 'body/bias'"):
         tree.align(params, {}, "scores")
     with pytest.raises(InputError, match=r"scores: 'a' has shape \(2,\), expected \(3,\)"):
@@ -235,20 +245,90 @@ def test_align_matches_by_path_and_checks_shapes():
 
 def test_size():
     assert tree.size({"a": jnp.ones((2, 3)), "b": None, "c": jnp.ones(())}) == 7
+    assert tree.size({}) == tree.size({"none": jnp.ones((0, 3))}) == 0
 
 
-names = st.text("abc", min_size=1, max_size=2)
-trees = st.recursive(
-    st.none() | st.floats(-1, 1).map(np.float32) | st.integers(0, 9),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
-    max_leaves=12,
+@pytest.mark.parametrize(
+    ("dtype", "floating"),
+    [
+        *((kind, True) for kind in ("float8_e4m3fn", "bfloat16", "float16", "float32")),
+        *((kind, False) for kind in ("int32", "uint8", "bool", "complex64")),
+    ],
 )
+def test_floating_point_is_told_by_the_dtype_of_whatever_has_one(dtype, floating):
+    kind = jnp.dtype(dtype)
+    for leaf in (jnp.zeros(2, kind), np.zeros((), kind), jax.ShapeDtypeStruct((3,), kind)):
+        assert tree.is_floating(leaf) is floating
+    told = []
+    jax.jit(lambda leaf: told.append(tree.is_floating(leaf)))(jnp.zeros(2, kind))
+    assert told == [floating]
+    for leaf in (1.0, "float32", None, jnp.tanh, jax.random.key(0)):
+        assert not tree.is_floating(leaf)
 
 
-@given(trees, st.data())
-def test_any_partition_combines_to_the_original(original, data):
+names = st.text("ab", min_size=1, max_size=3)  # many begin as others do
+
+
+def nested(leaves):
+    return st.recursive(
+        leaves,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+        max_leaves=12,
+    )
+
+
+trees = nested(st.none() | st.floats(-1, 1).map(np.float32) | st.integers(0, 9))
+shapes = npst.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)
+array_trees = nested(st.none() | shapes.map(lambda shape: np.zeros(shape, np.float32)))
+
+
+def drawn_labels(data, original):
     structure = jax.tree.structure(original)
     count = structure.num_leaves
     chosen = data.draw(st.lists(st.sampled_from(tree.LABELS), min_size=count, max_size=count))
-    parts = tree.partition(original, jax.tree.unflatten(structure, chosen))
-    assert_same(tree.combine(*parts.values()), original)
+    return jax.tree.unflatten(structure, chosen)
+
+
+@given(trees, st.data())
+@settings(max_examples=50)
+def test_any_partition_combines_to_the_original(original, data):
+    parts = tree.partition(original, drawn_labels(data, original))
+    assert_same(tree.combine(*data.draw(st.permutations([*parts.values()]))), original)
+
+
+@given(trees, st.data())
+@settings(max_examples=50)
+def test_a_rule_for_every_path_gives_every_floating_leaf_its_label(original, data):
+    wanted = drawn_labels(data, original)
+    leaves, names = tree.named_leaves(original), jax.tree.leaves(wanted)
+    floating = [tree.is_floating(leaf) for leaf in leaves.values()]
+    # a rule for a leaf that is always frozen must say so
+    rules = [
+        (re.escape(path), name if kind else "freeze")
+        for path, name, kind in zip(leaves, names, floating)
+    ]
+    labels = tree.label(original, data.draw(st.permutations(rules)))
+    chex.assert_trees_all_equal_structs(labels, original)
+    expected = [name if kind else "freeze" for name, kind in zip(names, floating)]
+    assert jax.tree.leaves(labels) == expected
+    parts = tree.partition(original, labels)
+    for part, tree_with_holes in parts.items():
+        assert tree.paths(tree_with_holes) == [p for p, n in zip(leaves, expected) if n == part]
+
+
+@given(array_trees, st.data())
+@settings(max_examples=50)
+def test_the_sizes_of_the_parts_add_up_to_the_size(original, data):
+    parts = tree.partition(original, drawn_labels(data, original))
+    whole = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(original))
+    assert tree.size(original) == sum(map(tree.size, parts.values())) == whole
+
+
+@given(st.dictionaries(names, st.integers(0, 9), max_size=5))
+@settings(max_examples=50)
+def test_align_finds_leaves_by_path_whatever_their_order(original):
+    # a named tuple has its fields in their own order, a dict its keys sorted
+    fields = sorted(original, reverse=True)
+    backwards = collections.namedtuple("Backwards", fields)(**original)
+    assert tree.align(original, backwards, "x") == jax.tree.leaves(original)
+    assert tree.align(backwards, original, "x") == [original[name] for name in fields]

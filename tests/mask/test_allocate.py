@@ -4,6 +4,7 @@ import math
 from decimal import Decimal
 from fractions import Fraction
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,7 +71,6 @@ def test_erk_by_hand():
     st.lists(st.lists(st.integers(0, 12), max_size=4).map(tuple), min_size=1, max_size=8),
     st.fractions(Fraction(1, 1000), 1, max_denominator=1000),
 )
-@settings(deadline=None)
 def test_erk_meets_the_total_and_no_leaf_overflows(shapes, density):
     tree = [np.zeros(shape) for shape in shapes]
     sizes = np.array([leaf.size for leaf in tree])
@@ -85,8 +85,44 @@ def test_erk_meets_the_total_and_no_leaf_overflows(shapes, density):
         assert below.max() <= above.min() + 1e-9
 
 
+leaf_shapes = st.lists(st.lists(st.integers(1, 9), max_size=3).map(tuple), min_size=1, max_size=6)
+densities = st.fractions(Fraction(1, 1000), 1, max_denominator=1000)
+
+
+@given(leaf_shapes, densities, densities, st.randoms(use_true_random=False))
+@settings(max_examples=50)
+def test_order_does_not_matter_and_more_is_never_less(shapes, density, other, random):
+    few, many = sorted((density, other))
+    order = random.sample(range(len(shapes)), len(shapes))
+    tree, mixed = ([np.zeros(shape) for shape in each]
+                   for each in (shapes, [shapes[i] for i in order]))  # fmt: skip
+    for scope in ("global", "layer", "erk"):
+        counts = mask.allocate(tree, few, scope)
+        chex.assert_type(counts, np.int32)
+        chex.assert_shape(counts, () if scope == "global" else (len(shapes),))
+        assert counts.sum() <= mask.allocate(tree, many, scope).sum()
+    layer = mask.allocate(tree, few, "layer")
+    assert (layer <= mask.allocate(tree, many, "layer")).all()
+    assert (layer == [mask.allocate(leaf, few) for leaf in tree]).all()
+    chex.assert_trees_all_equal(mask.allocate(mixed, few, "layer"), layer[order], strict=True)
+    # by "erk" all but the rounding, of which equal remainders get one by their place
+    found, expected = mask.allocate(mixed, few, "erk"), mask.allocate(tree, few, "erk")[order]
+    assert found.sum() == expected.sum()
+    chex.assert_trees_all_close(found, expected, rtol=0, atol=1)
+
+
+def test_vmap_equals_a_loop():
+    for scope in ("global", "layer", "erk"):
+        traced = jax.jit(lambda d, scope=scope: mask.allocate(NET, d, scope))
+        some = jnp.array([0.01, 0.5, 1.0])
+        batched, each = jax.vmap(traced)(some), jnp.stack([traced(density) for density in some])
+        chex.assert_trees_all_equal_shapes_and_dtypes(batched, each)
+        # eps is a float32: a remainder may round the other way, and the sum stays
+        chex.assert_trees_all_close(batched, each, rtol=0, atol=1 if scope == "erk" else 0)
+        assert (batched.reshape(3, -1).sum(axis=1) == each.reshape(3, -1).sum(axis=1)).all()
+
+
 @given(st.integers(1, 2**31 - 1), st.integers(1, 1000))
-@settings(deadline=None)
 def test_a_traced_density_counts_to_float32s_precision(size, permille):
     density = Fraction(permille, 1000)
     exact = size - math.floor((1 - density) * size)
@@ -100,14 +136,14 @@ def test_a_traced_density_counts_to_float32s_precision(size, permille):
 
 @pytest.mark.parametrize("scope", ["global", "layer", "erk"])
 def test_a_traced_density_equals_the_host(scope):
-    counted = jax.jit(lambda d: mask.allocate(NET, d, scope))
+    counted = jax.jit(chex.assert_max_traces(lambda d: mask.allocate(NET, d, scope), n=1))
     for density in (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 1.0):
         exact = mask.allocate(NET, density, scope)
         device = counted(density)
-        assert device.dtype == exact.dtype == np.int32
-        assert device.shape == exact.shape
+        chex.assert_type([device, exact], np.int32)
+        chex.assert_equal_shape([device, exact])
         assert device.sum() == exact.sum()
-        np.testing.assert_allclose(device, exact, atol=1 if scope == "erk" else 0)
+        chex.assert_trees_all_close(device, exact, rtol=0, atol=1 if scope == "erk" else 0)
 
 
 def test_a_traced_density_out_of_range_is_taken_into_it():
@@ -124,7 +160,7 @@ def test_erk_of_many_weights_adds_up_on_the_device():
     for density in (0.01, 0.3, 0.97):
         exact, device = mask.allocate(tree, density, "erk"), counted(density)
         assert abs(int(device.sum()) - int(exact.sum())) <= 3
-        np.testing.assert_allclose(device, exact, rtol=1e-5, atol=2)
+        chex.assert_trees_all_close(device, exact, rtol=1e-5, atol=2)
         assert (device <= np.array([math.prod(shape) for shape in shapes])).all()
 
 

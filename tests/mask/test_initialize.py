@@ -1,13 +1,18 @@
 """Initial scores: distributions, keys by path, shuffling."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jaxmask import mask
 from jaxmask.errors import InputError
 from jaxmask.mask.initialize import split_key
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 KEY = jax.random.key(3)
 WEIGHTS = {
@@ -26,29 +31,37 @@ INITS = {
 }
 
 
+def equal(found, expected):
+    """Bit for bit, and of one structure, shapes and dtypes."""
+    chex.assert_trees_all_equal(found, expected, strict=True)
+
+
 @pytest.mark.parametrize("name", INITS)
-def test_shapes_and_determinism(name):
+def test_shapes_and_determinism(name, variant):
     init = INITS[name]
     scores = init(KEY, WEIGHTS)
-    assert jax.tree.map(jnp.shape, scores) == jax.tree.map(jnp.shape, WEIGHTS)
-    for again in (init(KEY, WEIGHTS), jax.jit(init)(KEY, WEIGHTS)):
-        jax.tree.map(np.testing.assert_array_equal, scores, again)
-    if name not in ("constant", "magnitude"):
-        other = init(jax.random.key(4), WEIGHTS)
+    chex.assert_trees_all_equal_shapes_and_dtypes(scores, WEIGHTS)
+    chex.assert_tree_all_finite(scores)
+    equal(variant(init)(KEY, WEIGHTS), scores)
+    other = variant(init)(jax.random.key(4), WEIGHTS)
+    if name in ("constant", "magnitude"):
+        equal(other, scores)
+    else:
         assert not jnp.array_equal(other["conv"]["kernel"], scores["conv"]["kernel"])
 
 
 @pytest.mark.parametrize("name", INITS)
 def test_scores_are_float32_or_wider(name, x64):
     for dtype, expected in [(jnp.bfloat16, "float32"), ("float32",) * 2, ("float64",) * 2]:
-        weights = {"w": jax.ShapeDtypeStruct((4, 2), dtype)}
-        assert jax.eval_shape(INITS[name], KEY, weights)["w"].dtype == expected
+        scores = jax.eval_shape(INITS[name], KEY, {"w": jax.ShapeDtypeStruct((4, 2), dtype)})
+        chex.assert_type(scores["w"], expected)
+        chex.assert_shape(scores["w"], (4, 2))
 
 
 def test_values():
-    assert (mask.constant(2.0)(None, WEIGHTS)["conv"]["kernel"] == 2).all()
-    magnitude = mask.magnitude()(None, WEIGHTS)
-    np.testing.assert_array_equal(magnitude["conv"]["kernel"], np.abs(WEIGHTS["conv"]["kernel"]))
+    constant = mask.constant(2.0)(None, WEIGHTS)
+    equal(constant, jax.tree.map(lambda w: jnp.full(w.shape, 2.0), WEIGHTS))
+    equal(mask.magnitude()(None, WEIGHTS), jax.tree.map(jnp.abs, WEIGHTS))
     big = {"w": jnp.zeros((300, 300))}
     drawn = mask.normal(0.5)(KEY, big)["w"]
     assert abs(float(drawn.std()) - 0.5) < 0.01
@@ -81,8 +94,7 @@ def test_a_leaf_draws_by_its_path_and_not_its_position():
         scores = init(KEY, weights)
         assert not jnp.array_equal(scores["b"], scores["c"])
         more = init(KEY, {"a": jnp.ones(100), **weights})
-        assert jnp.array_equal(more["b"], scores["b"])
-        assert jnp.array_equal(more["c"], scores["c"])
+        equal({name: more[name] for name in weights}, scores)
 
 
 def test_shuffled_permutes_within_each_leaf():
@@ -93,23 +105,47 @@ def test_shuffled_permutes_within_each_leaf():
         np.testing.assert_array_equal(np.sort(scores[name], axis=None), weights[name].reshape(-1))
         # far fewer fixed points than a shuffle that does little would leave
         assert int((scores[name] == weights[name]).sum()) < 10
-    constant = mask.shuffled(mask.constant(3.0))(KEY, weights)
-    assert (constant["w"] == 3).all()
+    equal(mask.shuffled(mask.constant(3.0))(KEY, weights), mask.constant(3.0)(None, weights))
 
 
-def test_vmap_over_keys_equals_a_loop():
+@given(st.integers(0, 2**32 - 1), st.integers(-20, 20))
+@settings(max_examples=20)
+def test_scales_and_signs_go_through(seed, exponent):
+    key, factor = jax.random.key(seed), np.float32(2.0**exponent)
+    rng = np.random.default_rng(seed)
+    weights = {"w": rng.integers(-9, 9, (3, 4)).astype(np.float32)}
+    scaled, flipped = {"w": weights["w"] * factor}, {"w": -weights["w"]}
+    # a wider normal distribution is the same one, wider
+    equal(
+        mask.normal(float(factor))(key, weights),
+        jax.tree.map(lambda s: s * factor, mask.normal(1.0)(key, weights)),
+    )
+    for init in (mask.magnitude(), mask.shuffled(mask.magnitude())):
+        scores = init(key, weights)
+        equal(init(key, scaled), jax.tree.map(lambda s: s * factor, scores))
+        equal(init(key, flipped), scores)
+        np.testing.assert_array_equal(
+            np.sort(scores["w"], axis=None), np.sort(np.abs(weights["w"]), axis=None)
+        )
+    # these see the shapes alone
+    for init in (mask.normal(), mask.kaiming_uniform(), mask.constant(3)):
+        equal(init(key, scaled), init(key, weights))
+
+
+@pytest.mark.parametrize("name", INITS)
+def test_vmap_over_keys_equals_a_loop(name):
     keys = jax.random.split(KEY, 3)
-    init = mask.shuffled(mask.kaiming_uniform())
-    weights = {"w": jnp.ones((4, 3))}
-    stacked = jax.vmap(init, (0, None))(keys, weights)
+    init = INITS[name]
+    weights = {"w": jnp.arange(12.0).reshape(4, 3)}
+    stacked = jax.jit(jax.vmap(init, (0, None)))(keys, weights)
     for index, key in enumerate(keys):
-        np.testing.assert_array_equal(stacked["w"][index], init(key, weights)["w"])
+        equal({"w": stacked["w"][index]}, init(key, weights))
 
 
 def test_old_style_keys_work():
     weights = {"w": jnp.ones(5)}
     old = mask.kaiming_uniform()(jax.random.PRNGKey(3), weights)
-    np.testing.assert_array_equal(old["w"], mask.kaiming_uniform()(KEY, weights)["w"])
+    equal(old, mask.kaiming_uniform()(KEY, weights))
 
 
 def test_split_key_gives_distinct_keys():

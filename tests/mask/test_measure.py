@@ -1,5 +1,6 @@
 """Measures of masks against NumPy."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +16,11 @@ bits = npst.arrays(bool, (7,))
 pairs = st.tuples(bits, bits)
 
 
+def two_leaves(x):
+    return {"p": x[:4].reshape(2, 2), "q": x[4:]}
+
+
 @given(pairs, st.sampled_from(["bool", "binary", "sign"]))
-@settings(deadline=None)
 def test_equal_numpy_for_every_kind_of_mask(pair, kind):
     def tree(x):
         off = {"bool": False, "binary": 0, "sign": -1}[kind]
@@ -33,6 +37,47 @@ def test_equal_numpy_for_every_kind_of_mask(pair, kind):
     assert mask.measure.overlap(x, x) == 1
     empty = [path for path, on in (("p", a[:4]), ("q", a[4:])) if not on.any()]
     assert mask.measure.empty_leaves(x) == empty
+
+
+@given(bits, bits, bits, st.permutations(range(7)))
+@settings(max_examples=50)
+def test_distances_are_distances_and_order_does_not_matter(a, b, c, order):
+    order = np.array(order)
+    x, y, z = map(two_leaves, (a, b, c))
+    hamming, overlap = mask.measure.hamming, mask.measure.overlap
+    assert hamming(x, y) == hamming(y, x) <= hamming(x, z) + hamming(z, y)
+    assert (hamming(x, y) == 0) == (a == b).all()
+    assert 0 <= overlap(x, y) == overlap(y, x) <= 1
+    # all the same of the weights in another order, in one leaf
+    assert hamming(a[order], b[order]) == hamming(x, y)
+    assert overlap(a[order], b[order]) == overlap(x, y)
+    assert mask.measure.density(a[order]) == mask.measure.density(x)
+    inside_out = jax.tree.map(np.logical_not, x)
+    assert hamming(x, inside_out) == 7
+    assert overlap(x, inside_out) == 0
+
+
+MEASURES = {
+    "density": lambda a, b: mask.measure.density(a),
+    "density_by_leaf": lambda a, b: mask.measure.density_by_leaf(a),
+    "overlap": mask.measure.overlap,
+    "hamming": mask.measure.hamming,
+}
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_jit_and_vmap_equal_an_eager_loop(name):
+    rng = np.random.default_rng(0)
+    draws = rng.random((2, 5, 7)) < 0.5
+    draws[:, 0] = False  # nothing at all, in both
+    a, b = (jax.vmap(two_leaves)(jnp.asarray(draw)) for draw in draws)
+    batched = jax.jit(jax.vmap(MEASURES[name]))(a, b)
+    one_by_one = jax.jit(MEASURES[name])
+    for index in range(5):
+        x, y, found = (jax.tree.map(lambda leaf: leaf[index], t) for t in (a, b, batched))  # noqa: B023
+        chex.assert_trees_all_close(found, one_by_one(x, y), rtol=1e-7)
+        chex.assert_trees_all_close(found, MEASURES[name](x, y), rtol=1e-7)
+        chex.assert_type(jax.tree.leaves(found), int if name == "hamming" else jnp.float32)
 
 
 def test_counts_are_exact_beyond_float32():
@@ -60,7 +105,7 @@ def test_inside_jit_and_vmap():
     assert jax.vmap(mask.measure.overlap)(masks, other).tolist() == [0, 1]
     assert jax.vmap(mask.measure.hamming)(masks, other).tolist() == [3, 0]
     by_leaf = jax.jit(mask.measure.density_by_leaf)(masks)
-    assert by_leaf["w"] == 0.25
+    assert by_leaf == {"w": 0.25, "v": 0.5}
 
 
 def test_python_numbers_outside_jit():

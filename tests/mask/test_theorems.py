@@ -8,6 +8,7 @@ changes no mask at any step.
 import functools
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxmask import mask
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 STEPS = 20
 NETWORKS = [((6, 8, 3), True), ((4, 6, 2), "constant")]
@@ -81,18 +84,18 @@ cases = st.tuples(
 
 
 @given(cases, st.floats(-2, 2))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_shift_changes_no_mask(case, shift):
     network, seed, rate, spread, mu = case
     with jax.enable_x64(True):
         base = masks_of(network, "float64", seed, rate, spread, mu + 0.1, mu)
         shifted = masks_of(network, "float64", seed, rate, spread, mu + 0.1 + shift, mu + shift)
     assert moved(base) > 0
-    np.testing.assert_array_equal(base, shifted)
+    chex.assert_trees_all_equal(base, shifted, strict=True)
 
 
 @given(cases, st.integers(-8, 8))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_power_of_two_changes_no_mask_in_float32(case, exponent):
     network, seed, rate, spread, mu = (*case[:2], *map(np.float32, case[2:]))
     a = np.float32(2.0**exponent)
@@ -100,7 +103,7 @@ def test_a_power_of_two_changes_no_mask_in_float32(case, exponent):
     base = masks_of(network, "float32", seed, rate, spread, start, mu)
     scaled = masks_of(network, "float32", seed, a * rate, a * spread, a * start, a * mu)
     assert moved(base) > 0
-    np.testing.assert_array_equal(base, scaled)
+    chex.assert_trees_all_equal(base, scaled, strict=True)
 
 
 PUBLISHED = (((6, 8, 3), True), "float64", 0)
@@ -110,7 +113,7 @@ def test_the_published_pair_of_equivalent_settings(x64):
     base = masks_of(*PUBLISHED, 50, 0, 1, 0)
     assert moved(base) > 20
     assert base[0].all()
-    np.testing.assert_array_equal(base, masks_of(*PUBLISHED, 100, 0, 2.5, 0.5))
+    chex.assert_trees_all_equal(base, masks_of(*PUBLISHED, 100, 0, 2.5, 0.5), strict=True)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,13 @@
 """Formulas and gradients of every transform, against NumPy and finite differences."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
 from jaxmask import mask
 from jaxmask.errors import InputError
@@ -36,6 +40,11 @@ SMALL = {
     "conv": jnp.sin(jnp.arange(24.0)).reshape(2, 2, 2, 3),
     "bias": jnp.cos(jnp.arange(5.0)),
 }
+
+
+def equal(found, expected):
+    """Bit for bit, and of one structure, shapes and dtypes."""
+    chex.assert_trees_all_equal(found, expected, strict=True)
 
 
 def reference_masks(name, scores):
@@ -74,8 +83,7 @@ def test_masked_weights_and_gradients(name, rescale, x64):
     rescale = False if name == "sign" else rescale
     masks = tx.mask(scores)
     if name != "top_k erk":
-        reference = reference_masks(name, scores)
-        assert all(jax.tree.leaves(jax.tree.map(np.array_equal, masks, reference)))
+        equal(masks, reference_masks(name, scores))
 
     def loss(scores, weights):
         applied = tx.apply(scores, weights)
@@ -83,6 +91,7 @@ def test_masked_weights_and_gradients(name, rescale, x64):
 
     applied = tx.apply(scores, weights)
     by_score, by_weight = jax.grad(loss, (0, 1))(scores, weights)
+    chex.assert_trees_all_equal_shapes_and_dtypes(scores, masks, applied, by_score, by_weight)
     leaves = [jax.tree.leaves(t) for t in (masks, weights, out, applied, by_score, by_weight)]
     for m, theta, g, result, d_score, d_weight in zip(*map(lambda t: map(np.asarray, t), leaves)):
         np.testing.assert_allclose(result, masked_weights(m, theta, rescale), rtol=1e-14)
@@ -134,7 +143,7 @@ def test_a_leaf_that_is_all_zero_can_come_back(rescale, shape):
     )(scores, theta)  # fmt: skip
     assert (by_score["w"] == 6).all()  # theta * g
     assert not by_weight["w"].any()
-    assert jnp.isfinite(by_score["other"]).all()
+    chex.assert_tree_all_finite((by_score, by_weight))
     updated = jax.tree.map(lambda s, d: s + d, scores, by_score)
     assert tx.apply(updated, theta)["w"].all()
 
@@ -145,7 +154,7 @@ def test_empty_leaves_and_trees(name):
     weights = {"w": jnp.ones((0, 3)), "v": None}
     scores = tx.init(jax.random.key(0), weights)
     gradient = jax.grad(lambda s: jnp.sum(tx.apply(s, weights)["w"]))(scores)
-    assert gradient["w"].shape == (0, 3)
+    chex.assert_trees_all_equal_shapes_and_dtypes(gradient, weights)
     assert tx.apply({}, {}) == {}
     assert tx.apply(None, None) is None
 
@@ -162,25 +171,23 @@ def test_bfloat16_weights(name):
     weights = {"w": jnp.asarray(rng.normal(size=(40, 50)), jnp.bfloat16)}
     tx = TRANSFORMS[name](True)
     scores = mask.kaiming_uniform()(jax.random.key(0), weights)
-    assert scores["w"].dtype == jnp.float32
-    assert tx.mask(scores)["w"].dtype == jnp.float32
-    assert tx.mask({"w": weights["w"]})["w"].dtype == jnp.bfloat16
-    applied = tx.apply(scores, weights)["w"]
-    assert applied.dtype == jnp.bfloat16
-    wide = tx.apply(scores, {"w": weights["w"].astype(jnp.float32)})["w"]
-    np.testing.assert_array_equal(applied, wide.astype(jnp.bfloat16))
+    chex.assert_type([scores["w"], tx.mask(scores)["w"]], jnp.float32)
+    chex.assert_type(tx.mask(weights)["w"], jnp.bfloat16)
+    applied = tx.apply(scores, weights)
+    wide = tx.apply(scores, jax.tree.map(lambda w: w.astype(jnp.float32), weights))
+    equal(applied, jax.tree.map(lambda w: w.astype(jnp.bfloat16), wide))
     gradients = jax.grad(lambda s, w: jnp.sum(tx.apply(s, w)["w"] ** 2), (0, 1))(scores, weights)
-    assert [g["w"].dtype for g in gradients] == [jnp.float32, jnp.bfloat16]
+    chex.assert_trees_all_equal_shapes_and_dtypes(gradients, (scores, weights))
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
 def test_the_count_is_float32_whatever_the_dtype(dtype):
     # 70,000 is infinite in float16
     ones = jnp.ones(70_000, dtype)
-    np.testing.assert_array_equal(mask.masked(ones, ones), ones)
+    equal(mask.masked(ones, ones), ones)
 
 
-@pytest.mark.parametrize("name", ["threshold", "top_k global", "sign"])
+@pytest.mark.parametrize("name", ["threshold", "top_k layer", "top_k global", "sign"])
 def test_jit_equals_eager_and_vmap_a_loop(name):
     weights = SMALL
     tx = TRANSFORMS[name](True)
@@ -193,16 +200,15 @@ def test_jit_equals_eager_and_vmap_a_loop(name):
 
         return tx.mask(s), tx.apply(s, weights), jax.grad(loss)(s)
 
-    def assert_close(a, b):
-        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6), a, b)
-
     stacked = jax.tree.map(lambda *s: jnp.stack(s), *scores)
     batched = jax.jit(jax.vmap(value_and_gradient))(stacked)
     compiled = jax.jit(value_and_gradient)
     for index, s in enumerate(scores):
-        eager = value_and_gradient(s)
-        assert_close(eager, compiled(s))
-        assert_close(eager, jax.tree.map(lambda x: x[index], batched))  # noqa: B023
+        eager, jitted = value_and_gradient(s), compiled(s)
+        row = jax.tree.map(lambda x: x[index], batched)  # noqa: B023
+        equal((jitted[0], row[0]), (eager[0], eager[0]))
+        chex.assert_trees_all_close(eager, jitted, row, rtol=1e-5, atol=1e-6)
+        chex.assert_trees_all_equal_shapes_and_dtypes(eager, jitted, row)
 
 
 def test_mu_and_density_are_traced_without_recompiling_and_have_no_gradient():
@@ -215,22 +221,22 @@ def test_mu_and_density_are_traced_without_recompiling_and_have_no_gradient():
         lambda d: mask.top_k(d, "erk"): [0.1, 0.5, 1.0],
     }
     for make, numbers in makers.items():
-        traces = []
 
-        @jax.jit
-        def run(number, s, make=make, traces=traces):
-            traces.append(number)
-            applied = make(number).apply(s, weights)
-            return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(applied))
+        def run(number, s, make=make):
+            return make(number).apply(s, weights)
 
-        for number in numbers:
-            applied = make(number).apply(scores, weights)
-            expected = sum(np.sum(leaf) for leaf in jax.tree.leaves(applied))
-            np.testing.assert_allclose(run(number, scores), expected, rtol=1e-5, atol=1e-5)
-        assert len(traces) == 1
-        assert jax.grad(run)(numbers[1], scores) == 0
-        batched = jax.vmap(run, (0, None))(jnp.array(numbers), scores)
-        np.testing.assert_allclose(batched[1], run(numbers[1], scores), rtol=1e-5, atol=1e-5)
+        def total(number, s, run=run):
+            return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(run(number, s)))
+
+        chex.clear_trace_counter()
+        compiled = jax.jit(chex.assert_max_traces(run, n=1))
+        each = [run(number, scores) for number in numbers]
+        for number, expected in zip(numbers, each):
+            chex.assert_trees_all_close(compiled(number, scores), expected, rtol=1e-6)
+        batched = jax.jit(jax.vmap(run, (0, None)))(jnp.array(numbers), scores)
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+        chex.assert_trees_all_close(batched, stacked, rtol=1e-6)
+        assert jax.jit(jax.grad(total))(numbers[1], scores) == 0
 
 
 def test_top_k_keeps_its_share_at_every_density():
@@ -245,6 +251,71 @@ def test_containers_may_differ_between_scores_and_weights():
     weights = {"a": jnp.ones(2), "b": jnp.ones(3)}
     applied = mask.threshold().apply({"b": jnp.ones(3), "a": jnp.ones(2)}, weights)
     assert list(applied) == ["a", "b"]
+
+
+# Whole numbers and powers of two, so that what is equal in theory is so to the last bit.
+whole = npst.arrays(np.float32, 12, elements=st.integers(-20, 20))
+shuffles = st.permutations(range(12))
+
+
+def of_two(vector):
+    """Two leaves and a hole, of one vector."""
+    return {"a": vector[:8].reshape(2, 4), "b": [vector[8:], None]}
+
+
+@pytest.mark.parametrize("rescale", RESCALES)
+@given(scores=whole, weights=whole, exponent=st.integers(-20, 20), shift=st.integers(-50, 50))
+@settings(max_examples=20)
+def test_scores_and_threshold_may_be_shifted_and_scaled(rescale, scores, weights, exponent, shift):
+    scores, weights, factor = of_two(scores), of_two(weights), np.float32(2.0**exponent)
+    for make in (lambda mu: mask.threshold(mu, rescale=rescale), mask.sign):
+        applied = make(3).apply(scores, weights)
+        shifted = jax.tree.map(lambda s: s + np.float32(shift), scores)
+        equal(make(3 + shift).apply(shifted, weights), applied)
+        scaled = jax.tree.map(lambda s: s * factor, scores)
+        equal(make(3 * factor).apply(scaled, weights), applied)
+        # weights have no say in the mask, and what they are scaled by, the result is
+        scaled = jax.tree.map(lambda w: w * factor, weights)
+        equal(make(3).apply(scores, scaled), jax.tree.map(lambda w: w * factor, applied))
+
+
+@given(whole, whole, shuffles)
+@settings(max_examples=20)
+def test_a_weight_and_its_score_may_change_places_with_others(scores, weights, order):
+    order = np.array(order)
+    for tx in (mask.threshold(3), mask.sign(3), mask.threshold(3, rescale="constant")):
+        applied = tx.apply({"w": scores}, {"w": weights})["w"]
+        equal(tx.apply({"w": scores[order]}, {"w": weights[order]})["w"], applied[order])
+    # top_k breaks ties by place: scores without any
+    scores = scores + np.arange(12, dtype=np.float32) / 16
+    kept = mask.top_k(0.3).mask({"w": scores})["w"]
+    equal(mask.top_k(0.3).mask({"w": scores[order]})["w"], kept[order])
+    assert kept.sum() == 4
+
+
+@given(npst.arrays(np.float32, (3, 4), elements=st.sampled_from([0, 1])), whole)
+@settings(max_examples=20)
+def test_rescaling_keeps_the_mean_square_of_weights_that_are_all_as_large(bits, weights):
+    signs = np.where(weights > 0, np.float32(2), np.float32(-2)).reshape(3, 4)
+    for rescale in (True, "constant"):
+        found = mask.masked(jnp.asarray(bits), jnp.asarray(signs), rescale)
+        mean_square = float(jnp.mean(found**2))
+        np.testing.assert_allclose(mean_square, 4 * bits.any(), rtol=1e-6)
+        np.testing.assert_array_equal(np.sign(found), np.sign(signs) * bits)
+    equal(mask.masked(jnp.asarray(bits), jnp.asarray(signs), False), jnp.asarray(signs * bits))
+
+
+@pytest.mark.parametrize("rescale", RESCALES)
+def test_one_leaf_by_itself_compiled_or_not_equals_numpy(rescale, variant):
+    rng = np.random.default_rng(4)
+    weight = jnp.asarray(rng.normal(size=(5, 7)), jnp.float32)
+    for on in (0, 1, 12, 35):
+        bits = (rng.permutation(35) < on).reshape(5, 7)
+        found = variant(lambda m, w: mask.masked(m, w, rescale))(bits.astype(np.float32), weight)
+        expected = masked_weights(bits.astype(np.float64), np.asarray(weight), rescale)
+        chex.assert_type(found, jnp.float32)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        assert not np.asarray(found)[~bits].any()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import functools
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,16 +25,21 @@ def loss(w, x, y):
     return -jnp.mean(jax.nn.log_softmax(forward(w, x))[jnp.arange(len(y)), y])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def problem():
-    """Weights of Kaiming's normal distribution, and data."""
+    """Weights of Kaiming's normal distribution, and data.
+
+    The flow through a unit is conserved, so that weights along one path tie. In 1024ths, float64
+    holds every flow exactly, and rounding has no say in which of them goes.
+    """
     rng = np.random.default_rng(0)
-    w = [
-        jnp.asarray(rng.normal(size=pair) * (2 / pair[0]) ** 0.5, jnp.float32)
-        for pair in itertools.pairwise(WIDTHS)
-    ]
-    x = jnp.asarray(rng.normal(size=(64, WIDTHS[0])), jnp.float32)
-    return w, x, jnp.asarray(rng.integers(0, WIDTHS[-1], 64))
+    with jax.enable_x64(True):
+        w = [
+            jnp.asarray(np.round(1024 * rng.normal(size=pair) * (2 / pair[0]) ** 0.5) / 1024)
+            for pair in itertools.pairwise(WIDTHS)
+        ]
+        x = jnp.asarray(rng.normal(size=(64, WIDTHS[0])))
+        yield w, x, jnp.asarray(rng.integers(0, WIDTHS[-1], 64))
 
 
 SYNFLOW = score.synflow(lambda w: forward(w, jnp.ones(WIDTHS[0])))
@@ -42,6 +48,7 @@ SYNFLOW = score.synflow(lambda w: forward(w, jnp.ones(WIDTHS[0])))
 def kept(prune_it, *arguments):
     """Weights left in each layer, and the mask."""
     mask, report = prune_it(*arguments)
+    chex.assert_trees_all_equal_shapes(mask, arguments[0])
     assert (report.emptied > 0).tolist() == (report.kept[-1] == 0).tolist()
     return report.kept[-1].tolist(), mask
 

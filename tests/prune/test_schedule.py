@@ -14,7 +14,7 @@ shares = st.floats(0.001, 1)
 
 
 @given(shares, shares, st.integers(1, 40))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_formulas(one, other, shots):
     end, begin = sorted((one, other))
     parts = np.arange(1, shots + 1) / shots

@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,11 +81,18 @@ def hessian(w, *data):
 
 
 def agree(found, expected, rtol=1e-10, atol=1e-13):
-    """Two trees of one structure hold the same numbers."""
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), found, expected
-    )
+    """Two trees of one structure, shapes and dtypes hold the same numbers, all finite."""
+    chex.assert_tree_all_finite(found)
+    chex.assert_trees_all_equal_shapes_and_dtypes(found, expected)
+    chex.assert_trees_all_close(found, expected, rtol=rtol, atol=atol)
+
+
+def stacked(trees):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def row(tree, index):
+    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 # Scorers made from a loss, by name: those that look at data, and those that do not.

@@ -1,5 +1,6 @@
 """However the examples are cut into pieces, the scores are those of all at once."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,8 +40,20 @@ def test_pieces_of_a_network_with_convolutions(x64):
 def test_many_pieces_in_bfloat16_are_all_counted():
     scorer = score.gradient_norm(lambda w, x: jnp.mean(x @ w["w"]), batch_size=1)
     scores = scorer({"w": jnp.zeros(2, jnp.bfloat16)}, jnp.ones((600, 2), jnp.bfloat16))
-    assert scores["w"].dtype == jnp.bfloat16
-    assert scores["w"].tolist() == [1, 1]
+    chex.assert_trees_all_equal(scores, {"w": jnp.ones(2, jnp.bfloat16)}, strict=True)
+
+
+def test_another_batch_of_the_same_shapes_does_not_recompile():
+    w, (x, y) = weights(dtype=np.float32), batch(dtype=np.float32)
+    # how often one compilation traces the loss is JAX's affair; a second call must not at all
+    scorer = score.movement(lambda *given: watched(*given), batch_size=4)
+    watched = loss
+    first = scorer(w, x, y)
+    watched = chex.assert_max_traces(loss, n=0)
+    flipped = scorer(w, -x, y)
+    assert (flipped["first"]["kernel"] != first["first"]["kernel"]).any()
+    with pytest.raises(AssertionError, match="traced > 0 times"):
+        scorer(w, x[:5], y[:5])
 
 
 def test_a_batch_is_any_tree_of_arrays(x64):

@@ -1,9 +1,26 @@
 """What all scorers have in common: `(w, *batch) -> scores`, and JAX's transformations of it."""
 
+import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
-from networks import DRIVEN, FREE, agree, batch, flat, loss, weights
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import (
+    CLASSES,
+    DRIVEN,
+    EXAMPLES,
+    FREE,
+    HIDDEN,
+    agree,
+    batch,
+    flat,
+    loss,
+    row,
+    stacked,
+    weights,
+)
 
 from jaxmask import tree
 
@@ -14,13 +31,78 @@ RULES = [(".*/kernel", "mask")]
 @pytest.mark.parametrize("name", EVERY)
 def test_under_jit_under_vmap_and_in_a_loop(name, x64):
     scorer = EVERY[name](loss)
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(weights, range(3)))
-    batched = jax.vmap(lambda w: scorer(w, *batch()))(stacked)
+    batched = jax.vmap(lambda w: scorer(w, *batch()))(stacked(map(weights, range(3))))
+    compiled = jax.jit(chex.assert_max_traces(lambda *given: scorer(*given), n=1))
     for index in (0, 2):
         scores = scorer(weights(index), *batch())
-        agree(jax.tree.map(lambda leaf: leaf[index], batched), scores)  # noqa: B023
-        agree(jax.jit(scorer)(weights(index), *batch()), scores)
+        agree(row(batched, index), scores)
+        agree(compiled(weights(index), *batch()), scores)
     assert (flat(scores) != 0).any()
+
+
+def scaled_loss(w, x, y, factor):
+    """Times a factor that comes with the examples, so that none of them compiles anew."""
+    return factor[0] * loss(w, x, y)
+
+
+# By what power of a factor in front of the loss the scores of each grow; absolute if so they are.
+HOMOGENEOUS = {
+    "fisher": (2, abs),
+    "gradient_norm": (1, abs),
+    "grasp": (2, float),
+    "grasp, absolute": (2, abs),
+    "movement": (1, float),
+    "optimal_brain_damage": (1, float),
+    "optimal_brain_damage, estimated": (1, float),
+    "snip": (0, float),
+}
+# Random signs are drawn by place, and random scores too: those do not follow a weight.
+PLACED = ("optimal_brain_damage, estimated", "random")
+SCALED = {name: make(scaled_loss) for name, make in DRIVEN.items()}
+FOLLOWING = {name: make(loss) for name, make in EVERY.items() if name not in PLACED}
+cases = st.tuples(st.integers(0, 2**32 - 1), st.floats(0.01, 100) | st.floats(-100, -0.01))
+
+
+@pytest.mark.parametrize("name", DRIVEN)
+@given(cases)
+@settings(max_examples=5)
+def test_the_loss_is_a_mean_of_examples_in_any_order_and_its_scale_goes_through(name, case):
+    seed, factor = case
+    with jax.enable_x64(True):
+        w, (x, y) = weights(seed), batch()
+
+        def scores(factor, order):
+            return SCALED[name](w, x[order], y[order], jnp.full(EXAMPLES, factor))
+
+        order, power = np.random.default_rng(seed).permutation(EXAMPLES), HOMOGENEOUS[name]
+        once = scores(1.0, np.arange(EXAMPLES))
+        agree(scores(1.0, order), once, rtol=1e-9, atol=1e-12)
+        grown = jax.tree.map(lambda leaf: power[1](factor) ** power[0] * leaf, once)
+        agree(scores(factor, order), grown, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", FOLLOWING)
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=5)
+def test_a_score_follows_its_weight_to_wherever_units_and_classes_move(name, seed):
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(seed)
+        units, classes = rng.permutation(HIDDEN), rng.permutation(CLASSES)
+
+        def moved(w):
+            first, second = w["first"], w["second"]
+            return {
+                "first": {"bias": first["bias"][units], "kernel": first["kernel"][:, units]},
+                "second": {
+                    "bias": second["bias"][classes],
+                    "kernel": second["kernel"][units][:, classes],
+                },
+            }
+
+        w, (x, y) = weights(seed), batch()
+        scores = FOLLOWING[name](w, x, y)
+        again = FOLLOWING[name](moved(w), x, jnp.argsort(classes)[y])
+        agree(again, moved(scores), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -32,7 +114,7 @@ def test_only_the_leaves_of_a_tree_with_holes_are_scored(name, x64):
         return loss(tree.combine(part, parts["freeze"]), x, y)
 
     scores = EVERY[name](of_part)(parts["mask"], *batch())
-    assert jax.tree.structure(scores) == jax.tree.structure(parts["mask"])
+    chex.assert_trees_all_equal_shapes_and_dtypes(scores, parts["mask"])
     assert scores["first"]["bias"] is None
     # where a weight's score is its own affair, it is the same as in the whole tree
     if name in ("fisher", "gradient_norm", "movement", "optimal_brain_damage", "magnitude"):
@@ -49,9 +131,7 @@ def test_scores_have_the_shapes_and_dtypes_of_the_weights(name, kinds, x64):
     a, b = kinds.split()
     w = {"a": jnp.ones(2, a), "b": jnp.ones((), b)}
     scores = EVERY[name](parabola)(w, jnp.ones((3, 2), jnp.bfloat16))
-    for leaf, kind in (("a", a), ("b", b)):
-        # random scores are initial scores of a mask: float32 or wider
-        wanted = jnp.promote_types(kind, jnp.float32) if name == "random" else kind
-        assert scores[leaf].dtype == wanted
-        assert scores[leaf].shape == w[leaf].shape
-        assert jnp.isfinite(scores[leaf]).all()
+    if name == "random":  # these are initial scores of a mask: float32 or wider
+        w = jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, "float32")), w)
+    chex.assert_trees_all_equal_shapes_and_dtypes(scores, w)
+    chex.assert_tree_all_finite(scores)

@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import agree, batch, curvature, loss, unflat, weights
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import agree, batch, curvature, flat, loss, row, stacked, unflat, weights
 
 from jaxmask import mask
 from jaxmask.score import hessian
@@ -19,9 +21,33 @@ def reverse_only(x):
 reverse_only.defvjp(lambda x: (reverse_only(x), None), lambda _, g: (g,))
 
 
-def direction(like):
+PRODUCT = jax.jit(hessian.product(loss))
+
+
+def direction(like, seed=3):
     count = sum(leaf.size for leaf in jax.tree.leaves(like))
-    return unflat(np.random.default_rng(3).normal(size=count), like)
+    return unflat(np.random.default_rng(seed).normal(size=count), like)
+
+
+@given(st.integers(0, 2**31 - 1), st.floats(-100, 100))
+@settings(max_examples=10)
+def test_it_is_linear_and_the_hessian_symmetric(seed, factor):
+    with jax.enable_x64(True):
+        w = weights(seed)
+        u, v = direction(w, seed), direction(w, seed + 1)
+        by_u, by_v = PRODUCT(w, u, *batch()), PRODUCT(w, v, *batch())
+        both = jax.tree.map(lambda a, b: factor * a + b, u, v)
+        expected = jax.tree.map(lambda a, b: factor * a + b, by_u, by_v)
+        agree(PRODUCT(w, both, *batch()), expected, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(flat(v) @ flat(by_u), flat(u) @ flat(by_v), rtol=1e-9, atol=1e-9)
+
+
+def test_vmap_over_directions_equals_a_loop(x64):
+    w = weights()
+    directions = [jax.tree.map(jnp.asarray, direction(w, seed)) for seed in range(2)]
+    batched = jax.vmap(lambda v: PRODUCT(w, v, *batch()))(stacked(directions))
+    for index, v in enumerate(directions):
+        agree(row(batched, index), PRODUCT(w, v, *batch()), rtol=1e-9)
 
 
 def test_both_orders_equal_finite_differences(x64):
@@ -36,6 +62,7 @@ def test_both_orders_equal_finite_differences(x64):
         jax.jvp(lambda w: backwards(w, *batch()), (w,), (v,))
     forward = hessian.product(loss)(w, v, *batch())
     agree(forward, expected, rtol=1e-6, atol=1e-9)
+    agree(PRODUCT(w, v, *batch()), forward)
     agree(hessian.product(backwards)(w, v, *batch()), forward)
 
 

@@ -1,5 +1,6 @@
 """Scores and pruning of networks of other libraries: an NNX state, an Equinox module."""
 
+import chex
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -33,10 +34,11 @@ def check(params, pattern, call):
     one = prune.one_shot(score.snip(loss), 0.25)(w, x, y)
     many = prune.multi_shot(score.synflow(lambda w: forward(w, jnp.ones((1, 4)))), 0.25, 5)(w)
     for masks in (one, many):
-        assert jax.tree.structure(masks) == jax.tree.structure(w)
+        chex.assert_trees_all_equal_shapes(masks, w)
+        chex.assert_type(jax.tree.leaves(masks), bool)
         assert sum(int(leaf.sum()) for leaf in jax.tree.leaves(masks)) == size - int(0.75 * size)
     left = tree.combine(mask.pruned(one, w), parts["train"], parts["freeze"])
-    assert jnp.isfinite(call(left, x)).all()
+    chex.assert_tree_all_finite(call(left, x))
 
 
 def test_an_nnx_state():

@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,8 +19,10 @@ def test_scores_are_standard_normal_and_depend_on_key_and_path_alone():
         assert abs(leaf.std() - 1) < 0.036
     both = np.corrcoef(np.ravel(scores["a"]), np.ravel(scores["b"]))[0, 1]
     assert abs(both) < 0.05
+    chex.assert_trees_all_equal_shapes_and_dtypes(scores, w)
     other_weights = SCORER({"a": jnp.ones((100, 100)), "c": jnp.ones(2)}, jnp.ones(3))
-    np.testing.assert_array_equal(scores["a"], other_weights["a"])
+    chex.assert_trees_all_equal(other_weights["a"], scores["a"], strict=True)
+    chex.assert_trees_all_equal(SCORER(w), scores, strict=True)
     other_key = score.random(jax.random.key(6))(w)
     assert (other_key["a"] != scores["a"]).mean() > 0.99
 
