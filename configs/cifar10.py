@@ -15,7 +15,7 @@ cores (`python -m benchmarks.masked_step`), so either wants a GPU.
 
 from ml_collections import ConfigDict
 
-from jaxmask.run import defaults
+from jaxmask.recipe import defaults
 
 MODES = ("dense", "supermask")
 

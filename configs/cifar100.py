@@ -66,7 +66,7 @@ fine-tuning 28.0 %, mask 37.0 % (seed 0; 1,000 test images; 65 s on two CPU core
 
 from ml_collections import ConfigDict
 
-from jaxmask.run import defaults
+from jaxmask.recipe import defaults
 
 MODES = ("resnet18", "resnet20", "resnet20_seeds", "resnet20_rates", "resnet20_labels",
          "resnet20_long", "resnet56", "scratch", "smoke")  # fmt: skip

@@ -28,7 +28,7 @@ and seven hours for each density and were not run (`--config.shots=100 --config.
 
 from ml_collections import ConfigDict
 
-from jaxmask.run import defaults
+from jaxmask.recipe import defaults
 
 DENSITIES = (0.316, 0.1, 0.01, 0.001)
 

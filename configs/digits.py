@@ -18,7 +18,7 @@ that (JAX 0.10.2).
 
 from ml_collections import ConfigDict
 
-from jaxmask.run import defaults
+from jaxmask.recipe import defaults
 
 
 def get_config(mode: str = "") -> ConfigDict:

@@ -11,7 +11,7 @@ Images are cut to 224 pixels. Eight epochs, and three choices for each method;
 
 from ml_collections import ConfigDict
 
-from jaxmask.run import defaults
+from jaxmask.recipe import defaults
 
 
 def get_config(mode: str = "") -> ConfigDict:

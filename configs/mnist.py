@@ -13,7 +13,7 @@
 
 from ml_collections import ConfigDict
 
-from jaxmask.run import defaults
+from jaxmask.recipe import defaults
 
 MODES = ("dense", "supermask")
 

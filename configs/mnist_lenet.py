@@ -61,7 +61,7 @@ and a half); the same command goes on with it. Nothing of it was run on a GPU.
 
 from ml_collections import ConfigDict
 
-from jaxmask.run import defaults
+from jaxmask.recipe import defaults
 
 DENSITIES = (0.5, 0.2, 0.1, 0.015, 0.01, 0.007, 0.005)
 SEEDS = (0, 1, 2)

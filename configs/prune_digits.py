@@ -21,7 +21,7 @@ deviation over seeds 0 to 2; * p < 0.05, Welch's t-test against `snip USS` after
 
 from ml_collections import ConfigDict
 
-from jaxmask.run import defaults
+from jaxmask.recipe import defaults
 
 
 def get_config(mode: str = "") -> ConfigDict:

@@ -29,7 +29,7 @@ run of `resnet18` with three methods is eight trainings of 150 epochs.
 
 from ml_collections import ConfigDict
 
-from jaxmask.run import defaults
+from jaxmask.recipe import defaults
 
 MODES = ("resnet18", "resnet50_swav", "clip", "datasets", "stages", "shares", "frozen", "top_k",
          "labels")  # fmt: skip
