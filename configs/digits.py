@@ -8,7 +8,7 @@ regularization of every method chosen from four on held-out training images. Fiv
 
 | method | test accuracy | density | bytes to store |
 |---|---|---|---|
-| `linear_probe` | 89.64 % +- 1.77 | 1 | 2,623 |
+| `linear_probe` | 89.64 % +- 1.77 | 1 | 2,625 |
 | `full` | 97.50 % +- 1.21 | 1 | 343,143 |
 | `mask` | 97.77 % +- 1.14 | 0.98 | 3,986 |
 

@@ -9,7 +9,7 @@ from jaxmask.data.subset import stratified
 TEST_SHARE = 5  # one example in 5, if a dataset has no test examples of its own
 
 
-class Choice(NamedTuple):
+class Sources(NamedTuple):
     """The dataset's own splits that, concatenated, make up one of ours.
 
     Attributes:
@@ -21,7 +21,7 @@ class Choice(NamedTuple):
     fifth: bool | None = None
 
 
-def choose(available: tuple[str, ...], split: str) -> Choice:
+def choose(available: tuple[str, ...], split: str) -> Sources:
     """What "train", "test" or "all" are, for a dataset with the splits `available`.
 
     The test split is `test`, else `validation`, else a fifth of `train`; the training split is the
@@ -29,15 +29,15 @@ def choose(available: tuple[str, ...], split: str) -> Choice:
     """
     known = tuple(name for name in ("train", "validation", "test") if name in available)
     if split == "all" and "all" not in available:
-        return Choice(known or ("train",))
+        return Sources(known or ("train",))
     if split not in ("train", "test"):
-        return Choice((split,))
+        return Sources((split,))
     own = [name for name in ("test", "validation") if name in available][:1]
     if split == "test":
-        return Choice(tuple(own)) if own else Choice(("train",), True)
+        return Sources(tuple(own)) if own else Sources(("train",), True)
     names = ("train", *(name for name in known if name not in ("train", *own)))
     names = tuple(name for name in names if name != "test")
-    return Choice(names, None if own else False)
+    return Sources(names, None if own else False)
 
 
 def in_fifth(labels: np.ndarray, keys: np.ndarray) -> np.ndarray:

@@ -38,7 +38,7 @@ _CHUNK = 2**17
 _MOST_PLANES = 256
 
 
-class Layout(NamedTuple):
+class Planes(NamedTuple):
     """A leaf's shape as planes (`height * width` of them), inputs and outputs."""
 
     height: int
@@ -65,22 +65,22 @@ class Frozen(NamedTuple):
 class Leaf(NamedTuple):
     """The model of a leaf: what each plane, input and output adds to scores; shared weights."""
 
-    layout: Layout
+    layout: Planes
     offsets: np.ndarray
     inputs: np.ndarray
     outputs: np.ndarray
     weights: tuple[int, ...]
 
 
-def layout(shape: tuple[int, ...]) -> Layout:
+def layout(shape: tuple[int, ...]) -> Planes:
     """The last two axes are inputs and outputs, those before them the kernel's."""
     if math.prod(shape) == 0:
-        return Layout(1, 1, 0, 0)
+        return Planes(1, 1, 0, 0)
     *kernel, inputs, outputs = (1,) * (2 - len(shape)) + shape
     if math.prod(kernel) > _MOST_PLANES:
         # As if without kernel: features look at all earlier planes, which takes quadratic time.
-        return Layout(1, 1, math.prod(kernel) * inputs, outputs)
-    return Layout(math.prod(kernel[:-1]), kernel[-1] if kernel else 1, inputs, outputs)
+        return Planes(1, 1, math.prod(kernel) * inputs, outputs)
+    return Planes(math.prod(kernel[:-1]), kernel[-1] if kernel else 1, inputs, outputs)
 
 
 def names(kernel: tuple[int, int], given: bool) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ def names(kernel: tuple[int, int], given: bool) -> tuple[str, ...]:
     return CHANNELS + FILTER * near + (FROZEN + SIGNED * near) * given
 
 
-def chunks(leaf: Layout) -> Iterator[tuple[int, slice]]:
+def chunks(leaf: Planes) -> Iterator[tuple[int, slice]]:
     """Planes and ranges of their inputs, in coding order, small enough for a CPU cache."""
     planes, inputs, outputs = leaf.planes
     rows = max(_CHUNK // max(outputs, 1), 1)
@@ -98,7 +98,7 @@ def chunks(leaf: Layout) -> Iterator[tuple[int, slice]]:
             yield plane, slice(start, min(start + rows, inputs))
 
 
-def frozen(weights: Any, leaf: Layout) -> Frozen:
+def frozen(weights: Any, leaf: Planes) -> Frozen:
     """Octiles of the magnitude and signs: comparisons only, so the same on every machine."""
     flat = np.asarray(weights, np.float32).reshape(leaf.planes)
     size = np.abs(flat)
@@ -111,7 +111,7 @@ def frozen(weights: Any, leaf: Layout) -> Frozen:
 
 
 def features(
-    off: np.ndarray, leaf: Layout, plane: int, rows: slice, given: Frozen | None
+    off: np.ndarray, leaf: Planes, plane: int, rows: slice, given: Frozen | None
 ) -> list[Any]:
     """One chunk's features after the channels', in the order of `names`; None if all are 0.
 

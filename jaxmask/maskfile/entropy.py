@@ -27,7 +27,7 @@ import numpy as np
 
 from jaxmask.errors import InputError
 from jaxmask.maskfile import contexts
-from jaxmask.maskfile.contexts import Frozen, Layout
+from jaxmask.maskfile.contexts import Frozen, Planes
 from jaxmask.maskfile.fit import MOST, STEPS, Channels, Model, bind, fit
 
 _BY_PLANE = 128
@@ -53,7 +53,7 @@ def compress(masks: list[np.ndarray], weights: list[np.ndarray] | None = None) -
 
 
 def encode(
-    model: Model, offs: list[np.ndarray], layouts: list[Layout], given: list[Frozen | None]
+    model: Model, offs: list[np.ndarray], layouts: list[Planes], given: list[Frozen | None]
 ) -> bytes:
     """The bytes under a model: the same model and masks always give the same."""
     from constriction import stream
@@ -109,7 +109,7 @@ def decompress(
 
 
 def decode(
-    stored: bytes, layouts: list[Layout], given: list[Frozen | None]
+    stored: bytes, layouts: list[Planes], given: list[Frozen | None]
 ) -> tuple[Model, list[np.ndarray]]:
     """The model and the planes of off bits: `encode` gives exactly `stored` for them."""
     from constriction import stream
@@ -158,14 +158,14 @@ def mark(weights: list[np.ndarray] | None) -> bytes:
     return digest.digest()[:8]
 
 
-def _given(weights: list[np.ndarray] | None, layouts: list[Layout]) -> list[Frozen | None]:
+def _given(weights: list[np.ndarray] | None, layouts: list[Planes]) -> list[Frozen | None]:
     if weights is None:
         return [None] * len(layouts)
     return [contexts.frozen(leaf, place) for leaf, place in zip(weights, layouts, strict=True)]
 
 
 def _parsed(
-    stored: bytes, layouts: list[Layout], given: bool
+    stored: bytes, layouts: list[Planes], given: bool
 ) -> tuple[dict[tuple[int, int], tuple[int, ...]], list[list[int]], bytes, np.ndarray]:
     """Shared weights, offsets, steps, the words of the code."""
     kernels = sorted({leaf.kernel for leaf in layouts})

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxmask.maskfile import contexts
-from jaxmask.maskfile.contexts import LIMIT, UNIT, Frozen, Layout
+from jaxmask.maskfile.contexts import LIMIT, UNIT, Frozen, Planes
 
 STEPS = (0, 8, 16, 24, 32, 48, 64, 96)  # of a channel's level, in scores; 0: the leaf has none
 MOST = 15  # levels are -MOST..MOST
@@ -39,7 +39,7 @@ class Model(NamedTuple):
     weights: dict[tuple[int, int], tuple[int, ...]]
 
 
-def bind(model: Model, index: int, leaf: Layout) -> contexts.Leaf:
+def bind(model: Model, index: int, leaf: Planes) -> contexts.Leaf:
     """The model of one leaf, in the form that scores are computed from."""
     outputs, inputs = (
         channels.levels.astype(np.int32) * (weight * STEPS[channels.step]) // UNIT
@@ -52,7 +52,7 @@ def bind(model: Model, index: int, leaf: Layout) -> contexts.Leaf:
 
 def fit(
     offs: list[np.ndarray],
-    layouts: list[Layout],
+    layouts: list[Planes],
     given: list[Frozen | None],
     without: Collection[str] = (),
 ) -> Model:
@@ -127,7 +127,7 @@ def _thin(off: np.ndarray, given: Frozen | None, stride: int) -> tuple[np.ndarra
 
 def _sample(
     off: np.ndarray,
-    leaf: Layout,
+    leaf: Planes,
     given: Frozen | None,
     channels: tuple[Channels, Channels],
     stride: int,

@@ -14,7 +14,7 @@ TUNED = ("mask_learning_rate", "learning_rate", "regularization", "neighbors")
 MEANS = ("storage_bytes", "trained_numbers", "density")
 
 
-class Adapted(NamedTuple):
+class Adaptation(NamedTuple):
     """What a report says about `adapt` runs."""
 
     runs: pd.DataFrame  # of `named`
@@ -24,7 +24,7 @@ class Adapted(NamedTuple):
     best: set[tuple[int, int]]  # (row, column) of the best accuracy of each task
 
 
-def make(frame: pd.DataFrame, baseline: str | None, metric: str, test: str) -> Adapted:
+def make(frame: pd.DataFrame, baseline: str | None, metric: str, test: str) -> Adaptation:
     """The report on the runs of `named`.
 
     Raises:
@@ -33,7 +33,7 @@ def make(frame: pd.DataFrame, baseline: str | None, metric: str, test: str) -> A
     compared = compare(frame, baseline, metric)
     table = table_of(compared, test)
     best = {(row, 1 + len(groups.further(compared))) for row in _best(compared)}
-    return Adapted(frame, compared, table, caption(compared, test), best)
+    return Adaptation(frame, compared, table, caption(compared, test), best)
 
 
 def named(frame: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from jaxmask.report import canvas, groups, mask_figures, summary
-from jaxmask.report.adaptation import SHARE, TUNED, Adapted, task_of, tasks_named
+from jaxmask.report.adaptation import SHARE, TUNED, Adaptation, task_of, tasks_named
 from jaxmask.run.result import read
 
 Style = dict[str, dict[str, Any]]
@@ -23,7 +23,7 @@ BESIDE = [
 ]  # fmt: skip
 
 
-def drawings(adapted: Adapted | None) -> dict[str, Callable[[Path], bool]]:
+def drawings(adapted: Adaptation | None) -> dict[str, Callable[[Path], bool]]:
     """The functions that draw the plots of `adapt` runs, by name; for None they draw nothing."""
     if adapted is None:
         return dict.fromkeys(NAMES, lambda path: False)

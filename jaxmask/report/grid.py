@@ -32,7 +32,7 @@ from jaxmask.report import (
 )
 
 
-class Report(NamedTuple):
+class Grid(NamedTuple):
     """A report before it is written."""
 
     runs: pd.DataFrame  # of `collect.collect`
@@ -40,7 +40,7 @@ class Report(NamedTuple):
     table: pd.DataFrame | None  # of `summary.pivot`; None if all runs are of `adapt`
     caption: str
     density: float | None  # whose masks and weights are drawn
-    adapted: adaptation.Adapted | None  # if there are runs of `adapt`
+    adapted: adaptation.Adaptation | None  # if there are runs of `adapt`
 
 
 def write(
@@ -74,7 +74,7 @@ def make(
     density: float | None = None,
     published_file: str | Path | None = None,
     published_rows: Iterable[str] = (),
-) -> Report:
+) -> Grid:
     """The report without its files: everything that can be checked is checked.
 
     Args:
@@ -114,10 +114,10 @@ def make(
             file=sys.stderr,
         )
     both = pd.concat(compared, ignore_index=True) if len(compared) > 1 else compared[0]
-    return Report(runs, both, table, caption, chosen, adapted)
+    return Grid(runs, both, table, caption, chosen, adapted)
 
 
-def tables(report: Report) -> list[tuple[pd.DataFrame, str, set[tuple[int, int]]]]:
+def tables(report: Grid) -> list[tuple[pd.DataFrame, str, set[tuple[int, int]]]]:
     """The tables of a report with their captions, and the cells (row, column) of the best."""
     found: list[tuple[pd.DataFrame, str, set[tuple[int, int]]]] = []
     if report.table is not None:
@@ -127,7 +127,7 @@ def tables(report: Report) -> list[tuple[pd.DataFrame, str, set[tuple[int, int]]
     return found
 
 
-def save(report: Report, out: str | Path) -> None:
+def save(report: Grid, out: str | Path) -> None:
     """Writes the files of a report, each whole or not at all; empty plots are left out.
 
     A plot of an earlier report that is now left out is removed.
@@ -154,7 +154,7 @@ def save(report: Report, out: str | Path) -> None:
             files.replace(path, content)
 
 
-def _drawn(report: Report) -> dict[str, bytes | None]:
+def _drawn(report: Grid) -> dict[str, bytes | None]:
     """The plots as PNG by name; None if there is nothing to draw."""
     pruned, _ = _parts(report.runs)
     at = one_density.at_density(pruned, report.density)

@@ -1,5 +1,6 @@
 """Pruning criteria by the names that configs give them, over a network and its scoring data."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -43,7 +44,7 @@ class Subject(NamedTuple):
 
         return mean_loss
 
-    def flow(self, statistics: str) -> Callable[[Any], jax.Array]:
+    def flow(self, statistics: str = "keep") -> Callable[[Any], jax.Array]:
         """w -> logits of an image of ones, everything besides w absolute."""
         around = score.absolute({"params": self.rest, "batch_stats": self.batch_stats}, statistics)
 
@@ -85,14 +86,24 @@ def _temperature(name: str, value: float) -> float:
     return float(value)
 
 
-def magnitude() -> Criterion:
-    """`|w|`."""
-    return Criterion("magnitude", lambda at: score.magnitude(), needs_data=False)
+def of_scorer(scorer: Callable[..., Any]) -> Callable[[], Criterion]:
+    """A criterion without settings: a scorer whose arguments the network gives, by their names.
 
+    These are `loss`, `forward`, `key` and `batch_size`. A scorer that takes a loss needs data; one
+    that takes a forward pass is computed in float64, in which no product over layers overflows.
+    """
+    name, wanted = scorer.__name__, inspect.signature(scorer).parameters
 
-def random() -> Criterion:
-    """Normal random numbers."""
-    return Criterion("random", lambda at: score.random(at.key), needs_data=False)
+    def build(at: Subject) -> Callable[..., Any]:
+        givers: dict[str, Callable[[], Any]] = {
+            "loss": at.loss,
+            "forward": at.flow,
+            "key": lambda: at.key,
+            "batch_size": lambda: at.batch_size,
+        }
+        return scorer(**{each: give() for each, give in givers.items() if each in wanted})
+
+    return lambda: Criterion(name, build, needs_data="loss" in wanted, double="forward" in wanted)
 
 
 def snip(temperature: float = 1.0) -> Criterion:
@@ -115,11 +126,6 @@ def synflow(statistics: str = "keep") -> Criterion:
     return Criterion(
         "synflow", lambda at: score.synflow(at.flow(statistics)), needs_data=False, double=True
     )
-
-
-def gradient_norm() -> Criterion:
-    """`|dL/dw|`."""
-    return Criterion("gradient_norm", lambda at: score.gradient_norm(at.loss(), at.batch_size))
 
 
 def fisher() -> Criterion:
@@ -148,16 +154,11 @@ def movement() -> Criterion:
     )
 
 
+# those with settings of their own, or with more to say of themselves
+_SPECIAL = (fisher, grasp, movement, optimal_brain_damage, snip, synflow)
 CRITERIA: dict[str, Callable[..., Criterion]] = {
-    "magnitude": magnitude,
-    "random": random,
-    "snip": snip,
-    "grasp": grasp,
-    "synflow": synflow,
-    "gradient_norm": gradient_norm,
-    "fisher": fisher,
-    "optimal_brain_damage": optimal_brain_damage,
-    "movement": movement,
+    **{name: of_scorer(scorer) for name, scorer in score.SCORERS.items()},
+    **{each.__name__: each for each in _SPECIAL},
 }
 
 

@@ -31,3 +31,10 @@ __all__ = [
     "stack",
     "synflow",
 ]
+
+# what a config may name
+SCORERS = {
+    each.__name__: each
+    for each in (fisher, gradient_norm, grasp, magnitude, movement, optimal_brain_damage, random,
+                 snip, synflow)
+}  # fmt: skip

@@ -5,27 +5,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxmask.data.splits import Choice, choose, in_fifth
+from jaxmask.data.splits import Sources, choose, in_fifth
 from jaxmask.data.subset import random_keys
 
 
 @pytest.mark.parametrize(
     ("available", "train", "test", "everything"),
     [
-        (("train", "test"), Choice(("train",)), Choice(("test",)), ("train", "test")),
-        (("test", "train", "validation"), Choice(("train", "validation")), Choice(("test",)),
+        (("train", "test"), Sources(("train",)), Sources(("test",)), ("train", "test")),
+        (("test", "train", "validation"), Sources(("train", "validation")), Sources(("test",)),
          ("train", "validation", "test")),
-        (("train", "validation", "extra"), Choice(("train",)), Choice(("validation",)),
+        (("train", "validation", "extra"), Sources(("train",)), Sources(("validation",)),
          ("train", "validation")),
-        (("train",), Choice(("train",), False), Choice(("train",), True), ("train",)),
-        (("test",), Choice(("train",)), Choice(("test",)), ("test",)),
+        (("train",), Sources(("train",), False), Sources(("train",), True), ("train",)),
+        (("test",), Sources(("train",)), Sources(("test",)), ("test",)),
     ],
 )  # fmt: skip
 def test_what_is_trained_and_tested_on(available, train, test, everything):
     assert choose(available, "train") == train
     assert choose(available, "test") == test
-    assert choose(available, "all") == Choice(everything)
-    assert choose(available, "extra") == Choice(("extra",))
+    assert choose(available, "all") == Sources(everything)
+    assert choose(available, "extra") == Sources(("extra",))
 
 
 @settings(deadline=None, max_examples=60)
