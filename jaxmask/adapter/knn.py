@@ -1,6 +1,5 @@
 """Weighted k-NN over stored training features of the network as it is."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxmask import evaluate
 from jaxmask.adapter.base import Classifier, Evaluator, Stored
-from jaxmask.errors import InputError
+from jaxmask.errors import check_numbers
 
 
 def _fit(
@@ -39,14 +38,8 @@ def _classify(
 
 
 def _check(section: Any) -> None:
-    for name, values, least in (
-        ("choices", section.choices, 1),
-        ("temperature", [section.temperature], 1e-3),
-    ):
-        for value in values:
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not math.isfinite(value) or value < least:
-                raise InputError(f"knn.{name} has {value!r}; give numbers of at least {least}")
+    check_numbers("knn.choices", section.choices, 1)
+    check_numbers("knn.temperature", [section.temperature], 1e-3)
 
 
 KNN = Evaluator(

@@ -6,7 +6,7 @@ import jax
 
 from jaxmask import evaluate
 from jaxmask.adapter.base import Classifier, Evaluator, Stored
-from jaxmask.errors import InputError
+from jaxmask.errors import check_numbers
 
 
 def _fit(
@@ -26,8 +26,7 @@ def _fit(
 
 
 def _check(section: Any) -> None:
-    if not isinstance(section.iterations, int) or section.iterations < 1:
-        raise InputError(f"linear_probe.iterations is {section.iterations!r}; give at least 1")
+    check_numbers("linear_probe.iterations", [section.iterations], 1)
 
 
 LINEAR_PROBE = Evaluator(

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ def fitted(name: str, evaluator: Evaluator, task: Task, config: ConfigDict, draw
         features.
     """
     section, classes = config[name], len(task.dataset.classes)
+    evaluator.check(section)
     try:
-        evaluator.check(section)
         features = model.feature_function(task.module, lambda x: task.augment(None, x))
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
@@ -61,49 +62,77 @@ def fitted(name: str, evaluator: Evaluator, task: Task, config: ConfigDict, draw
 
         train, validation = extracted(task.dataset.train), extracted(task.dataset.validation)
         for_features = time.monotonic() - began
+        attempt = partial(_attempt, evaluator, section, classes, train, validation)
         with Records(folder) as records:
             choices: list[Choice] = []
-            values = section.choices if len(section.choices) > 1 else ()
-            for value in values:
-                began = time.monotonic()
-                classifier = evaluator.fit(*train, value, classes, section)
-                measured = _measure(classifier, *validation)
-                tried = {evaluator.field: value, **measured}
-                records.write(classifier.about["steps"], 0, "validation", **tried)
-                seconds = time.monotonic() - began
-                choices.append(Choice(value, measured["accuracy"], measured["loss"], seconds))
-            value = best_choice(name, choices) if choices else section.choices[0]
-            began = time.monotonic()
-            classifier = evaluator.fit(*train, value, classes, section)
-            seconds = for_features + time.monotonic() - began
-            chosen = _measure(classifier, *validation)
+            for value in section.choices if len(section.choices) > 1 else ():
+                classifier, choice = attempt(value)
+                choices.append(choice)
+                records.write(
+                    classifier.about["steps"], 0, "validation",
+                    **{evaluator.field: value, "loss": choice.validation_loss,
+                       "accuracy": choice.validation_accuracy},
+                )  # fmt: skip
+            best = best_choice(name, choices) if choices else section.choices[0]
+            classifier, chosen = attempt(best)
             test = _measure(classifier, *extracted(task.dataset.test))
             records.write(classifier.about["steps"], 0, "test", **test)
-        more = {
-            "validation_loss": chosen["loss"],
-            evaluator.field: value,
-            "train_examples": len(task.dataset.train.labels),
-            **{key: value for key, value in classifier.about.items() if key != "steps"},
-            "choices": [choice._asdict() for choice in choices],
-            "seconds_of_choices": sum(choice.seconds for choice in choices),
-        }
-        found = Result(
-            recipe="adapt",
-            method=name,
-            dataset=task.dataset.name,
-            seed=config.seed,
-            accuracy=test["accuracy"],
-            validation_accuracy=chosen["accuracy"],
-            storage_bytes=0,
-            steps=classifier.about["steps"],
-            seconds=seconds,
-            network=config.network.name,
-            trained_numbers=classifier.numbers,
-            more=more,
-        )
+        found = _found(name, task, config, evaluator.field, classifier, choices, chosen, test)
+        found = found._replace(seconds=for_features + chosen.seconds)
         return _finish(task, own, start, folder, classifier, found, evaluator.field, draw)
 
     return begin
+
+
+def _attempt(
+    evaluator: Evaluator,
+    section: ConfigDict,
+    classes: int,
+    train: Examples,
+    validation: Examples,
+    value: float,
+) -> tuple[Classifier, Choice]:
+    """Fits with one value, and measures on validation data."""
+    began = time.monotonic()
+    classifier = evaluator.fit(*train, value, classes, section)
+    measured = _measure(classifier, *validation)
+    seconds = time.monotonic() - began
+    return classifier, Choice(value, measured["accuracy"], measured["loss"], seconds)
+
+
+def _found(
+    name: str,
+    task: Task,
+    config: ConfigDict,
+    field: str,
+    classifier: Classifier,
+    choices: list[Choice],
+    chosen: Choice,
+    test: dict[str, float],
+) -> Result:
+    """The result, but for the seconds and the bytes of the file."""
+    about = {key: value for key, value in classifier.about.items() if key != "steps"}
+    return Result(
+        recipe="adapt",
+        method=name,
+        dataset=task.dataset.name,
+        seed=config.seed,
+        accuracy=test["accuracy"],
+        validation_accuracy=chosen.validation_accuracy,
+        storage_bytes=0,
+        steps=classifier.about["steps"],
+        seconds=0.0,
+        network=config.network.name,
+        trained_numbers=classifier.numbers,
+        more={
+            "validation_loss": chosen.validation_loss,
+            field: chosen.value,
+            "train_examples": len(task.dataset.train.labels),
+            **about,
+            "choices": [choice._asdict() for choice in choices],
+            "seconds_of_choices": sum(choice.seconds for choice in choices),
+        },
+    )
 
 
 def _finish(
