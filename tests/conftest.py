@@ -1,5 +1,7 @@
 """One compilation cache for all tests: what two of them need, one compiles. Slow files first."""
 
+import contextlib
+import ctypes
 import gc
 import os
 import sys
@@ -64,6 +66,8 @@ def forget_compiled_programs():
     if programs is not None:
         programs.forget()
     gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # of other C libraries than glibc
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # gives freed memory back to the system
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -69,12 +69,15 @@ def expand(config: ConfigDict) -> dict[str, ConfigDict]:
     return runs
 
 
-def sweep(config: ConfigDict, folder: Path) -> None:
+def sweep(config: ConfigDict, folder: Path, **options: Any) -> None:
     """Runs all points of the config's grid that are not finished, beneath `folder`.
 
     Everything is checked before anything is trained. A run whose input turns out to be at fault
     (its loss, say, is never finite) does not stop the others. At the end, `folder/report` has
     tables and pictures of all that are finished.
+
+    Args:
+      options: of the recipe, as for `run.main`.
 
     Raises:
       InputError: the grid or a run of it is at fault; or, at the end, that runs failed.
@@ -91,7 +94,9 @@ def sweep(config: ConfigDict, folder: Path) -> None:
     for name, run in runs.items():
         try:
             if directory.result_of(folder / name, run) is None:
-                recipe.prepare(run)  # again when it begins: all datasets at once may be too large
+                recipe.prepare(
+                    run, **options
+                )  # again when it begins: all datasets at once may be too large
                 left.append(name)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
@@ -109,7 +114,8 @@ def sweep(config: ConfigDict, folder: Path) -> None:
             # another process may have finished some of them meanwhile
             mine = [name for name in batch if not (folder / name / "result.json").exists()]
             experiments = [
-                recipe.prepare(runs[name])(folder / name, folder / "initial") for name in mine
+                recipe.prepare(runs[name], **options)(folder / name, folder / "initial")
+                for name in mine
             ]
             for name, result in zip(mine, _run(experiments)):
                 if isinstance(result, InputError):

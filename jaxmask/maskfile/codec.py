@@ -5,6 +5,7 @@ library's defaults, the published rule for counting bytes.
 """
 
 import bz2
+import importlib.util
 import lzma
 import zlib
 from collections.abc import Callable
@@ -83,6 +84,24 @@ CODECS = ("entropy", *GENERAL)
 # also allowed in a header: `entropy` that needs the frozen weights to decode
 GIVEN_WEIGHTS = "entropy_given_weights"
 _SLACK = 64
+
+
+# the packages of the codecs that the standard library does not have
+_PACKAGES = {
+    "entropy": ("constriction", "cramjam"),  # of masks, and of the arrays beside them
+    "entropy_given_weights": ("constriction", "cramjam"),
+    **dict.fromkeys(("zstd", "lz4", "snappy"), ("cramjam",)),
+}
+
+
+def require(name: str) -> None:
+    """Raises InputError where a codec's package is not installed."""
+    for package in _PACKAGES.get(name, ()):
+        if importlib.util.find_spec(package) is None:
+            raise InputError(
+                f"the codec {name!r} needs the package {package}: pip install "
+                "'jaxmask[experiments]', or save with codec='lzma'"
+            )
 
 
 def plausible(name: str, stored: int, size: int) -> bool:

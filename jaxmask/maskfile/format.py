@@ -68,6 +68,7 @@ def encode(
     """
     if codec not in codecs.CODECS:
         raise InputError(f"unknown codec {codec!r}{nearest(str(codec), codecs.CODECS)}")
+    codecs.require(codec)
     if weights is not None and codec != "entropy":
         raise InputError(f"the codec {codec!r} uses no weights; give none, or 'entropy'")
     masks = {path: _mask(path, leaf) for path, leaf in sorted(leaves.items())}
@@ -100,6 +101,7 @@ def decode(content: bytes, weights: dict[str, Any] | None = None) -> Content:
         are coded given different weights.
     """
     version, header, masks, arrays = parts(content)
+    codecs.require(header["codec"])
     if header["codec"] != codecs.GIVEN_WEIGHTS:
         weights = None
     elif weights is None:

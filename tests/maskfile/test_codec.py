@@ -77,3 +77,12 @@ def test_a_dictionary_of_a_gigabyte_is_refused():
     with pytest.raises(InputError, match="lzma"):
         # the decoder would set the memory aside before it reads a byte
         codec.decompress("lzma", lzma.compress(b"x", filters=filters), 1)
+
+
+def test_a_codec_whose_package_is_missing_is_one_line(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for name in ("entropy", "zstd"):
+        with pytest.raises(InputError, match=r"pip install 'jaxmask\[experiments\]'"):
+            codec.require(name)
+    for name in ("raw", "gzip", "bz2", "lzma"):
+        codec.require(name)
