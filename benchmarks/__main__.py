@@ -12,6 +12,7 @@ NAMES = (
     "epoch",
     "input",
     "masked_step",
+    "masked_profile",
     "convolution",
     "selection",
     "compression",

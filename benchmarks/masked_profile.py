@@ -9,7 +9,6 @@ equal to it: within a step, passes overlap and find other arrays in the cache.
 from collections.abc import Callable
 from functools import partial
 from typing import Any
-from unittest.mock import patch
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,6 @@ import jax.numpy as jnp
 from benchmarks.masked_step import BATCH, CASES, _scan
 from benchmarks.measure import Result, Timing, command, interleaved, ratio, table
 from benchmarks.training import random_images, training
-from jaxmask import mask
 from jaxmask.mask.transform import _count
 
 NETWORK = "lenet_300_100"
@@ -89,8 +87,7 @@ def _milliseconds(timing: Timing, steps: int) -> str:
 
 def _step(steps: int, masked: bool = True, rescale: Any = True) -> Callable[[], None]:
     images = random_images(4 * BATCH, CASES[NETWORK][0])
-    with patch.object(mask, "threshold", partial(mask.threshold, rescale=rescale)):
-        return _scan(training(NETWORK, *images, masked=masked), steps, BATCH)
+    return _scan(training(NETWORK, *images, masked=masked, rescale=rescale), steps, BATCH)
 
 
 def _pass(name: str, steps: int) -> Callable[[], None]:

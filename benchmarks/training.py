@@ -41,6 +41,7 @@ def training(
     labels: np.ndarray,
     *,
     masked: bool,
+    rescale: bool | str = True,
     optimizer: str = "sgd(momentum=0.9)",
     dtype: str = "float32",
     rate: float = 0.01,
@@ -50,12 +51,15 @@ def training(
     """A network with ten classes; with the registry's rules and threshold masks if `masked`.
 
     Args:
+      rescale: of the masks, see `mask.threshold`.
       rate: the peak learning rate, of weights and of scores, along a cosine over `steps`.
       options: of the network, such as `stem`.
     """
     module = model.create(network, classes=10, dtype=dtype, **options)
     variables = model.initialize(module, jax.random.key(0), images.shape[1:])
-    way = adapter.masks(mask.threshold(), model.rules(network)) if masked else adapter.weights()
+    way = adapter.weights()
+    if masked:
+        way = adapter.masks(mask.threshold(rescale=rescale), model.rules(network))
     problem = Problem(
         parameters=way.parameters,
         masks=lambda learned, frozen: way.store(learned, frozen).masks,

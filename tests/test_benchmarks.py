@@ -12,6 +12,7 @@ from benchmarks import (
     convolution,
     epoch,
     grid,
+    masked_profile,
     masked_step,
     measure,
     memory,
@@ -26,6 +27,14 @@ def test_epoch_runs_its_three_sides(capsys):
     results = epoch.run(rounds=1, examples=256)
     assert [result.aim for result in results] == ["1.10", ""]
     assert "a bare lax.scan" in capsys.readouterr().out
+
+
+def test_masked_profile_adds_up_the_passes(capsys):
+    results = masked_profile.run(rounds=2, steps=2)
+    assert [result.what.split(":")[0] for result in results] == list(masked_profile.STEPS)
+    told = capsys.readouterr().out
+    assert all(name in told for name in masked_profile.PASSES)
+    assert "a dense step and the passes that masks add" in told
 
 
 def test_masked_step_runs_both_sides(capsys):
