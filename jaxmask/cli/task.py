@@ -166,14 +166,14 @@ def _of_task(task: Any, split: Any, names: Sequence[str], dataset: str) -> tuple
 
 
 def _with_statistics(task: Any, images: Any, given: argparse.Namespace) -> Any:
-    from jaxmask.task import statistics
+    from jaxmask.task import learned, statistics
 
     if not given.statistics:
         return task
-    if task.about["method"] == "knn":
+    if learned.classifier_of(task.about) is not None:
         raise InputError(
-            f"{task.source} is a k-NN task, whose stored features have the statistics that they "
-            "were made with; leave out --statistics"
+            f"{task.source} is a task of {task.about['method']!r}, whose stored features have the "
+            "statistics that they were made with; leave out --statistics"
         )
     variables = statistics.reestimate(task.module, task.variables, task.prepare, images, BATCH)
     return task._replace(variables=variables)

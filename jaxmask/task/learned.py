@@ -1,7 +1,7 @@
 """A learned task ready for use: from its file, or a run directory, to predictions."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -147,6 +147,15 @@ def pipeline(about: dict[str, Any], classes: int, network: str = "") -> Pipeline
     return Pipeline(module, prepare)
 
 
+Classify = Callable[[dict[str, Any], Mapping[str, Any], jax.Array, int], jax.Array]
+
+
+def classifier_of(about: Mapping[str, Any]) -> Classify | None:
+    """What classifies features in place of the network's own head, for a task that has such."""
+    evaluator = EVALUATORS.get(about["method"])
+    return evaluator.classify if evaluator else None
+
+
 def _ready(
     variables: dict[str, Any],
     about: dict[str, Any],
@@ -156,8 +165,7 @@ def _ready(
 ) -> Learned:
     classes = tuple(about["classes"])
     module, prepare = pipeline(about, len(classes), network)
-    evaluator = EVALUATORS.get(about["method"])
-    classify = evaluator.classify if evaluator else None
+    classify = classifier_of(about)
 
     @jax.jit
     def logits(variables: dict[str, Any], images: jax.Array) -> jax.Array:

@@ -185,8 +185,9 @@ def _check_alike(task: task_file.TaskFile, first: task_file.TaskFile) -> None:
                 f"{task.path} and {first.path} differ in their {field}: they cannot be served "
                 "together"
             )
-    if task.about["method"] == "knn":
-        raise InputError(f"{task.path} is a k-NN task; serve tasks that have a head")
+    if learned.classifier_of(task.about) is not None:
+        method = task.about["method"]
+        raise InputError(f"{task.path} is a task of {method!r}; serve tasks that have a head")
 
 
 def _kinds(

@@ -113,5 +113,5 @@ def test_what_cannot_be_served_is_one_line(tasks, tmp_path):
     with pytest.raises(InputError, match="differ in their mean"):
         library.load([tmp_path])
     task(tmp_path / "2.mask", path, variables, CLASSES[0], method="knn")
-    with pytest.raises(InputError, match="k-NN"):
+    with pytest.raises(InputError, match="a task of 'knn'"):
         library.load([tmp_path])
