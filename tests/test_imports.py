@@ -1,6 +1,7 @@
 """Imports run one way (design, section 1): who may import whom, read from the source with ast."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -190,3 +191,14 @@ def test_a_violation_is_found(file, source):
 )
 def test_what_is_allowed_passes(file, source):
     assert violations(file, source) == []
+
+
+def test_the_library_alone_imports_jax_numpy_and_optax():
+    """What `import jaxmask` brings in beyond JAX and optax is its own."""
+    code = (
+        "import sys, jax, optax; before = set(sys.modules); import jaxmask; "
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    more = set(found.stdout.split()) - set(sys.stdlib_module_names)
+    assert more <= {"jaxmask", "jax", "jaxlib", "numpy", "optax"}

@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxmask import files
+
 MANIFEST = "manifest.json"
 ARRAYS = ("images", "labels")
 BUILDING = ".building-"
@@ -37,7 +39,7 @@ class Entry(NamedTuple):
 def read(folder: Path, fingerprint: str) -> Entry | None:
     """The entry in `folder`, or None if there is no intact one with this fingerprint."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = files.read_json(folder / MANIFEST, "it is made again")
         digest = manifest.pop("digest")
         if digest != _digest(manifest) or manifest["fingerprint"] != fingerprint:
             return None
@@ -132,10 +134,7 @@ def _write(folder, fingerprint, classes, count, chunks):
         },
     }
     manifest["digest"] = _digest(manifest)
-    with open(folder / MANIFEST, "w") as text:
-        json.dump(manifest, text, indent=1)
-        text.flush()
-        os.fsync(text.fileno())
+    files.write_json(folder / MANIFEST, manifest)
 
 
 def _install(temporary: Path, folder: Path, fingerprint: str) -> None:

@@ -37,6 +37,7 @@ def prepare(config: ConfigDict, **options: Any) -> driver.Begin:
     Raises:
       InputError: the config lacks fields of its recipe, or cannot be run.
     """
+    defaults.check_renamed(config)
     name = config.get("recipe", "")
     if name not in RECIPES:
         raise InputError(f"unknown recipe {name!r}{nearest(str(name), RECIPES)}")

@@ -3,9 +3,19 @@
 from ml_collections import ConfigDict
 
 from jaxmask.adapter import EVALUATORS, METHODS
+from jaxmask.errors import InputError
 
 # fields that earlier versions had, and what they are called now
 RENAMED = {"optimiser": "optimizer", "mask_optimiser": "mask_optimizer"}
+
+
+def check_renamed(config: ConfigDict, at: str = "") -> None:
+    """Raises InputError for a field of an earlier version, which would do nothing now."""
+    for name, value in config.items():
+        if name in RENAMED:
+            raise InputError(f"config.{at}{name} is called config.{at}{RENAMED[name]} now")
+        if isinstance(value, ConfigDict):
+            check_renamed(value, f"{at}{name}.")
 
 
 def experiment(recipe: str) -> ConfigDict:

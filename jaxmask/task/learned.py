@@ -1,6 +1,5 @@
 """A learned task ready for use: from its file, or a run directory, to predictions."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxmask import data, maskfile, model
+from jaxmask import data, files, maskfile, model
 from jaxmask.adapter import EVALUATORS, KNOWN
 from jaxmask.errors import InputError
 from jaxmask.model import outside
@@ -189,12 +188,9 @@ def find(path: Path) -> Path:
         raise InputError(f"there is no {path}; give a .mask file or a run directory")
     if path.is_file():
         return path
-    try:
-        result = json.loads((path / "result.json").read_text())
-        names = [result["method"]] if "methods" in result else []
-    except (OSError, ValueError, TypeError, KeyError):
-        raise InputError(f"{path} is not a finished run directory; finish the run first") from None
-    folder = path.joinpath(*names)
+    remedy = f"{path} is not a finished run directory: finish the run first"
+    result = files.read_json(path / "result.json", remedy)
+    folder = path / str(result.get("method")) if "methods" in result else path
     for file in (folder / "masks" / "task.mask", folder / weights_file.NAME):
         if file.exists():
             return file

@@ -3,7 +3,6 @@
 import bz2
 import gzip
 import lzma
-import time
 import tracemalloc
 
 import numpy as np
@@ -58,9 +57,8 @@ def test_other_tools_read_the_bytes():
 
 
 @pytest.mark.parametrize("name", [name for name in codec.GENERAL if name != "raw"])
-def test_a_bomb_takes_neither_memory_nor_time(name):
+def test_a_bomb_takes_no_memory(name):
     bomb = codec.compress(name, bytes(2**25))
-    began = time.perf_counter()
     tracemalloc.start()
     with pytest.raises(InputError):
         codec.decompress(name, bomb, 1000)
@@ -69,7 +67,6 @@ def test_a_bomb_takes_neither_memory_nor_time(name):
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 2**24  # xz: a dictionary of 8 MiB
-    assert time.perf_counter() - began < 5
 
 
 def test_a_dictionary_of_a_gigabyte_is_refused():
