@@ -139,8 +139,8 @@ def test_moments(files, expected, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[1]", "is no JSON object"),
-        ("{", "is no JSON object"),
+        ("[1]", "is not a valid JSON object"),
+        ("{", "is not a valid JSON object"),
         ('{"mean": [1, 2], "std": [1, 2, 3]}', r"is \[1, 2\], not 3 numbers"),
         ('{"mean": [1, 2, NaN], "std": [1, 2, 3]}', "not 3 numbers"),
         ('{"mean": "abc", "std": [1, 2, 3]}', "not 3 numbers"),
