@@ -12,6 +12,8 @@ from hypothesis.extra import numpy as npst
 from jaxmask import mask
 from jaxmask.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 RESCALES = [True, "constant", False]
 TRANSFORMS = {
     "threshold": lambda rescale: mask.threshold(0.1, rescale=rescale),
@@ -187,7 +189,7 @@ def test_the_count_is_float32_whatever_the_dtype(dtype):
     equal(mask.masked(ones, ones), ones)
 
 
-@pytest.mark.parametrize("name", ["threshold", "top_k layer", "top_k global", "sign"])
+@pytest.mark.parametrize("name", ["threshold", "top_k global", "sign"])
 def test_jit_equals_eager_and_vmap_a_loop(name):
     weights = SMALL
     tx = TRANSFORMS[name](True)
