@@ -98,7 +98,7 @@ def test_every_group_has_the_optimizer_of_weights():
 
 def test_a_leaf_of_one_axis_stays_frozen_whatever_its_label():
     way = adapter.lora([("head/.*", "train"), (".*", "mask")])
-    learned, frozen = way.init(jax.random.key(0), network())
+    _, frozen = way.init(jax.random.key(0), network())
     assert set(tree.named_leaves(frozen["freeze"])) == {"conv/bias", "fc/bias"}
     assert set(tree.named_leaves(frozen["weights"])) == {"conv/kernel", "fc/kernel"}
 

@@ -178,7 +178,7 @@ def test_what_cannot_be_is_one_line(method, changes, message):
 def test_a_falling_density_needs_training_that_does_not_end_early():
     made = section("mask_topk", falling_epochs=1.0)
     made.train.patience, made.train.select = 2, "last"
-    with pytest.raises(InputError, match="mask_topk.train.patience=0"):
+    with pytest.raises(InputError, match=r"mask_topk\.train\.patience=0"):
         adapter.METHODS["mask_topk"].build(made, site())
 
 

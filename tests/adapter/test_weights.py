@@ -81,7 +81,7 @@ def test_pruned_weights_are_zero_before_during_and_after(optimizer):
 def test_what_is_off_is_zero_even_where_it_is_not_finite():
     spoiled = {**PARAMS, "fc": {**PARAMS["fc"], "kernel": jnp.full((2, 3), jnp.inf)}}
     way = weights(kept=KEPT)
-    learned, frozen = way.init(None, PARAMS)
+    _, frozen = way.init(None, PARAMS)
     found = way.parameters({"train": spoiled}, frozen)["fc"]["kernel"]
     np.testing.assert_array_equal(found, np.where(KEPT["fc"]["kernel"], np.inf, 0))
 
