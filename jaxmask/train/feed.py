@@ -132,7 +132,8 @@ def complete_order(examples: int, batch_size: int) -> tuple[np.ndarray, np.ndarr
     batches = -(-examples // batch_size)
     order = np.arange(batches * batch_size, dtype=np.int32)
     valid = order < examples
-    return (np.where(valid, order, 0).reshape(batches, -1), valid.reshape(batches, -1))
+    shape = (batches, batch_size)
+    return np.where(valid, order, 0).reshape(shape), valid.reshape(shape)
 
 
 def cut(steps: int, about: int) -> list[int]:

@@ -79,7 +79,7 @@ def test_rates_of_a_run_take_the_place_of_the_sections(task):
         peaks = state.optimizer["train"].hyperparams
         assert float(peaks["learning_rate"]) == wanted
     assert optimizer.rates(state.optimizer) == {"learning_rate"}
-    with pytest.raises(InputError, match="train: no optimizer .* takes 'mask_learning_rate'"):
+    with pytest.raises(InputError, match=r"train: no optimizer .* takes 'mask_learning_rate'"):
         found.state(ready(task), {"mask_learning_rate": 1.0}, "dense")
 
 
