@@ -148,7 +148,7 @@ def test_show_what_is_no_task(tmp_path, capsys):
     masks = {"w": np.array([1, -1, -1, 1])}
     mask.file.save(tmp_path / "t.mask", masks, metadata={"by": "snip", "density": "0.1"})
     text = told(capsys, "show", tmp_path / "t.mask")
-    for part in ("not said", "sign", "snip", "0.5000", "0.1"):
+    for part in ("unknown", "sign", "snip", "0.5000", "0.1"):
         assert part in text
     mask.file.save(tmp_path / "t.mask", {}, metadata={"metrics": '{"loss": NaN}'})
     (found,) = json.loads(told(capsys, "show", tmp_path / "t.mask", "--json"), parse_constant=int)
@@ -470,7 +470,7 @@ def test_signs_are_voted_on_and_a_tie_is_minus(tmp_path, capsys):
     assert mask.file.load(tmp_path / "m.mask")["w"].tolist() == [1, -1, -1, -1]
     (tmp_path / "m.mask").unlink()
     assert main(["merge", str(tmp_path), "--how=union", f"--out={tmp_path}/m.mask"]) == 2
-    assert "masks of signs have no union" in capsys.readouterr().err
+    assert "masks of signs cannot be merged by union" in capsys.readouterr().err
     assert not (tmp_path / "m.mask").exists()
 
 
@@ -521,10 +521,10 @@ def wrong(some):
         ("apply A --base=empty --out=w.safetensors", "empty holds no"),
         ("apply A --out=w.pth", "must end in .safetensors"),
         ("apply A --out=nowhere/w.safetensors", "make the folder"),
-        ("apply A --out=BASE", "would replace what is read"),
+        ("apply A --out=BASE", "would overwrite an input"),
         ("apply TASKS --out=w.safetensors", "holds 3 mask files"),
-        ("apply plain.mask --out=w.safetensors", "a mask and no task with it"),
-        ("apply odd.mask --out=w.safetensors", "a mask and no task with it"),
+        ("apply plain.mask --out=w.safetensors", "a mask but no task"),
+        ("apply odd.mask --out=w.safetensors", "a mask but no task"),
         ("apply knn.mask --base=BASE --out=w.safetensors", "nearest neighbors"),
         ("apply scale.mask --base=BASE --out=w.safetensors", "low_rank_scale"),
         ("apply other.mask --out=w.safetensors", "give them: --base"),
@@ -535,7 +535,7 @@ def wrong(some):
         ("merge A B --out=w.mask", "--how"),
         ("merge A B --how=most --out=w.mask", "see --help"),
         ("merge A --how=vote --out=w.mask", "give two or more"),
-        ("merge A B --how=vote --out=A", "would replace what is read"),
+        ("merge A B --how=vote --out=A", "would overwrite an input"),
         ("merge A B --how=vote --out=w.safetensors", "must end in .mask"),
         ("merge A other.mask --how=vote --out=w.mask", "for different base networks"),
         ("merge A signs.mask --how=vote --out=w.mask", "different kinds"),

@@ -179,7 +179,7 @@ def test_dense_refuses_rules_that_train_nothing(capsys, tmp_path):
     )
     error = refused(capsys, f"--config={path}", f"--workdir={tmp_path / 'run'}",
                     "--config.rules=(('.*', 'freeze'),)")  # fmt: skip
-    assert "the rules say 'train' or 'freeze'" in error
+    assert "the rules must say 'train' or 'freeze'" in error
 
 
 def test_the_directory_of_another_run_is_left_alone(capsys, tmp_path):

@@ -181,9 +181,9 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path, capsys):
         (((("density", ("low",)),),), "density is 'low'; it must be float"),
         (((("shots", (1.5,)),),), "shots is 1.5; it must be int"),
         (((("recipe,shots", (("prune",),)),),), "does not give a value to each"),
-        ((("density",),), "is no axis"),
-        ((3,), "3 is no grid"),
-        (((),), "() is no grid"),
+        ((("density",),), "is not an axis"),
+        ((3,), "3 is not a grid"),
+        (((),), "() is not a grid"),
         (((("density", (0.1,)), ("shots,density", ((1, 0.2),))),), "two axes set 'density'"),
     ],
 )
