@@ -49,11 +49,11 @@ def test_show_and_apply_read_them(method, tmp_path, capsys):
     assert status == (2 if method == "knn" else 0)
 
 
-def test_a_run_directory_that_was_begun_is_refused_in_one_line(tmp_path, capsys):
+def test_a_run_directory_that_was_started_is_refused_in_one_line(tmp_path, capsys):
     shutil.copy(BEFORE / "run" / "config.json", tmp_path)
     assert run(["--config=digits", f"--workdir={tmp_path}"]) == 2
     told = capsys.readouterr().err
-    assert "was begun by an earlier version of jaxmask" in told
+    assert "was started by an earlier version of jaxmask" in told
     assert told.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
