@@ -125,8 +125,8 @@ def _found_density(section: Any, results: Mapping[str, Any]) -> Any:
         return section
     if "mask" not in results:
         raise InputError(
-            "mask_topk.density is 0, which means the density that 'mask' finds; put 'mask' "
-            "before 'mask_topk' in config.methods"
+            "mask_topk.density is 0, which takes the density that 'mask' finds; name 'mask' "
+            "before it in config.methods"
         )
     section = section.copy_and_resolve_references()
     section.density = results["mask"].density

@@ -108,7 +108,7 @@ def with_text_head(start: Start, classes: Sequence[str], prompt: str) -> Start:
     """
     if start.weights is None or _ours(start.source):
         raise InputError(
-            f"head is 'text', which needs a CLIP checkpoint with its tokenizer; {start.source} is "
+            f"head is 'text', which takes a CLIP checkpoint with its tokenizer; {start.source} is "
             "not one"
         )
     parameters = dict(start.weights["params"])

@@ -48,9 +48,9 @@ def find(path: Path, about: Mapping[str, Any], wanted: maskfile.Base | None, bas
         )
     source = base or _beside(path) or about.get("start", "")
     if not isinstance(source, str) or source in ("", "random", "pretrain"):
-        raise InputError(f"the base weights of {path} are not stored with it; give --base=PATH")
+        raise InputError(f"the base weights of {path} are not with it; give them: --base=PATH")
     if not source.startswith("hub:") and not Path(source).exists():
-        raise InputError(f"there are no weights at {source}; give --base=PATH")
+        raise InputError(f"there are no weights at {source}; give them: --base=PATH")
     layout = ""
     if pretrained.is_ours(source):
         place = Path(source) / weights_file.NAME if Path(source).is_dir() else Path(source)

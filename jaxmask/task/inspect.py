@@ -48,8 +48,8 @@ def adapted(path: Path, base: str, adapters: task_file.Adapters = KNOWN) -> Adap
     header = maskfile.read_header(path)
     if any(name.startswith(("neighbors/", "neighbours/")) for name in header["arrays"]):
         raise InputError(
-            f"{path} is a k-NN task, which cannot be written as weights; use it with "
-            "python -m jaxmask.task"
+            f"{path} classifies by nearest neighbors, which cannot be written as weights; use it "
+            "with python -m jaxmask.task"
         )
     about = task_file.metadata(header["metadata"])
     found = bases.find(path, about, header["base"], base)
