@@ -114,7 +114,9 @@ def linear_probe(
         """Kernel [C, F] and bias from L-BFGS's coordinates; linear."""
         return _product(weights[0], whitening.T), weights[1] * classes**0.5
 
-    def gradient(kernel: jax.Array, residual: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+    def gradient(
+        kernel: jax.Array, residual: jax.Array
+    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
         """By L-BFGS's coordinates; and the largest entry of the gradient by kernel and bias."""
         # On a CPU, XLA's product is twice as fast in this order as in the other.
         by_kernel = _product(residual.T, inputs) / count + regularization * kernel
