@@ -4,13 +4,13 @@
     python -m jaxmask.main --config=configs/cifar10.py:supermask
 
 - `dense` trains all weights: 200 epochs of batch 128, SGD with momentum 0.9 and weight decay 1e-4
-  from rate 0.1 along a cosine, random crops and flips. Published for this network (other
-  schedule): 91.25 %. Its run directory is what `cifar100.py:resnet20` can start from.
-- `supermask` learns a mask over random weights and a new head, with rates chosen on validation.
+  from rate 0.1 on a cosine schedule, random crops and flips. Published for this network (other
+  schedule): 91.25 %. `cifar100.py:resnet20` can start from its run directory.
+- `supermask` learns a mask over random weights and a new head; rates chosen on validation data.
 
-Not measured: the data was not at hand. `dense` is 200 epochs of 351 steps, `supermask` five
-trainings of 150 epochs of 703 steps; a step of batch 64 took 0.16 to 0.28 s on two CPU
-cores (`python -m benchmarks.masked_step`), so either wants a GPU.
+Not measured: the data was not available. `dense` is 200 epochs of 351 steps, `supermask` five
+trainings of 150 epochs of 703 steps; a step of batch 64 took 0.16 to 0.28 s on two CPU cores
+(`python -m benchmarks.masked_step`), so both need a GPU.
 """
 
 from ml_collections import ConfigDict

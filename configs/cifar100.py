@@ -1,4 +1,4 @@
-"""CIFAR-100: a frozen network from elsewhere takes it on by learning one bit per weight.
+"""CIFAR-100: adapt a frozen pretrained network by learning one bit per weight.
 
     python -m jaxmask.sweep --config=configs/cifar100.py:resnet20 --config.start=PATH
     python -m jaxmask.sweep --config=configs/cifar100.py:resnet20_seeds --config.start=PATH
@@ -9,12 +9,12 @@
 
 PATH is a run directory of the recipe `dense`, or a checkpoint (`jaxmask.model.pretrained`).
 
-`resnet20`: a CIFAR-10 ResNet-20 (91.73 % there) takes on CIFAR-100 with a fifth of its labels:
+`resnet20`: a CIFAR-10 ResNet-20 (91.73 % there) is adapted to CIFAR-100 with a fifth of its labels:
 10,000 images, 2,000 of them held out, 8,000 trained on for 5 epochs of 125 steps. Each method's
-rate, regularization or number of neighbors is chosen from three on the held-out images, the test
-split read once. Seed 0; `full` and `mask` also on the fresh seeds 1 and 2 (`resnet20_seeds`) with
+rate, regularization or number of neighbors is chosen from three on the held-out images; the test
+split is read once. Seed 0; `full` and `mask` also on the new seeds 1 and 2 (`resnet20_seeds`) with
 the rate that seed 0 chose: mean and standard deviation of three. Bytes: all that the task needs
-beside the base network, compressed (6,500 numbers of them are the new head).
+besides the base network, compressed (including the 6,500 numbers of the new head).
 
 | method | test accuracy | density | bytes to store | chosen |
 |---|---|---|---|---|
@@ -27,15 +27,15 @@ beside the base network, compressed (6,500 numbers of them are the new head).
 | `lora`, rank 4 | 37.56 % | 1 | 125,356 | 0.3, the highest |
 | `full` | 42.18 % +- 0.10 | 1 | 1,033,197 | 0.1 |
 
-So short a training favors what has a large effect early; where the best rate is the highest of
+Such short training favors methods with a large early effect; where the best rate is the highest of
 the three, a higher one may be better still. The ranges of `full`, `lora`, `mask` and `mask_topk`
-were moved once, after two choices of `full` and two and a bit of `mask` (250 gave 4 % after one
-and a half epochs, 0.01 24 %). An hour and a half on two cores that did other work besides.
+were moved once, after two choices of `full` and a little more than two of `mask` (250 gave 4 %
+after one and a half epochs, 0.01 24 %). An hour and a half on two cores shared with other work.
 
 Density by layer, `mask`, seed 0: 0.942 in the first convolution, 0.917 to 0.955 in stage 1, 0.944
-to 0.966 in stage 2, 0.942 to 0.974 in stage 3: all layers are thinned alike.
+to 0.966 in stage 2, 0.942 to 0.974 in stage 3: all layers are thinned about equally.
 
-`resnet20_rates`: published is a mask rate of 50, for 224 pixels and 150 epochs. Here, on the
+`resnet20_rates`: the published mask rate is 50, for 224 pixels and 150 epochs. Here, on the
 held-out images (seed 0):
 
 | mask rate | 2 | 5 | 10 | 20 | 50 | 200 |
@@ -43,24 +43,24 @@ held-out images (seed 0):
 | validation accuracy | 27.4 % | 32.1 % | 36.2 % | 34.8 % | 28.7 % | 16.7 % |
 | density found | 0.994 | 0.979 | 0.955 | 0.912 | 0.846 | 0.728 |
 
-Within a factor of two of the best it costs up to 4 points, within five 7 to 9. The rate decides
-the density, and with it the bytes.
+A rate within a factor of two of the best costs up to 4 points, a factor of five 7 to 9. The rate
+determines the density, and so the bytes.
 
 Not measured:
 
-- `resnet20_labels`: shares of the labels from 100 to 0.25 %, as a grid. 100 % is 12 trainings of
-  3,125 steps, each other share fewer: four hours on two cores at 0.17 s a step, estimated.
+- `resnet20_labels`: fractions of the labels from 100 to 0.25 %, as a grid. 100 % is 12 trainings of
+  3,125 steps, other fractions take fewer: an estimated four hours on two cores at 0.17 s per step.
 - `resnet20_long`: the published settings (mu = 0, scores from 1, SGD with momentum 0.9, batch 64,
-  150 epochs, warm-up to epoch 40 and cosine after it) on all labels, 45,000 of them trained on:
+  150 epochs, warm-up to epoch 40, then cosine) on all labels, 45,000 of them trained on:
   24 trainings of 105,450 steps, five hours each.
-- `resnet56`: as `resnet20`, some three times its cost.
-- `resnet18`: ImageNet weights, images enlarged to 224 pixels. Published for it: k-NN 58.9 %, full
-  fine-tuning 75.9 %, mask 76.0 %. Neither weights nor a GPU were at hand. Eight trainings of 150
-  epochs of 703 steps.
-- `scratch`: random weights, ResNet-18 for 32 pixels; wants a GPU.
+- `resnet56`: as `resnet20`, at about three times the cost.
+- `resnet18`: ImageNet weights, images enlarged to 224 pixels. Published: k-NN 58.9 %, full
+  fine-tuning 75.9 %, mask 76.0 %. Neither the weights nor a GPU were available. Eight trainings
+  of 150 epochs of 703 steps.
+- `scratch`: random weights, ResNet-18 for 32 pixels; needs a GPU.
 
-`smoke`: ResNet-20 of half the width learns ten classes, then takes on ten others, untuned, on two
-fifths of their labels: whether everything works, not how well. Linear probe 34.1 %, full
+`smoke`: ResNet-20 of half the width learns ten classes, then adapts to ten others, untuned, on two
+fifths of their labels: a check that everything works, not of how well. Linear probe 34.1 %, full
 fine-tuning 31.5 %, mask 35.1 % (seed 0; 1,000 test images; two CPU cores). On another processor,
 whose sums round otherwise, the same code gave 33.1, 28.0 and 37.0 %, in 65 s.
 """
@@ -72,7 +72,7 @@ from jaxmask.recipe import defaults
 MODES = ("resnet18", "resnet20", "resnet20_seeds", "resnet20_rates", "resnet20_labels",
          "resnet20_long", "resnet56", "scratch", "smoke")  # fmt: skip
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean, std of the channels
-# of ResNet-20: three for each method that trains, of scores for masks, else of weights
+# for ResNet-20: three per method that trains; of scores for masks, else of weights
 RATES = {
     "full": (0.03, 0.1, 0.3),
     "bias": (0.03, 0.1, 0.3),
@@ -111,7 +111,7 @@ def resnet18(config: ConfigDict) -> None:
 
 
 def resnet20(config: ConfigDict) -> None:
-    """CIFAR-10 weights at --config.start=PATH; a fifth of the labels, a few epochs, all methods."""
+    """CIFAR-10 weights at --config.start=PATH; a fifth of the labels, 5 epochs, all methods."""
     config.start = ""
     config.network.name = "resnet20"
     config.data.mean, config.data.std = IMAGENET
@@ -131,7 +131,7 @@ def resnet20(config: ConfigDict) -> None:
 
 
 def resnet20_seeds(config: ConfigDict) -> None:
-    """The same on two fresh seeds, with the rates that seed 0 chose."""
+    """The same on two new seeds, with the rates that seed 0 chose."""
     resnet20(config)
     config.full.choices, config.mask.choices = (0.1,), (10.0,)
     config.grid = ((("methods", (("full",), ("mask",))), ("seed", (1, 2))),)
@@ -146,7 +146,7 @@ def resnet20_rates(config: ConfigDict) -> None:
 
 
 def resnet20_labels(config: ConfigDict) -> None:
-    """Shares of the labels, as one grid; with fewer of them, more epochs."""
+    """Fractions of labels, as one grid; the fewer labels, the more epochs."""
     resnet20(config)
     config.data.validation = 0.2
     config.methods = ("linear_probe", "full", "mask")
@@ -157,7 +157,7 @@ def resnet20_labels(config: ConfigDict) -> None:
 
 
 def resnet20_long(config: ConfigDict) -> None:
-    """All labels, 150 epochs, crops and flips: the published settings on CIFAR-10's weights."""
+    """All labels, 150 epochs, crops and flips: the published settings on CIFAR-10 weights."""
     resnet20(config)
     config.data.share, config.data.validation = 1.0, 5000
     for method in RATES:
@@ -173,7 +173,7 @@ def resnet56(config: ConfigDict) -> None:
 
 
 def scratch(config: ConfigDict) -> None:
-    """Random weights: what a mask alone, and training alone, make of them."""
+    """Random weights: masking against training."""
     config.start = "random"
     config.methods = ("full", "mask")
     config.network.name = "resnet18"
@@ -182,7 +182,7 @@ def scratch(config: ConfigDict) -> None:
 
 
 def smoke(config: ConfigDict) -> None:
-    """A minute on a laptop: ten classes learned first, ten others after, untuned."""
+    """A minute on a laptop: ten classes first, then ten others, untuned."""
     config.start = "pretrain"
     config.network.name = "resnet20"
     config.network.width = 0.5

@@ -1,10 +1,10 @@
-"""Which criteria leave a layer of VGG-16 with nothing, at which density? Nothing is trained.
+"""Which criteria empty a layer of VGG-16, and at which density? Nothing is trained.
 
     python -m jaxmask.sweep --config=configs/cifar100_collapse.py --workdir=runs/cifar100_collapse
 
-CIFAR-100, VGG-16 with batch norm at its initialization (14.8 million prunable weights), global
-scope, eval mode, 10 training images a class, seed 0. Weights that are left in the smallest layer,
-or how many of the 14 layers are empty (`empty_leaves` and `density_by_leaf` of each result; the
+CIFAR-100, VGG-16 with batch norm at initialization (14.8 million prunable weights), global scope,
+eval mode, 10 training images per class, seed 0. The number of weights left in the smallest layer,
+or of the 14 layers that are empty (`empty_leaves` and `density_by_leaf` of each result; the
 report draws density by layer); the densities are 10^-0.5, 10^-1, 10^-2, 10^-3:
 
 | criterion | 0.316 | 0.1 | 0.01 | 0.001 |
@@ -17,12 +17,12 @@ report draws density by layer); the densities are 10^-0.5, 10^-1, 10^-2, 10^-3:
 | `synflow`, 100 shots | 1,727 | 1,724 | 1,630 | 777 |
 
 The central claim of SynFlow (Tanaka et al. 2020) holds: in 100 shots it empties no layer, in one
-shot it is the first to. Magnitude empties three layers at 10^-3; SNIP and GraSP come close (58 and
-153 of 2.4 million weights in a layer) but do not, on this seed.
+shot it is the first to do so. Magnitude empties three layers at 10^-3; SNIP and GraSP come close
+(58 and 153 of 2.4 million weights in a layer) but empty none, on this seed.
 
 On two cores that trained other networks at the same time: SynFlow in 100 shots 63 to 94 s, SNIP
-67 to 93 s, GraSP 250 to 305 s, all others seconds. SNIP and GraSP in 100 shots would take some two
-and seven hours for each density and were not run (`--config.shots=100 --config.criterion=snip`, in
+67 to 93 s, GraSP 250 to 305 s, all others seconds. SNIP and GraSP in 100 shots would take about
+two and seven hours per density and were not run (`--config.shots=100 --config.criterion=snip` with
 `python -m jaxmask.main`).
 """
 

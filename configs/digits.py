@@ -1,9 +1,9 @@
-"""A network trained on the digits 0 to 4 takes on 5 to 9 by learning one bit per weight.
+"""Adapt a network from the digits 0 to 4 to the digits 5 to 9 by learning one bit per weight.
 
     python -m jaxmask.main --config=configs/digits.py
 
-scikit-learn's digits, 8 x 8 pixels; a conv2 network of half the width; 60 epochs, the rate or
-regularization of every method chosen from four on held-out training images. Five seeds
+scikit-learn's digits, 8 x 8 pixels; a conv2 network of half the width; 60 epochs. Each method's
+rate or regularization is chosen from four on held-out training images. Five seeds
 (`--config.seed=0` to `4`, each with its own pretraining and splits), mean and standard deviation:
 
 | method | test accuracy | density | bytes to store |
@@ -12,8 +12,8 @@ regularization of every method chosen from four on held-out training images. Fiv
 | `full` | 97.50 % +- 1.21 | 1 | 343,143 |
 | `mask` | 97.77 % +- 1.14 | 0.98 | 3,986 |
 
-With nothing compiled before, 33 and 51 s (two first runs) on two CPU cores, 30 to 40 s after
-that (JAX 0.10.2).
+33 and 51 s (two first runs, nothing compiled before) on two CPU cores, 30 to 40 s after that
+(JAX 0.10.2).
 """
 
 from ml_collections import ConfigDict

@@ -1,12 +1,12 @@
-"""Your own images, and a checkpoint from PyTorch: what adapting it costs by each method.
+"""Adapt a PyTorch checkpoint to your own images, and compare methods.
 
     python -m jaxmask.main --config=folder --config.data.name=folder:PATH \\
         --config.network.name=resnet18 --config.start=CHECKPOINT
 
-PATH has a folder for each class, with or without `train` and `test` above them. CHECKPOINT is a
+PATH has one folder per class, with or without `train` and `test` above them. CHECKPOINT is a
 safetensors or PyTorch file, or `hub:owner/name`; the network is one of `jaxmask.model.names()`.
-Images are cut to 224 pixels. Eight epochs, and three choices for each method;
-`--config.mask.train.epochs` and the like make it longer.
+Images are cut to 224 pixels. Eight epochs and three choices for each method; to train longer, set
+`--config.mask.train.epochs` and the like.
 """
 
 from ml_collections import ConfigDict

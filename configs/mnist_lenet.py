@@ -1,4 +1,4 @@
-r"""LeNet-300-100 on MNIST: which criterion finds the best ticket, and when should it be asked?
+r"""LeNet-300-100 on MNIST: which criterion finds the best ticket, and when should it score?
 
     python -m jaxmask.sweep --config=configs/mnist_lenet.py:upfront --workdir=runs/mnist_lenet/upfront
     python -m jaxmask.sweep --config=configs/mnist_lenet.py:lottery --workdir=runs/mnist_lenet/lottery
@@ -7,12 +7,12 @@ r"""LeNet-300-100 on MNIST: which criterion finds the best ticket, and when shou
 
 266,200 prunable weights (kernels), Kaiming-normal initialization; batch 64, SGD without momentum,
 rate 0.1, at most 20 epochs, early stopping on the loss of 5,000 held-out training images
-(patience 5, best weights kept); scores on 10 training images a class; global scope. Exponential
+(patience 5, best weights kept); scores on 10 training images per class; global scope. Exponential
 schedules: 100 shots (UMS), 10 rounds (ISS). All criteria of a seed start from the same weights.
 Random and magnitude keep the same weights in many shots as in one.
-Test accuracy in %, mean +- deviation over seeds 0 to 2; in brackets what was published (Lutz and
-Manai, Hitting the jackpot: optimizing neural networks with composite pruning strategies, ZHAW
-2022; up to 100 epochs, three seeds):
+Test accuracy in %, mean +- standard deviation over seeds 0 to 2; in brackets, published values
+(Lutz and Manai, Hitting the jackpot: optimizing neural networks with composite pruning strategies,
+ZHAW 2022; up to 100 epochs, three seeds):
 
 | method | 1 | 0.5 | 0.2 | 0.1 | 0.015 | 0.01 | 0.007 | 0.005 |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -44,19 +44,20 @@ GraSP, the published 76.07 at 0.005 (`:grasp`; 54 runs):
 
 With temperature 200, as in the published code, many shots give the published figures at low
 density within the deviation; with temperature 1 the criterion is as good as others there. At 0.2
-the signed score fails for itself: it keeps what makes the gradient large, until training at this
-rate breaks; the absolute value cures it (their 75.48 at 0.2 is neither of the two).
+the signed score itself fails: it keeps weights that increase the gradient, until training at this
+rate breaks; the absolute value fixes it (the published 75.48 at 0.2 is neither of the two).
 
-`:why` asks where other differences come from (12 runs): dense, 20 epochs and the best by accuracy,
-98.09 +- 0.03; magnitude ISS with as many weights in each round, as the published text says,
-89.61 +- 0.42 at 0.005; 100 epochs at 0.005: snip UMS 87.12 +- 4.89, synflow UMS 87.06 +- 0.43, as
-with 20, for early stopping ends them before (synflow's 1.8 points below the published figure are
-not explained). Many-shot SNIP leaves no weight to one or two of the ten classes in five of six runs
-at 0.007 and 0.005 (empty columns of `head/kernel` in `masks/ticket.mask`), because what is pruned stays pruned; in the published code weights come back.
+`:why` looks into other differences (12 runs): dense, 20 epochs and the best by accuracy, 98.09 +-
+0.03; magnitude ISS that removes the same number of weights in each round, as the published text
+says, 89.61 +- 0.42 at 0.005; 100 epochs at 0.005: snip UMS 87.12 +- 4.89, synflow UMS 87.06 +-
+0.43, as with 20, because early stopping ends them earlier (why synflow is 1.8 points below the
+published figure is not explained). Many-shot SNIP leaves no weights for one or two of the ten
+classes in five of six runs at 0.007 and 0.005 (empty columns of `head/kernel` in
+`masks/ticket.mask`), because pruned weights stay pruned; in the published code they come back.
 
-`upfront` (171 runs) took 40 minutes on two cores that did other work besides, and so did `lottery`
-at 0.005 and 0.015 (18 runs, 198 trainings). The rest of `lottery`, 45 runs, was not run (an hour
-and a half); the same command goes on with it. Nothing of it was run on a GPU.
+`upfront` (171 runs) took 40 minutes on two cores shared with other work, and so did `lottery` at
+0.005 and 0.015 (18 runs, 198 trainings). The other 45 runs of `lottery` were not run (an hour and
+a half); the same command continues with them. Nothing was run on a GPU.
 """  # noqa: E501 - tables
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""Self-masking networks, supervised, with the published settings and ablations, at 224 pixels.
+"""Self-masking networks, supervised: the published settings and ablations, at 224 pixels.
 
     python -m jaxmask.main --config=self_masking:resnet18 --config.start=PATH
     python -m jaxmask.main --config=self_masking:resnet50_swav --config.start=PATH
@@ -7,24 +7,23 @@
     python -m jaxmask.sweep --config=self_masking:stages --config.start=PATH
 
 PATH is the checkpoint file of TIMM's resnet18, of SwAV's ResNet-50, or a folder with CLIP's
-`model.safetensors` and `tokenizer.json` (or the hub's openai/clip-vit-base-patch32). Data, by
-`--config.data.name`: `eurosat`, `dtd`, `oxford_flowers102`,
-`oxford_iiit_pet`, `sun397`, `cifar10`, `cifar100` by TFDS, UCF101's middle frames by
-`--config.data.name=folder:PATH`.
+`model.safetensors` and `tokenizer.json` (or the hub's openai/clip-vit-base-patch32). Set the data
+by `--config.data.name`: `eurosat`, `dtd`, `oxford_flowers102`, `oxford_iiit_pet`, `sun397`,
+`cifar10`, `cifar100` from TFDS, UCF101's middle frames as `folder:PATH`.
 
 - `resnet18`, `resnet50_swav`: threshold masks (mu 0, scores from 1), SGD with momentum 0.9, batch
   64, no weight decay, rate 50, 150 epochs, warm-up to epoch 40, then cosine; a new head.
-- `clip`: q, k, v, output projections and both layers of the MLP, their biases too; rate 10, 32
+- `clip`: q, k, v, output projections and both MLP layers, including biases; rate 10, 32
   epochs, cosine; the head is cosine similarity with the class names' text embeddings.
-- `datasets`: resnet18 on the seven sets that TFDS has.
+- `datasets`: resnet18 on the seven datasets that TFDS has.
 - Ablations of resnet18, as grids: `stages` (masks in the first 1 to 4), `shares` (10 to 90 % of
-  the scores trainable, at random or of the largest weights), `frozen` (masks on all parameters,
+  the scores trainable, random or those of the largest weights), `frozen` (masks on all parameters,
   all but batch norms, all but biases), `top_k` (half, or the density that `mask` found; constant
   or falling), `labels` (100 to 0.25 % of the labels).
 
-Every method's rate is chosen from three on held-out training images: the published one, a fifth
-and five times as much. Not measured: neither these weights, these data nor a GPU were at hand. A
-run of `resnet18` with three methods is eight trainings of 150 epochs.
+Every method's rate is chosen from three on held-out training images: the published one, a fifth of
+it and five times it. Not measured: the weights, the data and a GPU were not available. A run of
+`resnet18` with three methods is eight trainings of 150 epochs.
 """
 
 from ml_collections import ConfigDict
@@ -72,7 +71,7 @@ def resnet50_swav(config: ConfigDict) -> None:
 
 
 def clip(config: ConfigDict) -> None:
-    """CLIP's ViT-B/32 with its text embeddings for a head."""
+    """CLIP's ViT-B/32 with its text embeddings as the head."""
     config.network.name = "clip_vit_b32"
     config.head = "text"
     for method in ("full", "mask"):
@@ -82,7 +81,7 @@ def clip(config: ConfigDict) -> None:
 
 
 def datasets(config: ConfigDict) -> None:
-    """The published table's sets."""
+    """The datasets of the published table."""
     config.grid = ((("data.name", SETS), ("seed", (0, 1, 2, 3, 4))),)
 
 
@@ -93,7 +92,7 @@ def stages(config: ConfigDict) -> None:
 
 
 def shares(config: ConfigDict) -> None:
-    """A share of the scores is trained."""
+    """Trains only a fraction of the scores."""
     config.methods = ("mask",)
     tenths = tuple(tenth / 10 for tenth in range(1, 10))
     by = ("mask.trainable_by", ("random", "magnitude"))
@@ -101,7 +100,7 @@ def shares(config: ConfigDict) -> None:
 
 
 def frozen(config: ConfigDict) -> None:
-    """What may be masked: all, all but batch norms, all but biases."""
+    """What to mask: all, all but batch norms, all but biases."""
     config.methods = ("mask",)
     rules = tuple(((path, "mask"),) for path in (".*", ".*/kernel", ".*/(kernel|scale)"))
     config.grid = ((("mask.rules", rules), ("seed", (0, 1, 2, 3, 4))),)
@@ -111,7 +110,7 @@ def top_k(config: ConfigDict) -> None:
     """Masks of a given density: a half, or the one found; constant or falling from 1."""
     config.methods = ("mask", "mask_topk")
     config.mask.train.select = "last"
-    config.mask_topk.choices = _around(0.5)  # their scores begin a hundred times smaller
+    config.mask_topk.choices = _around(0.5)  # their initial scores are a hundred times smaller
     falling = (("last", 0.0), ("last", 150.0))
     fields = "mask_topk.train.select,mask_topk.falling_epochs"
     densities = ("mask_topk.density", (0.5, 0.0))
@@ -119,7 +118,7 @@ def top_k(config: ConfigDict) -> None:
 
 
 def labels(config: ConfigDict) -> None:
-    """Shares of the labels of CIFAR-100."""
+    """Fractions of the labels of CIFAR-100."""
     config.data.name = "cifar100"
     config.grid = ((("data.share", SHARES), ("seed", (0, 1, 2, 3, 4))),)
 

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, JSON in and out, locks between processes."""
+"""Atomic file writes, JSON in and out, locks between processes."""
 
 import fcntl
 import json
@@ -13,7 +13,7 @@ from jaxmask.errors import InputError
 
 
 def replace(path: str | os.PathLike[str], content: bytes | str) -> None:
-    """Writes a file whole or not at all, in place of one that is there.
+    """Writes a file atomically, replacing an existing one.
 
     Raises:
       OSError: it cannot be written; nothing is left behind.
@@ -24,13 +24,13 @@ def replace(path: str | os.PathLike[str], content: bytes | str) -> None:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields a name beside `path` to write to; it becomes `path` if the block ends well.
+    """Yields a temporary path beside `path`; it replaces `path` if the block succeeds.
 
-    The content is flushed to the disk before it is renamed, and so is the renaming: a reader sees
-    the old file or the new one, also after a power failure.
+    The content is flushed to disk before renaming, and the renaming is flushed too: a reader sees
+    the old file or the new one, even after a power failure.
     """
     path = Path(path)
-    # unique also among processes of several machines that share the folder
+    # unique even among processes of several machines that share the folder
     part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
         yield part
@@ -51,10 +51,10 @@ def _flush(path: Path) -> None:
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """The JSON object in a file.
+    """Reads the JSON object in a file.
 
     Args:
-      remedy: what to do about a file that holds none, for the message.
+      remedy: for the message, what to do if the file holds none.
 
     Raises:
       InputError: the file is not there, cannot be read or holds no JSON object.
@@ -63,7 +63,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
         found = json.loads(path.read_text())
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); {remedy}") from None
-    except (ValueError, RecursionError):  # of the text's encoding, or of the JSON in it
+    except (ValueError, RecursionError):  # bad encoding, or bad JSON
         found = None
     if not isinstance(found, dict):
         raise InputError(f"{path} is not a valid JSON object; {remedy}")
@@ -76,7 +76,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON gives it back: tuples are lists, NaN and infinity are None."""
+    """The value after a JSON round trip: tuples are lists, NaN and infinity are None."""
     return json.loads(json.dumps(value), parse_constant=lambda _: None)
 
 

@@ -205,11 +205,11 @@ def align(reference: PyTree, other: PyTree, what: str, shapes: bool = True) -> l
 def matched(reference: PyTree, other: PyTree, what: str = "the other tree") -> PyTree:
     """The leaves of `other` in the structure of `reference`, matched by path.
 
-    Where `other` has no leaf there is None.
+    Leaves that `other` lacks are None.
 
     Raises:
-      InputError: naming `what`, for a leaf of `other` whose path `reference` lacks, or whose shape
-        is another.
+      InputError: naming `what`, for a leaf of `other` that `reference` lacks, or has with another
+        shape.
 
     Example:
       >>> tree.matched({"a": jnp.ones(2), "b": jnp.ones(3)}, {"b": jnp.zeros(3)})
@@ -219,16 +219,16 @@ def matched(reference: PyTree, other: PyTree, what: str = "the other tree") -> P
     for path, leaf in given.items():
         if path not in have:
             near = difflib.get_close_matches(path, have, n=3, cutoff=0.0)
-            raise InputError(f"{what}: no {path!r} here; the nearest are {', '.join(near)}")
+            raise InputError(f"{what}: there is no {path!r}; the nearest are {', '.join(near)}")
         if np.shape(leaf) != np.shape(have[path]):
             raise InputError(
-                f"{what}: {path!r} has shape {np.shape(leaf)}, here it is {np.shape(have[path])}"
+                f"{what}: {path!r} has shape {np.shape(leaf)} instead of {np.shape(have[path])}"
             )
     return jax.tree.unflatten(jax.tree.structure(reference), [given.get(path) for path in have])
 
 
 def replaced(reference: PyTree, other: PyTree, what: str = "the other tree") -> PyTree:
-    """`reference` with the leaves of `other`, matched by path, in place of its own.
+    """`reference` with leaves replaced by those of `other` with the same path.
 
     Raises:
       InputError: as `matched`.
@@ -244,7 +244,7 @@ def replaced(reference: PyTree, other: PyTree, what: str = "the other tree") -> 
 
 
 def nested(leaves: dict[str, Any]) -> dict[str, Any]:
-    """A nested dict of leaves by path; those that are None are left out.
+    """A nested dict from leaves by path; leaves that are None are left out.
 
     Example:
       >>> tree.nested({"conv/kernel": 1.0, "conv/bias": 2.0, "hole": None})

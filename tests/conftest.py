@@ -1,4 +1,4 @@
-"""One compilation cache for all tests: what two of them need, one compiles. Slow files first."""
+"""One compilation cache for all tests, and slow files first."""
 
 import contextlib
 import ctypes
@@ -10,11 +10,11 @@ import tempfile
 import pytest
 from hypothesis import settings
 
-# Machines that run tests have other work too: no test is to fail for being slow.
+# Test machines are shared: no test may fail for being slow.
 settings.register_profile("jaxmask", deadline=None)
 settings.load_profile("jaxmask")
 
-# A worker runs whole files; one that is begun last is waited for by the other.
+# Workers run whole files; a slow file started last would keep the others waiting.
 BEGUN_FIRST = ("test_interruption", "test_sweep", "test_benchmarks", "adapter/", "recipe/",
                "train/", "score/test_synflow")  # fmt: skip
 
@@ -27,7 +27,7 @@ os.environ.setdefault(
 
 @pytest.fixture(params=["eager", "jit"], scope="module")  # of a module, for hypothesis
 def variant(request):
-    """What a test sends its function through: as it is, and then compiled by `jax.jit`."""
+    """Wraps the tested function: unchanged, and compiled by `jax.jit`."""
     import jax
 
     return jax.jit if request.param == "jit" else lambda function: function
@@ -35,7 +35,7 @@ def variant(request):
 
 @pytest.fixture(scope="module")
 def quick_compilation():
-    """For small programs that run a few times: compiling them is what takes long."""
+    """For small programs that run a few times: compilation dominates."""
     import jax
 
     jax.config.update("jax_disable_most_optimizations", True)
@@ -45,7 +45,7 @@ def quick_compilation():
 
 @pytest.fixture(autouse=True)
 def traces_counted_from_zero():
-    """`chex.assert_max_traces` counts by name: the parameters of one test would add up."""
+    """`chex.assert_max_traces` counts by name, so the cases of one test would add up."""
     import chex
 
     chex.clear_trace_counter()
@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_compiled_programs():
-    """A worker that keeps the programs of all its files grows by gigabytes."""
+    """Keeping the programs of all files would take gigabytes."""
     yield
     import jax
 

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, JSON is read with its faults told, locks exclude."""
+"""Atomic writes, errors of JSON files, locks."""
 
 import multiprocessing
 import os
@@ -21,7 +21,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert [each.name for each in tmp_path.iterdir()] == ["result.json"]
 
 
-def test_a_write_that_is_broken_off_leaves_nothing(tmp_path):
+def test_an_interrupted_write_leaves_nothing(tmp_path):
     def write():
         with files.replacing(tmp_path / "a") as part:
             part.write_bytes(b"half")
@@ -50,7 +50,7 @@ def test_what_is_not_a_json_object_is_refused_with_the_remedy(tmp_path, content)
         files.read_json(path, "delete it")
 
 
-def test_bytes_that_are_no_text_and_a_missing_file_are_refused(tmp_path):
+def test_bytes_that_are_not_text_and_a_missing_file_are_refused(tmp_path):
     (tmp_path / "x.json").write_bytes(b"\xff\xfe{")
     with pytest.raises(InputError, match="not a valid JSON object"):
         files.read_json(tmp_path / "x.json", "delete it")
@@ -66,7 +66,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.text(), VALUES, max_size=3))
-def test_json_comes_back_but_for_numbers_that_it_lacks(tmp_path_factory, value):
+def test_json_comes_back_except_for_numbers_that_it_lacks(tmp_path_factory, value):
     path = tmp_path_factory.mktemp("json") / "x.json"
     files.write_json(path, value)
     assert files.read_json(path, "") == files.plain(value)

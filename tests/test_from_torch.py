@@ -18,7 +18,7 @@ WIDTH = 0.25
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """What a reader of the page has at its end: images, the checkpoint, and the finished run."""
+    """The result of the README's page: images, the checkpoint, and the finished run."""
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("page")
@@ -62,7 +62,7 @@ def test_the_task_is_evaluated_from_its_file_alone(page, tmp_path, capsys):
     capsys.readouterr()
 
 
-def test_the_weights_exported_to_pytorchs_names_give_the_same_logits(page, tmp_path, capsys):
+def test_exported_pytorch_weights_give_the_same_logits(page, tmp_path, capsys):
     out = tmp_path / "adapted.safetensors"
     assert masks.main(["export", str(page / "run"), f"--out={out}"]) == 0
     capsys.readouterr()

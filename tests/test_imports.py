@@ -1,4 +1,4 @@
-"""Imports run one way (design, section 1): who may import whom, read from the source with ast."""
+"""Imports go one way (design, section 1): allowed imports, checked in the source with ast."""
 
 import ast
 import subprocess
@@ -16,7 +16,7 @@ APART = ("model", "data", "loss")
 LEARNED = {*CORE, *APART, "train", "evaluate", "adapter", "maskfile", "task"}
 
 EVERYBODY_MAY = {"errors", "convolution"}
-# room or module -> the others that it may import besides
+# room or module -> the others that it may also import
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "convolution": set(),
@@ -35,13 +35,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{entry: {"cli"} for entry in ("main", "sweep", "masks")},
     "__init__": set(CORE),
 }
-# what may be imported besides in one module: a lazy alias, and the modules that start commands
+# further imports of single modules: a lazy alias, and the modules that start commands
 BESIDES = {
     "mask/__init__.py": {"maskfile"},
     "task/__main__.py": {"cli"},
     "report/__main__.py": {"cli"},
 }
-# of a room, the one module that another may import
+# the one module of a room that another room may import
 ONLY = {("report", "run"): "run.result", ("report", "train"): "train.records"}
 CORE_LIBRARIES = {"jax", "numpy", *sys.stdlib_module_names}
 FILE_LIBRARIES = {"os", "pathlib", "shutil", "tempfile"}
@@ -53,7 +53,7 @@ TORCH_INSIDE_FUNCTIONS = "model/pretrained.py"
 
 
 def imports(source: str, package: tuple[str, ...]) -> list[tuple[int, str, bool]]:
-    """(line, dotted name, inside a function) of all that a module of `package` imports."""
+    """(line, dotted name, inside a function) of all imports of a module of `package`."""
     found = []
 
     def visit(node: ast.AST, inside: bool) -> None:
@@ -79,7 +79,7 @@ def imports(source: str, package: tuple[str, ...]) -> list[tuple[int, str, bool]
 
 
 def violations(file: str, source: str) -> list[str]:
-    """What breaks the rule in a module, given its path inside the package."""
+    """The violations in a module, given its path inside the package."""
     parts = file.removesuffix(".py").split("/")
     room = parts[0]
     if room not in MAY_IMPORT:
@@ -92,7 +92,7 @@ def violations(file: str, source: str) -> list[str]:
             other = rest.split(".")[0]
             allowed = {room, *EVERYBODY_MAY, *MAY_IMPORT[room], *BESIDES.get(file, ())}
             only = ONLY.get((room, other), "")
-            # a name that is no room is an attribute of jaxmask itself
+            # a name that is not a room is an attribute of jaxmask itself
             if other not in allowed and (other in MAY_IMPORT or not other):
                 why = f"{room} may not import {other or 'the whole package'}"
             elif not rest.startswith(only):

@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped or finished already, through the command line, on real digits."""
+"""Killed, stopped and finished runs, through the command line, on real digits."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def whole(tmp_path_factory):
     return folder
 
 
-def test_five_kills_leave_the_very_mask_file_of_an_uninterrupted_run(tmp_path, whole):
+def test_five_kills_leave_the_mask_file_of_an_uninterrupted_run(tmp_path, whole):
     before = 0
     for share in (0.1, 0.3, 0.5, 0.7, 0.9):
         process = start(tmp_path)
@@ -92,7 +92,7 @@ def test_five_kills_leave_the_very_mask_file_of_an_uninterrupted_run(tmp_path, w
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_says_so_and_the_same_command_goes_on(tmp_path, whole, number, status):
+def test_a_signal_saves_and_the_same_command_resumes(tmp_path, whole, number, status):
     process = start(tmp_path)
     wait(process, lambda: checkpointed(tmp_path) > 0)
     process.send_signal(number)

@@ -1,4 +1,4 @@
-"""The README's Python runs as it stands there."""
+"""The README's Python code runs unchanged."""
 
 import re
 import shlex
@@ -47,7 +47,7 @@ def test_the_commands_name_configs_and_fields_that_exist():
         parse(shlex.split(command, comments=True))
 
 
-def test_the_grids_that_it_names_expand():
+def test_the_named_grids_expand():
     from jaxmask.cli.run import parse
     from jaxmask.cli.sweep import expand
 

@@ -255,7 +255,7 @@ def test_size():
         *((kind, False) for kind in ("int32", "uint8", "bool", "complex64")),
     ],
 )
-def test_floating_point_is_told_by_the_dtype_of_whatever_has_one(dtype, floating):
+def test_floating_point_is_decided_by_the_dtype(dtype, floating):
     kind = jnp.dtype(dtype)
     for leaf in (jnp.zeros(2, kind), np.zeros((), kind), jax.ShapeDtypeStruct((3,), kind)):
         assert tree.is_floating(leaf) is floating
@@ -266,7 +266,7 @@ def test_floating_point_is_told_by_the_dtype_of_whatever_has_one(dtype, floating
         assert not tree.is_floating(leaf)
 
 
-names = st.text("ab", min_size=1, max_size=3)  # many begin as others do
+names = st.text("ab", min_size=1, max_size=3)  # many share a prefix
 
 
 def nested(leaves):

@@ -1,7 +1,7 @@
-"""Ways for a frozen network to take on a task, one file each; each is one value, an `Adapter`.
+"""Ways to adapt a frozen network to a task, one file each; each is one value, an `Adapter`.
 
-Whoever opens a stored task passes the adapters that it may have been learned with, by the name
-that the file gives: `KNOWN` has ours, `{**KNOWN, "mine": adapter}` has one of your own beside them.
+To open a stored task, pass the adapters that it may use, by the names in task files: `KNOWN` has
+ours, `{**KNOWN, "mine": adapter}` adds your own.
 """
 
 from jaxmask.adapter.base import Adapter, Evaluator, Site, Stored

@@ -1,4 +1,4 @@
-"""What an adapter is, and what an evaluator is."""
+"""The types of adapters and evaluators."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,13 +10,13 @@ Rules = tuple[tuple[str, str], ...]  # pairs (regex of whole paths, label), see 
 
 
 class Stored(NamedTuple):
-    """All that a file must hold of an adapted network; batch statistics go beside.
+    """All that a file must hold of an adapted network, except batch statistics.
 
     Attributes:
-      masks: a tree of {0, 1}, {-1, 1} or bool by path of the parameters; {} where there are none.
-      arrays: dict of trees by name. Those in "params" are parameters that the adapter replaces: a
-        head that lies there need not be stored a second time.
-      settings: what `restore` needs besides, JSON by name.
+      masks: a tree of {0, 1}, {-1, 1} or bool by parameter path; {} without masks.
+      arrays: dict of trees by name. "params" has the parameters that the adapter replaces; a head
+        in it is not stored again elsewhere.
+      settings: what else `restore` needs, JSON by name.
     """
 
     masks: Tree
@@ -25,15 +25,15 @@ class Stored(NamedTuple):
 
 
 class Adapter(NamedTuple):
-    """A way for a frozen network to take on a task, as pure functions of pytrees.
+    """A way to adapt a frozen network to a task, as pure functions of pytrees.
 
-    The law: `restore(params, store(learned, frozen))` is `parameters(learned, frozen)`, bit for bit
-    where both are compiled alike, for the `params` that `init` was given.
+    The law: `restore(params, store(learned, frozen))` equals `parameters(learned, frozen)` for the
+    `params` given to `init`; bit for bit if both are compiled the same way.
 
     Attributes:
       init: (key, params) -> (learned, frozen), dicts of trees with holes, by group. A learned
         group called "scores" is drawn as histograms in TensorBoard.
-      parameters: (learned, frozen) -> params: what the network computes with; differentiable.
+      parameters: (learned, frozen) -> params that the network computes with; differentiable.
       optimizers: (`train.optimizer.Section`) -> {group of `learned`: optax transformation}.
       store: (learned, frozen) -> Stored.
       restore: (params, Stored) -> params. The trees of a file are nested dicts by path.
@@ -57,14 +57,14 @@ class Adapter(NamedTuple):
 
 
 class Site(NamedTuple):
-    """The network that a method is to adapt.
+    """The network to adapt.
 
     Attributes:
-      name: of the network.
-      parameters: its parameters as shapes and dtypes.
-      rules: its own choice of what to mask, without the head.
-      stages: regexes of its parts, in the order in which images pass them.
-      head: the rule of the head: ("head/.*", "train"), or "freeze" for one made of text.
+      name: the network's name.
+      parameters: their shapes and dtypes.
+      rules: its default rules for what to mask, without the head.
+      stages: regexes of its stages, first to last.
+      head: the rule for the head: ("head/.*", "train"), or "freeze" for a text head.
     """
 
     name: str
@@ -79,9 +79,9 @@ class Classifier(NamedTuple):
 
     Attributes:
       logits: features [N, F] -> [N, C].
-      stored: all that a file must hold of it.
-      numbers: how many were fitted.
-      about: what else its result says: "steps", and whether it converged.
+      stored: what a file must hold of it.
+      numbers: the number of fitted parameters.
+      about: more for its result: "steps", and whether it converged.
     """
 
     logits: Callable[[jax.Array], jax.Array]
@@ -91,13 +91,13 @@ class Classifier(NamedTuple):
 
 
 class Evaluator(NamedTuple):
-    """A classifier on the features of the network as it is: it changes no parameter of the body.
+    """A classifier on the features of the unchanged network: no parameter of the body changes.
 
     Attributes:
-      field: what its choices set, as results and files call it.
-      check: (section) -> None; raises InputError for a value that cannot be used.
+      field: the name, in results and files, of what its choices set.
+      check: (section) -> None; raises InputError for an invalid value.
       fit: (features, labels, value, classes, section) -> Classifier.
-      classify: (arrays, settings, features, classes) -> logits, from what a file holds; None where
+      classify: (arrays, settings, features, classes) -> logits, from a file's content; None if
         the network's own head gives them.
       defaults: the fields of its section in a config.
     """

@@ -1,4 +1,4 @@
-"""Weighted k-NN over stored training features of the network as it is."""
+"""Weighted k-NN over stored training features of the unchanged network."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,13 +27,13 @@ def _fit(
 def _classify(
     arrays: dict[str, Any], settings: Mapping[str, Any], features: jax.Array, classes: int
 ) -> jax.Array:
-    """Log shares of the weighted votes, float32 [N, classes]."""
+    """Log fractions of the weighted votes, float32 [N, classes]."""
     stored = arrays["neighbors"]
     scores = evaluate.knn(
         stored["features"], stored["labels"], features, classes=classes,
         neighbors=int(settings["neighbors"]), temperature=settings["temperature"],
     )  # fmt: skip
-    # a class without a neighbor would be log 0
+    # avoids log 0 for a class without neighbors
     return jnp.log(scores / scores.sum(axis=1, keepdims=True) + 1e-12)
 
 

@@ -17,8 +17,8 @@ def lora(rules: Iterable[tuple[str, str]], rank: int = 4, scale: float = 1.0) ->
     """Learns `w + scale * a b` for the kernels labeled "mask"; trains those labeled "train".
 
     A kernel [..., in, out] has factors a [..., in, r] and b [r, out]; a convolution's a is a
-    convolution to r channels, its b a 1x1. a begins uniform in +-1 / sqrt(fan in), b with zeros,
-    so that there is no update yet. A leaf of fewer than two axes is frozen whatever its label.
+    convolution to r channels, its b a 1x1. a is initialized uniformly in +-1 / sqrt(fan in), b to
+    zero, so there is no update at first. A leaf with fewer than two axes labeled "mask" is frozen.
 
     Args:
       rules: pairs (regex, label), as for `tree.label`.
@@ -26,8 +26,8 @@ def lora(rules: Iterable[tuple[str, str]], rank: int = 4, scale: float = 1.0) ->
       scale: of the updates, alpha / rank in the paper.
 
     Raises:
-      InputError: by `init`, for rules that name no kernel; by `restore`, for factors that do not
-        fit the weights.
+      InputError: by `init`, if the rules mask no kernel; by `restore`, if factors do not fit the
+        weights.
 
     References:
       Hu et al. 2022, https://arxiv.org/abs/2106.09685
@@ -42,7 +42,7 @@ def lora(rules: Iterable[tuple[str, str]], rank: int = 4, scale: float = 1.0) ->
         )
         parts = tree.partition(params, labels)
         if not jax.tree.leaves(parts["mask"]):
-            raise InputError("the rules name no kernel with the label 'mask'")
+            raise InputError("the rules label no kernel 'mask'; label one")
         return (
             {"train": parts["train"], "low_rank": factors(key, parts["mask"], rank)},
             {"weights": parts["mask"], "freeze": parts["freeze"]},
@@ -63,12 +63,12 @@ def lora(rules: Iterable[tuple[str, str]], rank: int = 4, scale: float = 1.0) ->
     def restore(params: Tree, stored: Stored) -> Tree:
         scale = stored.settings.get("low_rank_scale")
         if isinstance(scale, bool) or not isinstance(scale, int | float) or not isfinite(scale):
-            raise InputError(f"low_rank_scale is {scale!r}, not a finite number")
+            raise InputError(f"low_rank_scale is {scale!r}; it must be a finite number")
         params = weights.restore(params, stored)
         known, changed = tree.named_leaves(params), {}
         for path, pair in _pairs(stored.arrays.get("low_rank", {})).items():
             if path not in known:
-                raise InputError(f"there is a low-rank update of {path!r}, which is not there")
+                raise InputError(f"there is a low-rank update of {path!r}, which does not exist")
             changed[path] = _updated(known[path], pair, scale)
         return tree.replaced(params, tree.nested(changed), "the low-rank updates")
 
@@ -79,7 +79,7 @@ def lora(rules: Iterable[tuple[str, str]], rank: int = 4, scale: float = 1.0) ->
 
 
 def factors(key: jax.Array, kernels: Tree, rank: int) -> Tree:
-    """Fresh factors {"a", "b"} in the place of every kernel of a tree."""
+    """Initial factors {"a", "b"} for every kernel of a tree."""
     shapes = jax.tree.map(lambda w: jax.ShapeDtypeStruct((*w.shape[:-1], rank), w.dtype), kernels)
     return jax.tree.map(
         lambda w, a: {"a": a.astype(w.dtype), "b": jnp.zeros((rank, w.shape[-1]), w.dtype)},

@@ -1,4 +1,4 @@
-"""Masks over frozen weights: one bit a weight, by any mask transform."""
+"""Masks over frozen weights: one bit per weight, by any mask transform."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -28,28 +28,28 @@ def masks(
 ) -> Adapter:
     """Learns masks of the weights labeled "mask", and trains those labeled "train".
 
-    Learned are the groups "scores" and "train" (and "density", where it falls), frozen "weights",
-    "freeze", and "selected" where only a share of the scores is learned.
+    The learned groups are "scores" and "train" (and "density", if it falls); the frozen ones are
+    "weights", "freeze", and "selected" if only a fraction of the scores is learned.
 
     Args:
-      transform: a mask transform; with a density, a function from the density to one.
+      transform: a mask transform; with a density, a function from the density to a transform.
       rules: pairs (regex, label), as for `tree.label`.
-      density: of masks of a given density. It is an array of the training run: another one does
-        not recompile.
+      density: for masks of a given density. It is an array of the training run, so changing it
+        does not recompile.
       falling_epochs: epochs over which the density falls linearly from 1 to `density`.
       share: the fraction of scores that is learned; the other weights stay on.
       share_by: "random", or "magnitude" for the scores of the largest weights.
-      settings: more for the file, such as the name of the transform.
+      settings: more settings for the file, such as the name of the transform.
 
     Raises:
-      InputError: for a transform without `put`, whose masks could not be put back from a file;
-        by `init`, for rules that mask nothing.
+      InputError: for a transform without `put`, whose masks cannot be restored from a file;
+        by `init`, if the rules mask nothing.
     """
     rules = tuple(rules)
     # put does not depend on the density, nor on which scores are learned
     put = (transform if isinstance(transform, MaskTransform) else transform(1.0)).put
     if put is None:
-        raise InputError("the mask transform has no 'put', by which its masks are put back")
+        raise InputError("the mask transform has no 'put', which restores its masks; give it one")
 
     def made(learned: Mapping[str, Tree], frozen: Mapping[str, Tree]) -> MaskTransform:
         if isinstance(transform, MaskTransform):

@@ -1,4 +1,4 @@
-"""The methods that the recipe `adapt` compares, by the names that configs and files give them."""
+"""The methods that the recipe `adapt` compares, by their names in configs and files."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -18,16 +18,16 @@ from jaxmask.train.named import call
 
 
 class Method(NamedTuple):
-    """An adapter as a config describes it.
+    """An adapter that a config section describes.
 
     Attributes:
-      build: (section, Site) -> Adapter; raises InputError for a value that cannot be used.
-      defaults: the fields of its section in a config, besides `train`. "tune" names the field of
+      build: (section, Site) -> Adapter; raises InputError for an invalid value.
+      defaults: the fields of its section in a config, except `train`. "tune" names the field of
         `train` that the choices set.
-      arrays: fields whose values are arrays of the training run: runs that differ in these alone
-        share their compiled programs.
-      settle: (section, results of the methods before it) -> section, for a method that takes
-        something from another one's result.
+      arrays: fields whose values are arrays of the training run: runs that differ only in these
+        share compiled programs.
+      settle: (section, results of earlier methods) -> section, for a method that uses the result
+        of another one.
     """
 
     build: Callable[[Any, Site], Adapter]
@@ -73,7 +73,7 @@ def _lora(section: Any, site: Site) -> Adapter:
 
 
 def _mask(name: str) -> Callable[[Any, Site], Adapter]:
-    """Learn one bit for each frozen weight by the transform that the section names."""
+    """Learn one bit per frozen weight by the transform that the section names."""
 
     def build(section: Any, site: Site) -> Adapter:
         return masks(
@@ -87,20 +87,20 @@ def _mask(name: str) -> Callable[[Any, Site], Adapter]:
 
 
 def _mask_topk(section: Any, site: Site) -> Adapter:
-    """Learn which fraction of the frozen weights to keep."""
+    """Learn which frozen weights to keep, at a given density."""
     check_numbers("mask_topk.density", [section.density], 0)
     check_numbers("mask_topk.falling_epochs", [section.falling_epochs], 0)
     if section.density > 1:
-        raise InputError(f"mask_topk.density is {section.density}; it must be in (0, 1], or 0")
+        raise InputError(f"mask_topk.density is {section.density}; it must be in [0, 1]")
     if section.falling_epochs > section.train.epochs:
         raise InputError(
-            f"mask_topk.falling_epochs is {section.falling_epochs}, with "
+            f"mask_topk.falling_epochs is {section.falling_epochs}; it must be at most the "
             f"{section.train.epochs} epochs of training"
         )
     if section.falling_epochs and section.train.patience:
         raise InputError(
-            "mask_topk.falling_epochs needs mask_topk.train.patience=0: training that ends early "
-            "ends at another density"
+            "mask_topk.falling_epochs needs mask_topk.train.patience=0: early stopping would end "
+            "at another density"
         )
     if section.falling_epochs and section.train.select != "last":
         raise InputError(
@@ -112,7 +112,7 @@ def _mask_topk(section: Any, site: Site) -> Adapter:
     return masks(
         lambda density: mask.top_k(density, section.scope, initial, section.rescale),
         mask_rules("mask_topk", section, site),
-        density=section.density or 1.0,  # 0 is settled before anything is trained
+        density=section.density or 1.0,  # 0 is replaced before training, by `settle`
         falling_epochs=section.falling_epochs,
         settings={"transform": "top_k"},
         **_share("mask_topk", section),
@@ -120,7 +120,7 @@ def _mask_topk(section: Any, site: Site) -> Adapter:
 
 
 def _found_density(section: Any, results: Mapping[str, Any]) -> Any:
-    """A density of 0 becomes the one that `mask` has found."""
+    """Replaces a density of 0 by the one that `mask` found."""
     if section.density:
         return section
     if "mask" not in results:
@@ -134,10 +134,10 @@ def _found_density(section: Any, results: Mapping[str, Any]) -> Any:
 
 
 def transform(field: str, text: str) -> mask.MaskTransform:
-    """The transform that a config names, tried on a small tree before it is used.
+    """The transform that a config names, tested on a small tree.
 
     Raises:
-      InputError: it is not a call of a transform with arguments that it takes.
+      InputError: it is not a call of a transform with valid arguments.
     """
     found = call(text, {**mask.TRANSFORMS, **mask.INITIALIZERS}, "mask transform")
     if not isinstance(found, mask.MaskTransform):
@@ -152,11 +152,11 @@ def transform(field: str, text: str) -> mask.MaskTransform:
 
 
 def mask_rules(method: str, section: Any, site: Site) -> Rules:
-    """Path rules of a mask section: its head's, then its own or else the network's."""
+    """Path rules of a mask section: the head's, then the section's or else the network's."""
     if section.head not in ("train", "mask"):
-        raise InputError(f"{method}.head is {section.head!r}; it is 'train' or 'mask'")
+        raise InputError(f"{method}.head is {section.head!r}; it must be 'train' or 'mask'")
     if section.head == "mask" and site.head[1] == "freeze":
-        raise InputError(f"{method}.head is 'mask', but a head made of text stays as it is")
+        raise InputError(f"{method}.head is 'mask', but a text head is frozen; use 'train'")
     head = ("head/kernel", "mask") if section.head == "mask" else site.head
     if not 0 <= section.stages <= len(site.stages):
         raise InputError(
@@ -170,20 +170,20 @@ def mask_rules(method: str, section: Any, site: Site) -> Rules:
 def _share(method: str, section: Any) -> dict[str, Any]:
     if section.trainable_by not in ("random", "magnitude"):
         raise InputError(
-            f"{method}.trainable_by is {section.trainable_by!r}; it is 'random' or 'magnitude'"
+            f"{method}.trainable_by is {section.trainable_by!r}; give 'random' or 'magnitude'"
         )
     if not 0 < section.trainable_share <= 1:
         raise InputError(
-            f"{method}.trainable_share is {section.trainable_share}; it must be above 0, at most 1"
+            f"{method}.trainable_share is {section.trainable_share}; it must be in (0, 1]"
         )
     return {"share": section.trainable_share, "share_by": section.trainable_by}
 
 
 _RATES = {"tune": "learning_rate", "choices": (0.001, 0.01, 0.03, 0.1)}
 _MASK = {
-    "rules": (),  # which weights besides the head; () is the network's own choice
-    "stages": 0,  # only the first stages of the network, this many; 0 is all
-    "head": "train",  # a new head is trained, or "mask": masked from random weights
+    "rules": (),  # which weights besides the head; () is the network's default
+    "stages": 0,  # the number of stages, from the first; 0 is all
+    "head": "train",  # train a new head; or "mask": mask a random one
     "trainable_share": 1.0,  # fraction of the scores that is learned; the other weights stay on
     "trainable_by": "random",  # or "magnitude": the scores of the largest weights
     "tune": "mask_learning_rate",
@@ -192,7 +192,7 @@ _MASK = {
 
 METHODS: dict[str, Method] = {
     "full": Method(_full, _RATES),
-    "partial": Method(_partial, {"stages": 1, **_RATES}),  # how many, from the last
+    "partial": Method(_partial, {"stages": 1, **_RATES}),  # the number of stages, from the last
     "bias": Method(_bias, _RATES),
     "norm": Method(_norm, _RATES),
     "lora": Method(
@@ -200,7 +200,7 @@ METHODS: dict[str, Method] = {
         {
             "rank": 4,
             "scale": 1.0,  # of the updates; alpha / rank in the paper
-            "rules": (),  # which kernels, by the label "mask"; () is those that masks would change
+            "rules": (),  # which kernels, by the label "mask"; () is those that masks apply to
             **_RATES,
         },
     ),
@@ -213,7 +213,7 @@ METHODS: dict[str, Method] = {
         _mask_topk,
         {
             **_MASK,
-            "density": 0.5,  # in (0, 1]; 0 is the one that `mask` found, which comes before
+            "density": 0.5,  # in (0, 1]; 0 is the one found by `mask`, which must come before
             "falling_epochs": 0.0,  # epochs over which it falls linearly from 1; 0: constant
             "scope": "layer",  # or "global", "erk"
             "initial": "kaiming_uniform()",  # scores
@@ -225,7 +225,7 @@ METHODS: dict[str, Method] = {
 }
 EVALUATORS: dict[str, Evaluator] = {"knn": KNN, "linear_probe": LINEAR_PROBE}
 
-# The adapters that restore what these methods store. Rules matter before training only.
+# The adapters that restore what these methods store; without rules, which only training needs.
 KNOWN: dict[str, Adapter] = {
     **{name: weights() for name in ("full", "partial", "bias", "norm", *EVALUATORS)},
     **{name: masks(mask.threshold(), ()) for name in ("mask", "mask_topk", "mask_sign")},

@@ -1,4 +1,4 @@
-"""A linear probe: a new head by logistic regression on the features of the network as it is."""
+"""A linear probe: a new head by logistic regression on the features of the unchanged network."""
 
 from typing import Any
 

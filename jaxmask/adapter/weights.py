@@ -1,4 +1,4 @@
-"""Weights trained in place: all of them, or those that path rules name; pruned ones too."""
+"""Weights trained in place: all, or those that path rules select; pruned weights stay 0."""
 
 from collections.abc import Iterable
 
@@ -13,15 +13,15 @@ def weights(rules: Iterable[tuple[str, str]] = ((".*", "train"),), kept: Tree = 
     """Trains the parameters that the rules label "train"; the others stay as they are.
 
     Full fine-tuning, the last stages, biases (BitFit, Ben Zaken et al. 2022) and norms (Frankle et
-    al. 2021) differ in their rules alone.
+    al. 2021) differ only in their rules.
 
     Args:
       rules: pairs (regex, "train" or "freeze"), as for `tree.label`.
-      kept: masks of pruned weights, None for leaves that are whole: a weight that is off is 0
+      kept: masks of pruned weights, None for whole leaves: a weight that is off is 0
         before, during and after training.
 
     Raises:
-      InputError: by `init`, for rules that train nothing or say "mask".
+      InputError: by `init`, for rules that train nothing or use the label "mask".
 
     Example:
       >>> from jaxmask import adapter
@@ -37,7 +37,7 @@ def weights(rules: Iterable[tuple[str, str]] = ((".*", "train"),), kept: Tree = 
         labels = tree.label(params, rules)
         names = set(jax.tree.leaves(labels))
         if "mask" in names or "train" not in names:
-            raise InputError("weights are trained: the rules say 'train' or 'freeze'")
+            raise InputError("the rules must say 'train' or 'freeze', and train something")
         parts = tree.partition(params, labels)
         learned, frozen = {"train": parts["train"]}, {"freeze": parts["freeze"]}
         if kept is not None:
@@ -52,7 +52,7 @@ def weights(rules: Iterable[tuple[str, str]] = ((".*", "train"),), kept: Tree = 
 
 
 def trained(learned: dict[str, Tree], frozen: dict[str, Tree]) -> Tree:
-    """The trained weights, exactly 0 where they are pruned."""
+    """The trained weights, exactly 0 where pruned."""
     if "kept" in frozen:
         return mask.pruned(frozen["kept"], learned["train"])
     return learned["train"]
@@ -64,5 +64,5 @@ def parameters(learned: dict[str, Tree], frozen: dict[str, Tree]) -> Tree:
 
 
 def restore(params: Tree, stored: Stored) -> Tree:
-    """`params` with the stored ones in place of theirs."""
+    """`params`, with those that are stored replaced."""
     return tree.replaced(params, stored.arrays.get("params", {}), "the stored weights")

@@ -1,4 +1,4 @@
-"""How a command ends: what was at fault in one line on stderr, and an exit status."""
+"""How a command ends: one line on stderr if it failed, and an exit status."""
 
 import os
 import signal
@@ -12,14 +12,14 @@ from jaxmask.errors import InputError, Interrupted
 def exit_status(
     work: Callable[[], None], place: Callable[[], str], again: Callable[[], str] = lambda: ""
 ) -> int:
-    """Does the work of a command; what was at fault is told in one line on stderr.
+    """Does the work of a command; prints errors in one line on stderr.
 
     Args:
-      place: () -> what was being written, where the system does not say.
-      again: () -> what to say of a run that a signal has stopped.
+      place: () -> what was being written, if the system does not say.
+      again: () -> what to add to the message about a run stopped by a signal.
 
     Returns:
-      0: done. 1: storage failed. 2: the input is at fault. 130, 143: Ctrl-C or SIGTERM.
+      0: done. 1: storage failed. 2: invalid input. 130, 143: Ctrl-C or SIGTERM.
     """
     try:
         work()
@@ -30,7 +30,7 @@ def exit_status(
     except (Interrupted, KeyboardInterrupt) as stop:
         number = stop.number if isinstance(stop, Interrupted) else signal.SIGINT
         return tell(f"stopped by {signal.Signals(number).name}{again()}", 128 + number)
-    except BrokenPipeError:  # whoever reads the output, such as head, has seen enough
+    except BrokenPipeError:  # the reader of the output, such as head, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if error.errno is None:
@@ -41,7 +41,7 @@ def exit_status(
 
 
 def refuse(message: str) -> NoReturn:
-    """What argparse's `error` is replaced by: one line, and no usage before it."""
+    """Replaces argparse's `error`: one line, without the usage text."""
     raise InputError(f"{message}; see --help")
 
 

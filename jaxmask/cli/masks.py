@@ -1,4 +1,4 @@
-"""The command line for mask files: look into them, compare them, put them on weights, merge them.
+"""The command line for mask files: show, compare, apply, export and merge them.
 
     python -m jaxmask.masks show FILE... [--json]
     python -m jaxmask.masks overlap FILE FILE... [--by-leaf] [--out=FILE.csv]
@@ -6,11 +6,11 @@
     python -m jaxmask.masks export FILE [--base=PATH] --out=FILE.safetensors|.pth [--layout=timm]
     python -m jaxmask.masks merge FILE FILE... --how=union|intersection|vote --out=FILE.mask
 
-FILE is a mask file, or a folder: one of mask files, or the run directory of a method or of `adapt`.
-`--base` gives the weights that a task was learned over, in this package's names or in PyTorch's,
-where they do not lie in its run directory nor where the file says. `apply` writes the network with
-the task on it in this package's names, `export` in PyTorch's, batch statistics and head included.
-`merge` merges masks alone: what else a task needs, such as its head, is not in the merged file.
+FILE is a mask file, a folder of them, or the run directory of a method or of `adapt`. `--base`
+gives the base weights of the task, with this package's names or PyTorch's, if they are neither in
+the run directory nor where the file says. `apply` writes the adapted network with this package's
+names, `export` with PyTorch's; both include batch statistics and head. `merge` merges only masks:
+the rest of a task, such as its head, is not in the merged file.
 """
 
 import argparse
@@ -33,26 +33,26 @@ from jaxmask.maskfile import compare
 from jaxmask.task import file as task_file
 from jaxmask.task import inspect
 
-# metadata that a network with a task on it keeps, as weights in a run directory have it
+# metadata that an adapted network keeps, as in the weight files of run directories
 OF_WEIGHTS = ("network", "width", "stem", "classes", "mean", "std", "image_shape", "stored_shape",
               "dataset", "method")  # fmt: skip
-# metadata that a merged mask keeps, where its sources agree
+# metadata that a merged mask keeps if its sources agree
 OF_MERGED = ("network", "width", "stem", "mean", "std", "image_shape", "stored_shape", "start")
 
-# bits [files, ...] -> merged ones
+# bits [files, ...] -> merged bits
 HOW: dict[str, Callable[[np.ndarray], Any]] = {
     "union": lambda on: on.any(axis=0),
     "intersection": lambda on: on.all(axis=0),
     "vote": lambda on: 2 * on.sum(axis=0) > len(on),
 }
-LISTED = 6  # as many classes, or settings, are shown by name
+LISTED = 6  # the most classes, settings or files to list by name
 
 
 def main(arguments: Sequence[str], adapters: Mapping[str, Adapter] = KNOWN) -> int:
-    """Does what the arguments say; returns the exit status of `ending.exit_status`.
+    """Runs the command that the arguments give; returns the status of `ending.exit_status`.
 
     Args:
-      adapters: that files may name; `{**KNOWN, "mine": ...}` from a program of your own.
+      adapters: those that files may name; `{**KNOWN, "mine": ...}` adds your own.
     """
 
     def work() -> None:
@@ -64,17 +64,17 @@ def main(arguments: Sequence[str], adapters: Mapping[str, Adapter] = KNOWN) -> i
 
 
 def show(given: argparse.Namespace) -> None:
-    """What is in each file, and how many bytes of it."""
+    """The content of each file, and its size in bytes."""
     found = [inspect.summary(path, given.base) for path in compare.find(given.files)]
     print(json.dumps(found, indent=2) if given.json else "\n\n".join(map(_text, found)))
 
 
 def overlap(given: argparse.Namespace) -> None:
-    """Jaccard's index of every two masks, beside what independent ones of these densities have.
+    """The Jaccard index of each pair of masks, next to that of independent masks.
 
-    Of a leaf of n weights that has a on in one and b in another of two independent masks, ab/n
-    are expected on in both and a + b - ab/n in either; each is summed over the leaves before they
-    are divided. Of masks of signs, the + are on.
+    Two independent masks of a leaf of n weights, with a and b weights on, are expected to share
+    ab/n, and to have a + b - ab/n on in either; both are summed over the leaves, then divided.
+    In masks of signs, + is on.
     """
     paths = compare.find(given.files)
     _check_out(given.out, (".csv",), paths)
@@ -101,7 +101,7 @@ def overlap(given: argparse.Namespace) -> None:
 
 
 def apply(given: argparse.Namespace) -> None:
-    """Writes the network that has taken on a task, in this package's names."""
+    """Writes the adapted network with this package's names."""
     from safetensors.numpy import save
 
     adapted = _adapted(given, (".safetensors",))
@@ -113,7 +113,7 @@ def apply(given: argparse.Namespace) -> None:
 
 
 def export(given: argparse.Namespace) -> None:
-    """Writes the network that has taken on a task, in PyTorch's names."""
+    """Writes the adapted network with PyTorch's names."""
     from jaxmask.model import pretrained, torch_names
 
     adapted = _adapted(given, (".safetensors", ".pth", ".pt"))
@@ -125,9 +125,9 @@ def export(given: argparse.Namespace) -> None:
 
 
 def merge(given: argparse.Namespace) -> None:
-    """Writes one mask for several: on where any, all, or more than half of them are.
+    """Merges masks into one: on where any, all, or more than half of them are on.
 
-    A tie of votes is off, or - in masks of signs.
+    A tied vote is off, or - in masks of signs.
     """
     paths = compare.find(given.files)
     _check_out(given.out, (".mask",), paths)
@@ -138,10 +138,10 @@ def merge(given: argparse.Namespace) -> None:
         ("differ in whether they rescale", {bool(each.get("rescale", True)) for each in abouts}),
     ):
         if len(values) > 1:
-            raise InputError(f"the masks {what}, and so do not merge; give masks of one method")
+            raise InputError(f"the masks {what} and cannot be merged; give masks of one method")
     signs = files[0].kind == "sign"
     if signs and given.how != "vote":
-        raise InputError(f"masks of signs have no {given.how}; merge them with --how=vote")
+        raise InputError(f"masks of signs cannot be merged by {given.how}; use --how=vote")
     leaves = [tree.named_leaves(file.masks) for file in files]
     merged = {}
     for path in leaves[0]:
@@ -168,7 +168,9 @@ def merge(given: argparse.Namespace) -> None:
     density = mask.measure.density(merged)
     print(f"{given.out}: {given.how} of {len(files)} masks, density {density:.4f}")
     if any(file.arrays for file in files):
-        print("heads, batch statistics and other arrays do not merge: it holds the mask alone")
+        print(
+            "heads, batch statistics and other arrays are not merged: the file holds the mask alone"
+        )
 
 
 def _text(summary: dict[str, Any]) -> str:
@@ -180,7 +182,7 @@ def _text(summary: dict[str, Any]) -> str:
             f"stored in {summary['stored_bits_a_weight']:.4f} bits each"
         )
     lines = [
-        ("base", f"{base['name']}, {base['fingerprint'][:12]}" if base else "not said"),
+        ("base", f"{base['name']}, {base['fingerprint'][:12]}" if base else "unknown"),
         ("kind", f"{summary['kind']}, codec {summary['codec']}, format {summary['version']}"),
         ("bytes", f"{sizes['file']:,}: header {sizes['header']:,}, masks {sizes['masks']:,}, "
                   f"arrays {sizes['arrays']:,}"),
@@ -223,7 +225,7 @@ def _matrix(title: str, labels: Sequence[str], cells: Sequence[Sequence[str]]) -
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns; the first to the left, all others to the right."""
+    """Aligned columns: the first left, all others right."""
     wide = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join(
         "  ".join([row[0].ljust(wide[0]), *map(str.rjust, row[1:], wide[1:])]) for row in rows
@@ -238,7 +240,7 @@ def _check_out(out: Path | None, suffixes: Sequence[str], inputs: Sequence[Path]
     if out.is_dir() or not out.parent.is_dir():
         raise InputError(f"--out={out}: not a file in an existing folder; make the folder")
     if out.exists() and any(out.samefile(path) for path in inputs if path.exists()):
-        raise InputError(f"--out={out} would replace what is read; give another name")
+        raise InputError(f"--out={out} would overwrite an input; give another name")
 
 
 def _adapted(given: argparse.Namespace, suffixes: Sequence[str]) -> inspect.Adapted:
@@ -257,15 +259,15 @@ def _tell(out: Path, arrays: Mapping[str, Any], adapted: inspect.Adapted, names:
     count = sum(array.size for array in arrays.values())
     what = "no head" if bias is None else f"{bias.size} classes"
     print(
-        f"{out}: {about['network']}, {what}, {len(arrays)} arrays ({count:,} numbers), in {names}"
+        f"{out}: {about['network']}, {what}, {len(arrays)} arrays ({count:,} numbers), with {names}"
     )
     if "mean" in about and "std" in about:
-        print(f"its images are normalized with mean {about['mean']}, std {about['std']}")
+        print(f"normalize its images with mean {about['mean']}, std {about['std']}")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m jaxmask.masks", description="Mask files.", allow_abbrev=False
+        prog="python -m jaxmask.masks", description="Works with mask files.", allow_abbrev=False
     )
     parser.error = refuse  # type: ignore[method-assign]
     subs = parser.add_subparsers(required=True, metavar="show|overlap|apply|export|merge")
@@ -274,25 +276,25 @@ def _parser() -> argparse.ArgumentParser:
         sub = subs.add_parser(command.__name__, help=about, description=about, allow_abbrev=False)
         sub.error = refuse  # type: ignore[method-assign]
         sub.set_defaults(command=command)
-        sub.add_argument("--base", default="", metavar="PATH", help="weights they are for")
+        sub.add_argument("--base", default="", metavar="PATH", help="the base weights")
         if command in (apply, export):
             sub.add_argument("file", type=Path, metavar="FILE", help="or a method's run directory")
         else:
             sub.add_argument("files", nargs="+", type=Path, metavar="FILE", help="or a folder")
         return sub
 
-    sub = add(show, "what is in mask files")
-    sub.add_argument("--json", action="store_true", help="a list with one object a file")
-    sub = add(overlap, "how much masks have in common")
-    sub.add_argument("--by-leaf", action="store_true", help="each leaf for itself, too")
+    sub = add(show, "show the content of mask files")
+    sub.add_argument("--json", action="store_true", help="print a list with one object per file")
+    sub = add(overlap, "compare masks")
+    sub.add_argument("--by-leaf", action="store_true", help="also show each leaf")
     sub.add_argument("--out", type=Path, metavar="FILE.csv")
-    sub = add(apply, "the network with a task on it, in this package's names")
+    sub = add(apply, "write the adapted network with this package's names")
     sub.add_argument("--out", type=Path, metavar="FILE", default=Path("weights.safetensors"))
-    sub = add(export, "the network with a task on it, in PyTorch's names")
+    sub = add(export, "write the adapted network with PyTorch's names")
     sub.add_argument("--out", type=Path, metavar="FILE", required=True)
-    sub.add_argument("--layout", default="", help="whose names; by default those of the base")
-    sub = add(merge, "one mask for several")
-    sub.add_argument("--how", choices=HOW, required=True, help="a tie of votes is off")
+    sub.add_argument("--layout", default="", help="whose names to use (default: those of the base)")
+    sub = add(merge, "merge masks into one")
+    sub.add_argument("--how", choices=HOW, required=True, help="a tied vote is off")
     sub.add_argument("--out", type=Path, metavar="FILE.mask", required=True)
     return parser
 

@@ -1,13 +1,13 @@
-"""Reports on finished runs: tables, tests of significance, pictures.
+"""Reports on finished runs: tables, significance tests, plots.
 
     python -m jaxmask.report RUNS... [--out=report] [--baseline="snip USS"]
 
-RUNS are run directories, or folders that are searched for them. The folder of the report gets
-results.csv and results.parquet (a row a run), summary.csv (a row a setting: mean, deviation,
-p-values), table.md and figures/*.png; the table is printed, too.
+RUNS are run directories, or folders to search for them. The report folder gets results.csv and
+results.parquet (one row per run), summary.csv (one row per setting: mean, standard deviation,
+p-values), table.md and figures/*.png; the table is also printed.
 
-A run of `adapt` counts as one run for each of its methods. These have a table of their own, with
-the bytes that each takes to store, and `--baseline=full` tests the others against fine-tuning.
+A run of `adapt` counts as one run for each of its methods. These have their own table, with the
+bytes to store each; `--baseline=full` tests the others against fine-tuning.
 """
 
 import argparse
@@ -22,19 +22,19 @@ from jaxmask.report import grid, significance, summary
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Makes the report that the arguments describe; returns the exit status.
+    """Writes the report that the arguments describe; returns the exit status.
 
-    0: written. 1: storage failed. 2: the input is at fault, and one line says how.
+    0: written. 1: storage failed. 2: invalid input, explained in one line.
     """
     return exit_status(lambda: _report(_parser().parse_args(arguments)), lambda: "the report")
 
 
 def _report(given: argparse.Namespace) -> None:
     for text in given.runs:
-        if text.startswith("--"):  # argparse takes what has a blank in it for a folder
+        if text.startswith("--"):  # argparse takes an argument with a space for a folder
             refuse(f"unknown argument {text.partition('=')[0]}")
     if given.published_row and not given.published:
-        raise InputError("--published-row needs --published=FILE with the figures")
+        raise InputError("--published-row needs --published=FILE")
     _use_the_processor()
     from rich.console import Console
 
@@ -48,7 +48,7 @@ def _report(given: argparse.Namespace) -> None:
         published_rows=given.published_row or (),
     )
     grid.save(found, given.out)
-    # a table in a file or a pipe has no end of the line to keep to
+    # a table in a file or a pipe has no line width
     console = Console(width=None if sys.stdout.isatty() else 300, highlight=False)
     for table, caption, _ in grid.tables(found):
         console.print(summary.terminal(table))
@@ -59,29 +59,29 @@ def _report(given: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m jaxmask.report",
-        description="Tables, tests of significance and pictures of finished runs.",
+        description="Tables, significance tests and plots of finished runs.",
         allow_abbrev=False,
     )
-    # one line for whatever is wrong, as everywhere else
+    # errors in one line, as everywhere else
     parser.error = refuse  # type: ignore[method-assign]
     parser.add_argument(
         "runs", nargs="+", metavar="RUNS", help="run directories or folders of them"
     )
     for name, text, settings in (
-        ("out", "where the report is written (default: report)",
+        ("out", "folder to write the report to (default: report)",
          {"metavar": "FOLDER", "type": Path, "default": Path("report")}),
         ("baseline", "test the others against this row of the table, such as 'snip USS' or full",
          {"metavar": "LABEL"}),
-        ("metric", "the column of results.csv to summarize (default: accuracy; density where "
+        ("metric", "the column of results.csv to summarize (default: accuracy; density if "
          "nothing was trained)",
          {"metavar": "COLUMN"}),
-        ("test", "whose stars the table shows (default: welch)",
+        ("test", "the test whose stars the table shows (default: welch)",
          {"choices": significance.TESTS, "default": "welch"}),
-        ("density", "whose masks and weights are drawn (default: that of most methods)",
+        ("density", "the density whose masks and weights are drawn (default: that of most methods)",
          {"metavar": "NUMBER", "type": float}),
-        ("published", "CSV of published figures: a column 'algorithm', and one for each density",
+        ("published", "CSV of published figures: a column 'algorithm', and one per density",
          {"metavar": "FILE"}),
-        ("published-row", "an algorithm of that file and the row that it stands beside; repeat for "
+        ("published-row", "an algorithm of that file and the row to show it in; repeat for "
          "more (default: equal names)", {"metavar": "NAME=LABEL", "action": "append"}),
     ):  # fmt: skip
         parser.add_argument(f"--{name}", help=text, **settings)
@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _use_the_processor() -> None:
-    """Keeps JAX off an accelerator, which other runs may be using, unless it is asked for."""
+    """Keeps JAX off accelerators, which other runs may be using, unless JAX_PLATFORMS is set."""
     import jax
 
     if not os.environ.get("JAX_PLATFORMS"):

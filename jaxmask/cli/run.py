@@ -2,8 +2,8 @@
 
     python -m jaxmask.main --config=configs/digits.py --workdir=runs/digits --config.seed=1
 
-`--config` takes a file, or the name of a config that comes with the package (`digits`), and after
-a colon the mode to run it in (`mnist:supermask`). Every field of the config can be overridden.
+`--config` takes a file, or the name of a config in the package (`digits`), and after a colon the
+mode to run it in (`mnist:supermask`). Every field of the config can be overridden.
 """
 
 import ast
@@ -36,11 +36,11 @@ Execute = Callable[[ConfigDict, Path], None]
 def main(arguments: Sequence[str], execute: Execute | None = None, **options: Any) -> int:
     """Runs what the arguments describe; returns the exit status.
 
-    0: finished (or was finished before). 1: storage failed. 2: the input is at fault, and one
-    line says how. 130, 143: Ctrl-C or SIGTERM; the same command goes on from there.
+    0: finished, now or before. 1: storage failed. 2: invalid input, explained in one line.
+    130, 143: Ctrl-C or SIGTERM; the same command resumes the run.
 
     Args:
-      execute: is given the config and the run directory; None runs the config's recipe.
+      execute: called with the config and the run directory; None runs the config's recipe.
       options: of the recipe, such as `methods={**adapter.METHODS, "mine": ...}` of `adapt`.
     """
     folders: list[Path] = []
@@ -70,10 +70,10 @@ def _run_recipe(config: ConfigDict, folder: Path, options: dict[str, Any]) -> No
 
 
 def parse(arguments: Sequence[str]) -> tuple[ConfigDict, Path]:
-    """The config with its overrides, and the run directory, from command-line arguments.
+    """The config with its overrides, and the run directory.
 
     Raises:
-      InputError: no such config, mode or field, or a value of another type.
+      InputError: the config, mode or field does not exist, or a value has the wrong type.
     """
     named: dict[str, str] = {}
     overrides: dict[str, str] = {}
@@ -89,7 +89,7 @@ def parse(arguments: Sequence[str]) -> tuple[ConfigDict, Path]:
             raise InputError(f"--{name} needs a value: --{name}=VALUE")
         (named if field == name else overrides)[field] = text
     if "config" not in named:
-        raise InputError("give --config=NAME or --config=FILE; known are " + ", ".join(names()))
+        raise InputError("give --config=NAME or --config=FILE; known: " + ", ".join(names()))
     config = _load(*resolve(named["config"]))
     known = dict(fields(config))
     for field, text in overrides.items():
@@ -101,12 +101,12 @@ def parse(arguments: Sequence[str]) -> tuple[ConfigDict, Path]:
 
 
 def names() -> list[str]:
-    """The configs that come with the package."""
+    """The names of the package's configs."""
     return sorted(path.stem for path in CONFIGS.glob("*.py"))
 
 
 def resolve(text: str) -> tuple[Path, str]:
-    """(file, mode) of a `--config` value; a name, or `configs/name.py`, is found anywhere."""
+    """(file, mode) of a `--config` value; `name` and `configs/name.py` work from any folder."""
     name, _, mode = text.partition(":")
     path = Path(name)
     if path.is_file():
@@ -118,18 +118,18 @@ def resolve(text: str) -> tuple[Path, str]:
 
 
 def renamed(field: str, known: Collection[str]) -> str:
-    """What to say of a field that a config does not have: its new name, or the nearest ones."""
+    """A hint for a field that a config lacks: its new name, or the nearest ones."""
     from jaxmask.run.defaults import RENAMED
 
     new = ".".join(RENAMED.get(part, part) for part in field.split("."))
-    return f"; it is called {new!r} now" if new in known else nearest(field, known)
+    return f"; it is now called {new!r}" if new in known else nearest(field, known)
 
 
 def _load(path: Path, mode: str) -> ConfigDict:
-    """The config as its file gives it, to tell errors in it from errors in the overrides."""
+    """The config as its file defines it, without overrides."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise InputError(f"{path} is no Python file")
+        raise InputError(f"{path} is not a Python file; give one with get_config")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -141,7 +141,7 @@ def _load(path: Path, mode: str) -> ConfigDict:
 
 
 def _value(field: str, text: str, default: Any) -> Any:
-    """The text of an override, read as the type that the field has."""
+    """The text of an override, read as the type of the field."""
     if isinstance(default, str):
         return text
     readers: dict[type, tuple[Callable[[str], Any], str]] = {
@@ -171,7 +171,7 @@ def _tuple(text: str) -> tuple[Any, ...]:
 
 
 def fields(config: ConfigDict, at: str = "") -> list[tuple[str, Any]]:
-    """(name, value) of every field of a config, with dots in the names of nested ones."""
+    """(name, value) of every field of a config; names of nested fields have dots."""
     found = []
     for name, value in config.items():
         if isinstance(value, ConfigDict):
@@ -182,7 +182,7 @@ def fields(config: ConfigDict, at: str = "") -> list[tuple[str, Any]]:
 
 
 def _obey_sigterm() -> None:
-    """Makes SIGTERM end the run as Ctrl-C does, also where no training loop listens to it."""
+    """Makes SIGTERM end the run like Ctrl-C, also outside of the training loop."""
 
     def stop(number: int, _: FrameType | None) -> None:
         raise Interrupted(number)
@@ -192,7 +192,7 @@ def _obey_sigterm() -> None:
 
 
 def _use_compilation_cache(folder: str) -> None:
-    """Keeps compiled programs on disk, so that the next run of the same shapes starts at once."""
+    """Keeps compiled programs on disk, so that later runs of the same shapes start faster."""
     if folder == "off":
         return
     import jax

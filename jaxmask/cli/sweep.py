@@ -1,4 +1,4 @@
-"""The command line for a grid of runs: one config in, a run directory for every point of its grid.
+"""The command line for a grid of runs: one config in, one run directory per grid point out.
 
     python -m jaxmask.sweep --config=configs/mnist_lenet.py --workdir=runs/mnist_lenet
 
@@ -10,10 +10,10 @@ pair (field, values); fields that change together are joined by commas:
         (("recipe,shots", (("prune", 1), ("lottery", 1))), ("density", (0.1,))),
     )
 
-Finished runs are skipped and unfinished ones resumed, so the same command goes on after any
-interruption. Several processes, also on several machines that share a file system with locks, may
-work on one grid: each run is done by one of them. Runs of one shape share a compiled program; give
-`config.data.mean` and `std` for it to hold for different seeds too, for by default each has the
+Finished runs are skipped and unfinished ones resumed, so the same command continues after any
+interruption. Several processes, also on machines that share a file system with locks, may work on
+one grid: each run is done by one of them. Runs of one shape share a compiled program; set
+`config.data.mean` and `std` to share it across seeds too, because by default each seed has the
 moments of its own training images.
 """
 
@@ -40,8 +40,8 @@ def expand(config: ConfigDict) -> dict[str, ConfigDict]:
     """The config of every point of the grids, by the name of its run directory.
 
     Raises:
-      InputError: there is no grid, or an axis is malformed, names a field that the config does
-        not have, or has a value of another type.
+      InputError: there is no grid, or an axis is malformed, names an unknown field, or has a
+        value of the wrong type.
     """
     grids = config.get("grid", ())
     if not grids:
@@ -50,12 +50,12 @@ def expand(config: ConfigDict) -> dict[str, ConfigDict]:
     runs: dict[str, ConfigDict] = {}
     for grid in grids:
         if not isinstance(grid, tuple | list) or not grid:
-            raise InputError(f"grid: {grid!r} is no grid; give a tuple of axes")
+            raise InputError(f"grid: {grid!r} is not a grid; give a tuple of axes")
         axes = [_axis(axis, fields) for axis in grid]
         named = [field for axis in axes for field, _ in axis[0]]
         for field in named:
             if named.count(field) > 1:
-                raise InputError(f"grid: two axes set {field!r}")
+                raise InputError(f"grid: two axes set {field!r}; remove one")
         for point in itertools.product(*axes):
             run = ConfigDict(config.copy_and_resolve_references())
             for field in OWN_FIELDS:
@@ -70,17 +70,17 @@ def expand(config: ConfigDict) -> dict[str, ConfigDict]:
 
 
 def sweep(config: ConfigDict, folder: Path, **options: Any) -> None:
-    """Runs all points of the config's grid that are not finished, beneath `folder`.
+    """Runs all unfinished points of the config's grid, in folders below `folder`.
 
-    Everything is checked before anything is trained. A run whose input turns out to be at fault
-    (its loss, say, is never finite) does not stop the others. At the end, `folder/report` has
-    tables and pictures of all that are finished.
+    All runs are checked before anything is trained. A run that fails (say, its loss is never
+    finite) does not stop the others. At the end, `folder/report` has tables and plots of the
+    finished runs.
 
     Args:
       options: of the recipe, as for `run.main`.
 
     Raises:
-      InputError: the grid or a run of it is at fault; or, at the end, that runs failed.
+      InputError: the grid or one of its configs is invalid; or, at the end, runs failed.
     """
     import jax
 
@@ -94,9 +94,8 @@ def sweep(config: ConfigDict, folder: Path, **options: Any) -> None:
     for name, run in runs.items():
         try:
             if directory.result_of(folder / name, run) is None:
-                recipe.prepare(
-                    run, **options
-                )  # again when it begins: all datasets at once may be too large
+                # again when it starts: all datasets at once may be too large
+                recipe.prepare(run, **options)
                 left.append(name)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
@@ -111,7 +110,7 @@ def sweep(config: ConfigDict, folder: Path, **options: Any) -> None:
                     files.locked(folder / ".locks" / name)
                 ):
                     batch.append(name)
-            # another process may have finished some of them meanwhile
+            # another process may have finished some of them in the meantime
             mine = [name for name in batch if not (folder / name / "result.json").exists()]
             experiments = [
                 recipe.prepare(runs[name], **options)(folder / name, folder / "initial")
@@ -125,7 +124,7 @@ def sweep(config: ConfigDict, folder: Path, **options: Any) -> None:
         for name in batch:
             left.remove(name)
         if not batch:
-            time.sleep(1.0)  # the runs that are left are with other processes
+            time.sleep(1.0)  # other processes are doing the remaining runs
     if len(failed) < len(runs):
         report.write([folder / name for name in runs if name not in failed], folder / "report")
     if failed:
@@ -160,12 +159,12 @@ def _axis(axis: Any, known: set[str]) -> list[list[tuple[str, Any]]]:
         fields = names.split(",")
         values = list(values)
     except (TypeError, ValueError, AttributeError):
-        raise InputError(f"grid: {axis!r} is no axis; give (field, (value, ...))") from None
+        raise InputError(f"grid: {axis!r} is not an axis; give (field, (value, ...))") from None
     for field in fields:
         if field not in known:
             raise InputError(f"grid: the config has no field {field!r}{cli.renamed(field, known)}")
     if not values:
-        raise InputError(f"grid: the axis {names!r} has no values")
+        raise InputError(f"grid: the axis {names!r} has no values; give at least one")
     points = [(value,) if len(fields) == 1 else value for value in values]
     for point in points:
         if not isinstance(point, tuple | list) or len(point) != len(fields):
@@ -186,7 +185,7 @@ def _set(config: ConfigDict, field: str, value: Any) -> None:
 def _name(values: dict[str, Any]) -> str:
     text = ",".join(f"{field}={value}" for field, value in values.items())
     plain = re.sub(r"[^\w.,=+-]+", "_", text)
-    # what was left out may have been all that told two runs apart
+    # two runs may have differed only in the replaced characters
     return plain if plain == text else f"{plain}-{zlib.crc32(text.encode()):08x}"
 
 

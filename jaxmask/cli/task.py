@@ -1,13 +1,13 @@
-"""The command line for learned tasks: evaluate one on labeled images, or predict new ones.
+"""The command line for learned tasks: evaluate one on labeled images, or classify new images.
 
     python -m jaxmask.task evaluate TASK [DATA] [--base=PATH] [--split=test] [--out=FOLDER]
     python -m jaxmask.task predict TASK IMAGES... [--base=PATH] [--out=FILE.csv|FILE.json]
 
 TASK is a `.mask` file, or a run directory of `adapt` (its best method), of one of its methods, or
-of `dense`. DATA is the name of a dataset or `folder:PATH`, by default what the task was learned
-on. IMAGES are files, or folders of them. `--base` gives the weights that the task was learned
-over, where they do not lie in its run directory nor where the file says. With `--statistics`,
-batch norms use statistics of the given images in place of those stored.
+of `dense`. DATA is the name of a dataset or `folder:PATH`, by default the task's training data.
+IMAGES are files, or folders of them. `--base` gives the base weights of the task, if they are
+neither in its run directory nor where the file says. With `--statistics`, batch norms use
+statistics of the given images instead of the stored ones.
 """
 
 import argparse
@@ -30,10 +30,10 @@ BATCH = 256
 
 
 def main(arguments: Sequence[str], adapters: Mapping[str, Adapter] = KNOWN) -> int:
-    """Does what the arguments say; returns the exit status of `ending.exit_status`.
+    """Runs the command that the arguments give; returns the status of `ending.exit_status`.
 
     Args:
-      adapters: that files may name; `{**KNOWN, "mine": ...}` from a program of your own.
+      adapters: those that files may name; `{**KNOWN, "mine": ...}` adds your own.
     """
 
     def work() -> None:
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str], adapters: Mapping[str, Adapter] = KNOWN) -> i
 
 
 def evaluate(given: argparse.Namespace) -> None:
-    """Accuracy, accuracy by class, and which classes are taken for which."""
+    """Accuracy, accuracy by class, and the confusion matrix."""
     import jax.numpy as jnp
 
     from jaxmask import data
@@ -56,7 +56,7 @@ def evaluate(given: argparse.Namespace) -> None:
     task = learned.load(given.task, given.base, given.adapters, given.network)
     name = given.data or task.about.get("dataset", "")
     if not name:
-        raise InputError(f"{task.source} names no dataset; give one after it")
+        raise InputError(f"{task.source} names no dataset; give one after the task")
     side = _side(task, resizable=False)
     own = data.load_split(name, given.split, data_dir=given.directory or None, size=side)
     images, labels = _of_task(task, *own, name)
@@ -139,25 +139,26 @@ def predict(given: argparse.Namespace) -> None:
 
 
 def _side(task: Any, resizable: bool = True) -> int:
-    """The side in pixels to which images are cut when they are decoded; 0 leaves them."""
+    """The side in pixels that images are cut to when decoded; 0 does not cut."""
     shape = task.about.get("stored_shape") or task.about.get("image_shape") or (0, 0, 0)
     height, width, _ = shape
     if height != width and resizable:
         raise InputError(
-            f"{task.source} is for images of {height} x {width} pixels, which are not square; "
-            "give a dataset of such images to evaluate"
+            f"{task.source} is for images of {height} x {width} pixels, not square ones; "
+            "use evaluate with a dataset of such images"
         )
     return height if height == width else 0
 
 
 def _of_task(task: Any, split: Any, names: Sequence[str], dataset: str) -> tuple[Any, np.ndarray]:
-    """Images, and labels as the task numbers them, of the classes that it knows."""
+    """The images of the task's classes, and their labels in the task's numbering."""
     number = {name: label for label, name in enumerate(task.classes)}
     labels = np.array([number.get(name, -1) for name in names])[np.asarray(split.labels)]
     kept = np.flatnonzero(labels >= 0)
     if not len(kept):
         raise InputError(
-            f"{dataset} has none of the task's classes ({', '.join(task.classes[:5])}, ...)"
+            f"{dataset} has none of the task's classes ({', '.join(task.classes[:5])}, ...); "
+            "give a dataset that has some"
         )
     if len(kept) == len(labels):
         return split.images, labels
@@ -172,8 +173,8 @@ def _with_statistics(task: Any, images: Any, given: argparse.Namespace) -> Any:
         return task
     if learned.classifier_of(task.about) is not None:
         raise InputError(
-            f"{task.source} is a task of {task.about['method']!r}, whose stored features have the "
-            "statistics that they were made with; leave out --statistics"
+            f"{task.source} is a task of {task.about['method']!r}, whose stored features have "
+            "fixed statistics; leave out --statistics"
         )
     variables = statistics.reestimate(task.module, task.variables, task.prepare, images, BATCH)
     return task._replace(variables=variables)
@@ -194,7 +195,9 @@ def _image_files(given: Sequence[Path]) -> list[Path]:
         if path.is_dir():
             inside = sorted(each for each in path.rglob("*") if each.suffix.lower() in known)
             if not inside:
-                raise InputError(f"there is no image in {path}")
+                raise InputError(
+                    f"there is no image in {path}; give image files, or folders of them"
+                )
             found += inside
         elif path.exists():
             found.append(path)
@@ -210,7 +213,7 @@ def _read_images(paths: Sequence[Path], task: Any) -> np.ndarray:
     for path in paths:
         try:
             images.append(decode_file(path, side))
-        except Exception:  # what a damaged file makes a decoder raise is its own affair
+        except Exception:  # decoders raise all kinds of errors for damaged files
             damaged.append(str(path))
     if damaged:
         more = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
@@ -231,8 +234,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.error = refuse  # type: ignore[method-assign]
     commands = parser.add_subparsers(required=True, metavar="evaluate|predict")
     for name, command, about in (
-        ("evaluate", evaluate, "accuracy on labeled images"),
-        ("predict", predict, "class names and probabilities of image files"),
+        ("evaluate", evaluate, "compute the accuracy on labeled images"),
+        ("predict", predict, "predict class names and probabilities of image files"),
     ):
         sub = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
         sub.error = refuse  # type: ignore[method-assign]
@@ -240,17 +243,17 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("task", type=Path, metavar="TASK", help="a .mask file or run directory")
         if command is evaluate:
             sub.add_argument("data", nargs="?", metavar="DATA", help="a dataset or folder:PATH")
-            sub.add_argument("--split", default="test", help="of the dataset (default: test)")
-            sub.add_argument("--directory", default="", help="of TFDS datasets")
+            sub.add_argument("--split", default="test", help="split of the dataset (default: test)")
+            sub.add_argument("--directory", default="", help="folder of TFDS datasets")
         else:
             sub.add_argument("images", nargs="+", type=Path, metavar="IMAGES")
-            sub.add_argument("--top", type=int, default=1, help="classes an image (default: 1)")
-        sub.add_argument("--base", default="", metavar="PATH", help="weights it was learned over")
+            sub.add_argument("--top", type=int, default=1, help="classes per image (default: 1)")
+        sub.add_argument("--base", default="", metavar="PATH", help="the base weights")
         sub.add_argument("--network", default="", metavar="PACKAGE.MODULE:CLASS",
                          help="the network, if it is one of your own")  # fmt: skip
-        sub.add_argument("--out", type=Path, help="where the results go")
+        sub.add_argument("--out", type=Path, help="where to write the results")
         sub.add_argument("--statistics", action="store_true",
-                         help="batch statistics of these images, not the stored ones")  # fmt: skip
+                         help="use batch statistics of these images")  # fmt: skip
     return parser
 
 

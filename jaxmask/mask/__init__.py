@@ -52,7 +52,7 @@ __all__ = [
     "unscaled",
 ]
 
-# what a config may name
+# the names allowed in configs
 TRANSFORMS = {each.__name__: each for each in (threshold, top_k, sign)}
 INITIALIZERS = {
     each.__name__: each for each in (constant, normal, magnitude, kaiming_uniform, shuffled)

@@ -1,4 +1,4 @@
-"""Stored masks put back onto the weights that they were learned over."""
+"""Applies stored masks to their frozen weights."""
 
 from collections.abc import Callable
 
@@ -13,15 +13,14 @@ from jaxmask.tree import PyTree, combine, matched, named_leaves
 def restore(
     weights: PyTree, masks: PyTree, put: Callable[[PyTree, PyTree], PyTree] = rescaled
 ) -> PyTree:
-    """The weights with stored masks on them; leaves without a mask stay as they are.
+    """The weights with stored masks applied; leaves without a mask are unchanged.
 
     Args:
       weights: any tree; the result has its structure.
       masks: a tree of bool, {0, 1} or {-1, 1} with some of the paths of `weights`, such as the
-        nested dict that `maskfile.load` gives.
-      put: how masks are put on weights, a transform's `put`: `mask.rescaled` divides by
-        `sqrt(mean(m))`, as `threshold` and `top_k` do by default; `mask.unscaled` does not, and
-        is the one for signs.
+        nested dict that `maskfile.load` returns.
+      put: how to apply masks, a transform's `put`: `mask.rescaled` divides by `sqrt(mean(m))`, as
+        `threshold` and `top_k` do by default; `mask.unscaled` does not, and is the one for signs.
 
     Raises:
       InputError: a mask for a leaf that `weights` lacks or that has another shape; masks of signs
@@ -38,7 +37,7 @@ def restore(
             if not isinstance(leaf, jax.core.Tracer) and (np.asarray(leaf) < 0).any():
                 raise InputError(
                     f"the mask of {path!r} is of signs, which are not rescaled; "
-                    "put them on by mask.unscaled"
+                    "use put=mask.unscaled"
                 )
     on = matched(weights, masks, "the masks")
     under = jax.tree.map(lambda m, w: None if m is None else w, on, weights, is_leaf=_is_hole)

@@ -1,4 +1,4 @@
-"""Selective masking: learn only a share of the scores; the other weights stay on."""
+"""Selective masking: learn only a fraction of the scores; the other weights stay on."""
 
 from typing import Any
 
@@ -18,12 +18,12 @@ def selective(transform: MaskTransform, selected: PyTree) -> MaskTransform:
     """Masks only the selected weights; the others are always on.
 
     The transform sees `where(selected, s, +inf)`: an infinite score is above every threshold and
-    among the top of every leaf, and its gradient is exactly zero. With `top_k`, the unselected
-    weights count among those kept; a density too small for all of them drops some.
+    at the top of every leaf, and its gradient is exactly zero. With `top_k`, the unselected
+    weights count as kept; a density too small for all of them drops some.
 
     Args:
       transform: any mask transform.
-      selected: a tree of bool of the scores' structure; each leaf of the scores' shape, or one
+      selected: a tree of bool with the scores' structure; each leaf of the scores' shape, or one
         bool for the whole leaf. `random_share` and `largest_share` make such trees.
 
     Returns:
@@ -60,7 +60,7 @@ def selective(transform: MaskTransform, selected: PyTree) -> MaskTransform:
 
 
 def random_share(key: jax.Array, weights: PyTree, share: Any, scope: str = "layer") -> PyTree:
-    """Selects exactly the share `share` of the weights at random.
+    """Selects exactly the fraction `share` of the weights at random.
 
     Args:
       key: random key; a leaf's selection depends on it and the leaf's path.
@@ -85,7 +85,7 @@ def random_share(key: jax.Array, weights: PyTree, share: Any, scope: str = "laye
 
 
 def largest_share(weights: PyTree, share: Any, scope: str = "layer") -> PyTree:
-    """Selects exactly the share `share` of the weights with the largest magnitude.
+    """Selects exactly the fraction `share` of the weights with the largest magnitude.
 
     Args:
       weights: a tree of floating-point arrays.

@@ -24,18 +24,17 @@ Rescale = bool | Literal["constant"]
 
 
 class MaskTransform(NamedTuple):
-    """Pure functions of trees, as an optimizer of optax is two.
+    """Pure functions of trees, in the style of optax.
 
     Attributes:
-      init: (key, weights) -> scores, float32 or wider, of the weights' structure.
+      init: (key, weights) -> scores, float32 or wider, with the weights' structure.
       mask: (scores) -> mask, of {0, 1} (or {-1, 1}) in the scores' dtype. Its gradient is
         straight-through: `dL/ds := dL/dm`.
       apply: (scores, weights) -> masked weights in the weights' dtype, differentiable in both.
         Raises InputError if structures or shapes differ.
-      put: (masks, weights) -> masked weights: what `apply` does once it has the masks, which may
-        also be of bool. Stored masks are put back by it, so that
-        `put(mask(scores), weights)` is `apply(scores, weights)`. A transform of your own needs
-        one for its masks to be stored in a file; None where they never are.
+      put: (masks, weights) -> masked weights, for masks that may also be bool: `put(mask(scores),
+        weights)` is `apply(scores, weights)`. It applies stored masks; only a transform whose
+        masks are never stored may have None.
 
     Example:
       >>> tx = mask.threshold(rescale=False)
@@ -59,7 +58,7 @@ def threshold(
     """`m = 1[s > mu]` (Piggyback, Mallya et al. 2018; self-masking networks).
 
     A leaf of N weights becomes `theta * m / alpha` with `alpha = sqrt(sum(m) / N)`, which keeps
-    the size of what comes out of a layer. A leaf whose mask is all zero becomes zeros, with
+    the scale of a layer's output. A leaf whose mask is all zero becomes zeros, with
     alpha = 1 and no gradient through it, so `dL/dm = theta * g` and its weights can come back.
     `sum(m)` is float32 or wider. A NaN score is off.
 
@@ -70,7 +69,7 @@ def threshold(
       mu: the threshold, a number or a traced scalar; no gradient flows to it.
       init: the initial scores.
       rescale: True divides by alpha and differentiates through it, as published; `"constant"`
-        divides by it as by a constant; False does not divide.
+        treats alpha as a constant; False does not divide.
 
     Raises:
       InputError: for another `rescale`, or a `mu` that is not a number.
@@ -97,11 +96,11 @@ def top_k(
 ) -> MaskTransform:
     """`m = 1[s among the top share]` (edge-popup, Ramanujan et al. 2020).
 
-    Exactly the share `density` of the scores is on, as by `mask.keep_top` with a fixed key for
+    Exactly the fraction `density` of the scores is on, as by `mask.keep_top` with a fixed key for
     ties. Rescaled as in `threshold`.
 
     Args:
-      density: share that is on, in (0, 1], or a traced scalar; no gradient flows to it.
+      density: the fraction that is on, in (0, 1], or a traced scalar; no gradient flows to it.
       scope: `"layer"`, `"global"` or `"erk"`, as in `mask.allocate`.
       init: the initial scores.
       rescale: as in `threshold`.
@@ -211,18 +210,18 @@ def masked(mask: jax.Array, weight: jax.Array, rescale: Rescale = True) -> jax.A
 @jax.custom_jvp
 def _count(mask: jax.Array) -> jax.Array:
     """The sum of a mask of zeros and ones."""
-    # First in groups of at most 32, as integers: on a CPU, XLA makes one parallel loop of these
-    # sums and of whatever makes the mask, which it would write out for a sum of floats, or a longer
-    # one. Groups of strided elements, because loops over these are vectorized.
+    # First in groups of at most 32, as integers: on a CPU, XLA fuses these sums and the computation
+    # of the mask into one parallel loop; for a sum of floats, or a longer one, it would write out
+    # the mask. Groups of strided elements, because loops over these are vectorized.
     groups = mask.reshape(math.gcd(mask.size, 32), -1)
     counts = jnp.sum(groups, axis=0, dtype=jnp.int32)
-    # At least float32: bfloat16 counts no further than 256.
+    # At least float32: bfloat16 counts only to 256.
     return jnp.sum(counts, dtype=jnp.promote_types(mask.dtype, jnp.float32))
 
 
 @_count.defjvp
 def _count_jvp(primals: Any, tangents: Any) -> Any:
-    # Integers have no gradient; this is the one of the plain sum.
+    # Integers have no gradient; this is that of the plain sum.
     total = _count(*primals)
     return total, jnp.sum(tangents[0], dtype=total.dtype)
 
@@ -235,8 +234,8 @@ def _scaled(product: jax.Array, scale: jax.Array) -> jax.Array:
 
 @_scaled.defjvp
 def _scaled_jvp(primals: Any, tangents: Any) -> Any:
-    # The scale's tangent by the result, which the network keeps anyway, and not by the product,
-    # which would be kept (on a CPU: written out) for this alone.
+    # The scale's tangent from the result, which the network keeps anyway, not from the product,
+    # which would be kept (on a CPU: written out) only for this.
     scaled = _scaled(*primals)
     return scaled, tangents[0] * primals[1] + scaled * (tangents[1] / primals[1])
 

@@ -1,7 +1,7 @@
-"""Mask files (`.mask`): what a task needs beside its base network, whole or not there at all.
+"""Mask files (`.mask`): what a task needs besides its base network, written atomically.
 
-`format` has the bytes, `header` what they say of themselves, `codec` and `entropy` how they are
-made fewer; `file` reads and writes; `compare` finds files and tells what they have in common.
+`format` has the bytes, `header` their metadata, `codec` and `entropy` the compression; `file`
+reads and writes; `compare` finds files and compares their masks.
 """
 
 from jaxmask.maskfile.file import Base, MaskFile, fingerprint, load, read, read_header, save

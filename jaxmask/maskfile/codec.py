@@ -1,7 +1,7 @@
 """Codecs of a mask file's parts: bytes to fewer bytes and back, never to more than declared.
 
-General codecs take bytes; `entropy`, which models masks, has its own module. The settings are each
-library's defaults, the published rule for counting bytes.
+General codecs take bytes; `entropy`, which models masks, has its own module. Settings are each
+library's defaults, as in the published rule for counting bytes.
 """
 
 import bz2
@@ -27,10 +27,10 @@ def _stream(decompressor: Callable[[], Any]) -> Callable[[bytes, int], bytes]:
 
     def decompress(data: bytes, size: int) -> bytes:
         stream = decompressor()
-        # One more than expected: a limit of 0 would mean none, and a surplus is noticed.
+        # One more than expected, to notice a surplus; and a limit of 0 would mean none.
         content = stream.decompress(data, size + 1)
         if not stream.eof and len(content) <= size:
-            # zlib may have only its checksum left
+            # for zlib, only the checksum may be left
             content += stream.decompress(getattr(stream, "unconsumed_tail", b""), 1)
         if not stream.eof or stream.unused_data:
             raise ValueError("it does not end where it should")
@@ -115,7 +115,7 @@ def compress(name: str, data: bytes) -> bytes:
 
 
 def decompress(name: str, data: bytes, size: int) -> bytes:
-    """The inverse, using memory on the order of `size`.
+    """The inverse of `compress`, using memory on the order of `size`.
 
     Raises:
       InputError: unless the data is exactly one compressed stream of `size` bytes.

@@ -1,4 +1,4 @@
-"""Several mask files: where they lie, what to call them, what their masks have in common."""
+"""Several mask files: where they are, short names for them, and the overlap of their masks."""
 
 import os
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ PLACES = ("*.mask", "masks/*.mask", "*/masks/*.mask")
 
 
 def find(given: Sequence[Path]) -> list[Path]:
-    """The mask files that paths of files and folders mean.
+    """The mask files that are, or are inside, the given paths.
 
     Raises:
       InputError: a folder holds none.
@@ -30,7 +30,7 @@ def find(given: Sequence[Path]) -> list[Path]:
 
 
 def labels(paths: Sequence[Path]) -> list[str]:
-    """What tells files apart: their paths without the folders that they begin and end with alike.
+    """Short names for files: their paths without common leading and trailing parts.
 
     Example:
       >>> labels([Path("runs/a/masks/task.mask"), Path("runs/b/masks/task.mask")])
@@ -45,15 +45,15 @@ def labels(paths: Sequence[Path]) -> list[str]:
 
 
 class Counts(NamedTuple):
-    """Numbers of weights for every two of some masks, arrays [masks, masks].
+    """Numbers of weights for every pair of masks, arrays [masks, masks].
 
     Attributes:
       both: on in both.
-      either: on in one of them at least.
-      both_by_chance: expected on in both, were the masks independent.
-      either_by_chance: expected on in one of them at least.
+      either: on in at least one.
+      both_by_chance: expected on in both if the masks were independent.
+      either_by_chance: expected on in at least one.
       equal: with equal bits.
-      all: all.
+      all: all weights.
     """
 
     both: np.ndarray
@@ -64,13 +64,13 @@ class Counts(NamedTuple):
     all: np.ndarray
 
     def shares(self) -> list[np.ndarray]:
-        """Jaccard's index, that of independent masks, and the share of equal bits; 0 / 0 is 1."""
+        """Jaccard index, that of independent masks, and fraction of equal bits; 0 / 0 is 1."""
         pairs = zip(self[::2], self[1::2])
         return [np.divide(x, y, out=np.ones(x.shape), where=y > 0) for x, y in pairs]
 
 
 def counted(masks: Sequence[np.ndarray]) -> Counts:
-    """What every two of the masks of one leaf have in common; the positive are on."""
+    """The counts for every pair of masks of one leaf; positive values are on."""
     size = masks[0].size
     packed = [np.packbits(leaf > 0) for leaf in masks]
     both = np.array([[np.bitwise_count(a & b).sum(dtype=np.int64) for b in packed] for a in packed])

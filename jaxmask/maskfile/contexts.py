@@ -1,6 +1,6 @@
-"""What the entropy codec knows of a bit before decoding it: a logistic model of small integers.
+"""What the entropy codec knows about a bit before decoding it: a logistic model in integers.
 
-A leaf is seen as `off[plane, input, output]`, 1 where the mask is 0, one plane per position in
+A leaf is viewed as `off[plane, input, output]`, 1 where the mask is 0, one plane per position in
 the kernel (a dense or 1x1 kernel has one plane). It is coded plane by plane, and
 
     P(off) = sigmoid(score / 64),  score = offset + sum of weight * feature
@@ -13,7 +13,7 @@ leaves of one kernel size. The features:
 | `output`, `input` | how the channel differs from its leaf, in quantized logits, stored |
 | `has_up`, `has_left` | whether there is a plane above, to the left |
 | `up`, `left`, `up_left`, `up_right` | the bit there of the same filter (same input and output) |
-| `count` | how many bits of the same filter are off so far |
+| `count` | number of bits of the same filter that are off so far |
 | `magnitude`, `magnitude_squared`, `sign` | of the frozen weight, if given; octile, 0 to 7 |
 | `..._sign` | a neighbor, times the sign of its weight times the sign of this one |
 

@@ -1,4 +1,4 @@
-"""The codec `entropy`: asymmetric numeral systems over a model of masks (`jaxmask.mask.contexts`).
+"""The codec `entropy`: asymmetric numeral systems with a model of masks (`maskfile.contexts`).
 
 All integers little-endian:
 
@@ -12,9 +12,9 @@ All integers little-endian:
 | 4 each | the words of the code |
 
 The code holds the levels of all channels of leaves whose step is not 0, then the bits of each
-leaf, chunk by chunk (`contexts.chunks`). Encoder and decoder are inverse to each other bit by
-bit: after the last bit the decoder must be back at the word that the encoder started from, so what
-is decoded under a model encodes to the same bytes.
+leaf, chunk by chunk (`contexts.chunks`). Encoder and decoder are exact inverses: after the last
+bit the decoder must be back at the word that the encoder started from, so what is decoded under a
+model encodes to the same bytes.
 """
 
 import hashlib
@@ -31,9 +31,9 @@ from jaxmask.maskfile.contexts import Frozen, Planes
 from jaxmask.maskfile.fit import MOST, STEPS, Channels, Model, bind, fit
 
 _BY_PLANE = 128
-# assumed counts of levels before any is seen: mostly small ones
+# prior counts of levels: mostly small ones
 _PRIOR = 2.0 ** -np.abs(np.arange(-MOST, MOST + 1))
-# The encoder starts from this word: a decoder that ends elsewhere had other bytes. Without it,
+# The encoder starts from this word: a decoder that ends elsewhere read other bytes. Without it,
 # likely bits would cost nothing, and a few bytes could be the code of any number of them.
 _FIRST = np.array([0x4B53414D], np.uint32)
 # a bit costs at least log2(1 / (1 - 2**-16)) bits, so a byte encodes at most this many
@@ -197,7 +197,7 @@ def _blocks(count: int) -> Iterator[slice]:
 
 
 def _level_model(levels: np.ndarray) -> Any:
-    """A model of the levels of one axis that follow these, as 0..2 * MOST."""
+    """A model of the levels that follow these on one axis, as 0..2 * MOST."""
     from constriction import stream
 
     often = np.bincount(levels + MOST, minlength=2 * MOST + 1) + _PRIOR

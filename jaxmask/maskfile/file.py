@@ -82,7 +82,7 @@ def save(
     codec: str = "entropy",
     weights: PyTree = None,
 ) -> None:
-    """Writes masks, and whatever else a task needs, to a file.
+    """Writes masks, and what else a task needs, to a file.
 
     The file appears whole or not at all: it is written to a temporary file beside it, flushed
     to disk and renamed. The same content gives the same bytes: there are no timestamps in it.
@@ -239,7 +239,7 @@ def _check_base(path: str, base: Base | None, wanted: str) -> None:
     if base is None:
         raise InputError(
             f"mask file {path}: does not say for which network it is; "
-            "give no fingerprint if you know that it is for this one"
+            "if you know that it is for this one, give no fingerprint"
         )
     if base.fingerprint != wanted:
         raise InputError(

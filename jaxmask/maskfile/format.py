@@ -7,13 +7,13 @@ Version 2, all integers little-endian:
 | 8 | `89 4A 4D 41 53 4B 0D 0A` (`\\x89JMASK\\r\\n`: a transfer as text breaks it visibly) |
 | 4 | format version |
 | 4 | length of the header |
-| | header (`jaxmask.mask.header`): canonical JSON (sorted keys, no spaces, ASCII), under zlib |
+| | header (`maskfile.header`): canonical JSON (sorted keys, no spaces, ASCII), under zlib |
 | | the masks under the codec (see below) |
 | | the arrays, one after the other in the order of the header, under the arrays' codec |
 | 32 | SHA-256 of everything before it |
 
 The general codecs compress the bits of all leaves in the order of the header, most significant
-first, padded with 0; `entropy` (`jaxmask.mask.entropy`) codes them by a model of masks. Version 1
+first, padded with 0; `entropy` (`maskfile.entropy`) codes them by a model of masks. Version 1
 has no codec and no arrays, and its header and bits are uncompressed. A file has no timestamps: the
 same content gives the same bytes.
 """

@@ -2,7 +2,7 @@
 
 | field | what |
 |---|---|
-| `arrays` | `[[path, dtype, shape], ...]`, what is stored beside the masks, sorted by path |
+| `arrays` | `[[path, dtype, shape], ...]`, stored besides the masks, sorted by path |
 | `base` | `[name, fingerprint]` of the network that the masks are for, or null |
 | `codec` | of the masks; the arrays use the same, zstd for both kinds of `entropy` |
 | `kind` | `"binary"` ({0, 1}) or `"sign"` ({-1, 1}) |
@@ -121,7 +121,7 @@ def _is_list(value: Any, kind: type, length: int) -> bool:
 
 
 def _fault_of_shapes(leaves: Any, plural: str, singular: str, length: int) -> str:
-    """What is wrong with a list of entries that begin with a path and end with a shape."""
+    """What is wrong with a list of entries that start with a path and end with a shape."""
     if not isinstance(leaves, list):
         return f"{plural} is not a list"
     for leaf in leaves:
@@ -145,5 +145,5 @@ def _fault_of_shapes(leaves: Any, plural: str, singular: str, length: int) -> st
         steps = name.split("/")
         for depth in range(1, len(steps)):
             if (folder := "/".join(steps[:depth])) in known:
-                return f"{folder!r} is a leaf, yet {name!r} is below it"
+                return f"{folder!r} is a leaf, but {name!r} is below it"
     return ""

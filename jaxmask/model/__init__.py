@@ -1,4 +1,4 @@
-"""Flax Linen networks by name, and the path rules that say which of their weights to mask."""
+"""Flax Linen networks by name, and path rules for which weights to mask."""
 
 import warnings
 from typing import Any

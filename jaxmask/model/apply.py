@@ -12,7 +12,7 @@ from jaxmask.errors import InputError
 
 
 def apply_function(module: nn.Module) -> Callable[..., tuple[jax.Array, Any]]:
-    """The network as a pure function that gives logits and the batch statistics after them.
+    """The network as a pure function that returns logits and updated batch statistics.
 
     Returns:
       (parameters, batch_stats, images [B, H, W, C], train) -> (logits [B, classes], batch_stats).
@@ -36,14 +36,14 @@ def apply_function(module: nn.Module) -> Callable[..., tuple[jax.Array, Any]]:
 def feature_function(
     module: nn.Module, prepare: Callable[[jax.Array], jax.Array]
 ) -> Callable[[Any, jax.Array], jax.Array]:
-    """(variables, uint8 images) -> float32 features [B, F], what comes before the head; jitted.
+    """(variables, uint8 images) -> float32 features [B, F], the input of the head; jitted.
 
     Raises:
       InputError: the module's `__call__` takes no `features`.
     """
     if not _takes(module, "features"):
         raise InputError(
-            f"{type(module).__name__} gives no features: its __call__ takes no features=True"
+            f"{type(module).__name__} gives no features: add the argument features to its __call__"
         )
 
     @jax.jit

@@ -1,4 +1,4 @@
-"""A checkpoint's files: on this machine or on the hub, the weights and what lies beside them."""
+"""A checkpoint's files, local or on the hub: the weights and the files beside them."""
 
 import math
 from pathlib import Path
@@ -16,14 +16,14 @@ BESIDE = ("config.json", "preprocessor_config.json", "tokenizer.json")
 
 
 def find(source: str | Path) -> Path:
-    """The file of weights that `source` names.
+    """The weight file that `source` names.
 
     Args:
         source: a file; a folder with a model.safetensors or pytorch_model.bin; or
-            "hub:owner/name", "hub:owner/name/file", fetched (once) by huggingface_hub.
+            "hub:owner/name", "hub:owner/name/file", fetched once by huggingface_hub.
 
     Raises:
-        InputError: there is none, or it cannot be fetched.
+        InputError: it does not exist, or cannot be fetched.
     """
     if str(source).startswith("hub:"):
         return _from_hub(str(source))
@@ -36,7 +36,7 @@ def find(source: str | Path) -> Path:
     if not path.is_file():
         raise InputError(f"there are no weights at {path}; give a file, a folder or hub:owner/name")
     if path.suffix not in SAFETENSORS + TORCH:
-        raise InputError(f"{path} is no .safetensors, .pth, .pt or .bin file")
+        raise InputError(f"{path} is not a .safetensors, .pth, .pt or .bin file")
     return path
 
 
@@ -51,7 +51,7 @@ def _from_hub(source: str) -> Path:
     owner, _, rest = source.removeprefix("hub:").partition("/")
     name, _, file = rest.partition("/")
     if not owner or not name:
-        raise InputError(f"{source} is no hub:owner/name or hub:owner/name/file")
+        raise InputError(f"{source} is not hub:owner/name or hub:owner/name/file")
 
     def fetch(wanted: str) -> Path | None:
         try:
@@ -63,31 +63,31 @@ def _from_hub(source: str) -> Path:
             ) from None
         except EntryNotFoundError:
             return None
-        except Exception as error:  # the hub's client raises errors of several libraries
+        except Exception as error:  # the hub's client raises errors from several libraries
             reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
             raise InputError(f"cannot fetch {wanted} of {source} ({reason})") from None
 
     candidates = (file,) if file else _WEIGHTS
     weights = next(filter(None, map(fetch, candidates)), None)
     if weights is None:
-        raise InputError(f"{source} has no {' and no '.join(candidates)}; name its file of weights")
+        raise InputError(f"{source} has no {' and no '.join(candidates)}; give its weight file")
     for beside in BESIDE:
         fetch(beside)
     return weights
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """What a JSON file beside the weights says; empty if there is none.
+    """The content of a JSON file beside the weights; empty if there is none.
 
     Raises:
         InputError: it is not a JSON object.
     """
     path = folder / name
-    return files.read_json(path, "repair it or take it away") if path.is_file() else {}
+    return files.read_json(path, "repair or remove it") if path.is_file() else {}
 
 
 def moments(folder: Path) -> tuple[list[float], list[float]] | None:
-    """Mean and std of the images' channels, where a file beside the weights tells them.
+    """Mean and std of the image channels, if a file beside the weights has them.
 
     Raises:
         InputError: they are not three numbers each.
@@ -110,15 +110,17 @@ def _three(values: Any, folder: Path) -> list[float]:
     except (TypeError, ValueError):
         found = []
     if len(found) != 3 or not all(map(math.isfinite, found)):
-        raise InputError(f"a mean or std beside the weights in {folder} is {values}, not 3 numbers")
+        raise InputError(
+            f"the mean or std in a file of {folder} is {values}, not 3 numbers; correct it"
+        )
     return found
 
 
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a safetensors file, in the dtypes that they have there.
+    """All arrays of a safetensors file, in their stored dtypes.
 
     Raises:
-        InputError: it is truncated, or something else.
+        InputError: it is truncated, or not a safetensors file.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -126,11 +128,11 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
         with safe_open(str(path), framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, OSError, TypeError, LookupError) as error:
-        raise InputError(f"{path} is no whole safetensors file ({error})") from None
+        raise InputError(f"{path} is not a complete safetensors file ({error})") from None
 
 
 def safetensors_names(path: Path) -> list[str]:
-    """The names in a safetensors file's header; none if it is no such file."""
+    """The names in a safetensors file's header; none if it is not such a file."""
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -10,19 +10,19 @@ from jaxmask.errors import InputError
 
 
 def is_outside(name: str) -> bool:
-    """Whether a network's name is that of a class elsewhere."""
+    """Whether a name is that of a class outside this package."""
     return ":" in str(name)
 
 
 def create(name: str, classes: int, width: float, dtype: Any, options: dict[str, Any]) -> nn.Module:
-    """An instance of a Linen module of the user's own.
+    """An instance of the user's own Linen module.
 
-    It has a field `classes`, and its last layer, which gives the logits, is called `head`. Where
-    it has fields `width` and `dtype`, they are set; where its `__call__` takes `train` or
-    `features`, they are given.
+    It must have a field `classes`, and call its last layer, which gives the logits, `head`. The
+    fields `width` and `dtype` are set if it has them; `train` and `features` are passed if its
+    `__call__` takes them.
 
     Raises:
-      InputError: it cannot be imported, is not a Linen module, or lacks a field that is asked for.
+      InputError: it cannot be imported, is not a Linen module, or lacks a required field.
     """
     module = _class(name)
     fields = {field.name for field in dataclasses.fields(module)}
@@ -37,7 +37,7 @@ def create(name: str, classes: int, width: float, dtype: Any, options: dict[str,
     try:
         return module(**given)
     except (TypeError, ValueError) as error:
-        raise InputError(f"network {name!r} cannot be made: {error}") from None
+        raise InputError(f"network {name!r} cannot be created: {error}") from None
 
 
 def _class(name: str) -> type[nn.Module]:
@@ -50,5 +50,5 @@ def _class(name: str) -> type[nn.Module]:
             "folder on PYTHONPATH"
         ) from None
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise InputError(f"network {name!r} is not a flax.linen.Module")
+        raise InputError(f"network {name!r} is not a flax.linen.Module; give one")
     return found

@@ -1,4 +1,4 @@
-"""Networks by name: make one, initialize it, count it, and the rules for masking it."""
+"""Networks by name: create, initialize and count them, and rules for masking them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ Rules = tuple[tuple[str, str], ...]
 
 # Biases and norms match neither rule and stay frozen.
 _RULES: Rules = (("head/.*", "train"), (".*/kernel", "mask"))
-# Of transformers the dense layers of the blocks, and neither the patches nor CLIP's projection.
+# For transformers, the dense layers of the blocks, but not the patches or CLIP's projection.
 _BLOCK_KERNELS: Rules = (
     ("head/.*", "train"),
     (r"block\d+/(query|key|value|out|fc1|fc2)/kernel", "mask"),
@@ -37,12 +37,12 @@ _BLOCK_LAYERS: Rules = (
 
 
 class _Network(NamedTuple):
-    """A line of the table: the module, its stages, what the name fixes, what a user chooses."""
+    """A row of the table: the module, its stages, fixed arguments, options for the user."""
 
     module: type[nn.Module]
     stages: tuple[str, ...]
     fixed: Mapping[str, Any] = {}
-    options: Mapping[str, Sequence[Any]] = {}  # name -> the values it takes
+    options: Mapping[str, Sequence[Any]] = {}  # name -> allowed values
     rules: Rules = _RULES
 
 
@@ -119,7 +119,7 @@ def names() -> tuple[str, ...]:
 
 def _find(name: str) -> _Network:
     if outside.is_outside(name):
-        return _Network(nn.Module, ())  # what a network of the user's own has by default
+        return _Network(nn.Module, ())  # the defaults for a user's own network
     if name not in _NETWORKS:
         raise InputError(f"there is no network {name!r}{nearest(str(name), _NETWORKS)}")
     return _NETWORKS[name]
@@ -136,21 +136,21 @@ def create(
     """The network called `name`, as a Flax Linen module without weights.
 
     `module.apply(variables, x, train=False, features=False)` takes floating point images
-    [B, H, W, C] and gives logits [B, classes], or with `features=True` what comes before the
-    head, [B, F]; both are float32 (float64 if `dtype` is). `train=True` uses the statistics of
-    the batch and needs `mutable=["batch_stats"]`.
+    [B, H, W, C] and returns logits [B, classes], or with `features=True` the input of the head,
+    [B, F]; both are float32 (float64 if `dtype` is). `train=True` uses the statistics of the batch
+    and needs `mutable=["batch_stats"]`.
 
     Args:
-        name: one of `names()`, or `package.module:Class` for a Linen module of your own, see
+        name: one of `names()`, or `package.module:Class` for your own Linen module, see
             `model.outside.create`.
         classes: the number of logits.
-        width: multiplies every number of channels and hidden units (rounded, at least 1); of
-            transformers the units of each attention head, 64, and with them all others.
+        width: multiplies all numbers of channels and hidden units (rounded, at least 1); for
+            transformers, the 64 units of each attention head, and so all others.
         dtype: the dtype of activations, such as `jnp.bfloat16` on an accelerator. Parameters
-            and batch statistics are float32 whatever it is.
+            and batch statistics are always float32.
         **options: for resnet18, 34 and 50: `stem="imagenet"` (the default) or `stem="cifar"`.
 
-    Vision transformers take images of which height and width are multiples of their patches.
+    Vision transformers take images whose height and width are multiples of the patch size.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -191,22 +191,22 @@ def create(
 def rules(name: str) -> Rules:
     """Path rules for `jaxmask.tree.label`: mask the kernels, train the head, freeze the rest.
 
-    Of vision transformers the kernels of the blocks are masked (queries, keys, values, output,
-    both layers of the MLP), of CLIP their biases too; of all other networks every kernel.
+    For vision transformers, the kernels of the blocks are masked (queries, keys, values, output,
+    both MLP layers), for CLIP also their biases; for all other networks, every kernel.
 
     Returns:
-        Pairs (regex, label). A regex is for the whole path joined with `/`, the first that
-        matches wins, and what matches none (biases and norms, for instance) is frozen.
+        Pairs (regex, label). A regex must match the whole path joined with `/`; the first match
+        wins, and leaves without a match (such as biases and norms) are frozen.
     """
     return _find(name).rules
 
 
 def stages(name: str) -> tuple[str, ...]:
-    """The parts of a network in the order in which images pass them.
+    """The stages of a network, first to last.
 
     Returns:
-        Regexes of whole parameter paths (without the leading `params/`), one a stage: what comes
-        before the first block belongs to the first stage, the head to none, and every other
+        Regexes of whole parameter paths (without the leading `params/`), one per stage: parameters
+        before the first block belong to the first stage, the head to none, and every other
         parameter to exactly one.
 
     Example:
@@ -219,14 +219,14 @@ def stages(name: str) -> tuple[str, ...]:
 
 @partial(jax.jit, static_argnums=(0, 2))
 def _init(module: nn.Module, key: jax.Array, shape: tuple[int, ...]) -> Any:
-    # Nothing of the forward pass reaches the result, so that XLA leaves it out of the program.
+    # The result does not depend on the forward pass, so XLA removes it.
     return module.init(key, jnp.zeros((1, *shape)))
 
 
 def initialize(
     module: nn.Module, key: jax.Array, image_shape: Sequence[int]
 ) -> dict[str, dict[str, Any]]:
-    """Fresh float32 variables for images of shape (H, W, C).
+    """Newly initialized float32 variables for images of shape (H, W, C).
 
     Kernels are Kaiming-normal (those of attention blocks Glorot-uniform, as in the ViT paper's
     code), biases zero, norms the identity.
@@ -237,7 +237,7 @@ def initialize(
         image_shape: (H, W, C).
 
     Returns:
-        {"params": tree, "batch_stats": tree}, plain nested dicts; the second one is empty for a
+        {"params": tree, "batch_stats": tree}, plain nested dicts; the second is empty for a
         network without batch norm.
     """
     shape = tuple(image_shape)

@@ -1,4 +1,4 @@
-"""Weights in this package's own names: safetensors files whose names are paths."""
+"""Weights with this package's names: safetensors files whose names are paths."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ NAME = "weights.safetensors"  # in a run directory
 
 
 def save(path: Path, variables: Mapping[str, Any], about: Mapping[str, Any]) -> int:
-    """Writes trees of arrays, leaves named by their paths; returns the bytes.
+    """Writes trees of arrays, leaves named by their paths; returns the size in bytes.
 
     Args:
       variables: nested dicts; leaves that are None are left out.
@@ -36,7 +36,7 @@ def save(path: Path, variables: Mapping[str, Any], about: Mapping[str, Any]) -> 
 
 
 def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Reads what `save` wrote: (nested dict of arrays, what it is about).
+    """Reads what `save` wrote: (nested dict of arrays, `about`).
 
     Args:
       path: a safetensors file, or a run directory with a `weights.safetensors`.

@@ -1,4 +1,4 @@
-"""Whole experiments, one file each, by the name that a config gives them."""
+"""Complete experiments, one file each, by their names in configs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ FIELDS = {
 
 
 def prepare(config: ConfigDict, **options: Any) -> driver.Begin:
-    """Checks the config before anything is made; what it returns runs it in a run directory.
+    """Checks the config before anything is created; returns a function that runs it in a folder.
 
     Args:
       options: of the recipe's own `prepare`, such as `methods` of `adapt`.
@@ -45,14 +45,14 @@ def prepare(config: ConfigDict, **options: Any) -> driver.Begin:
     if missing:
         raise InputError(
             f"the config lacks fields of the recipe {name!r}: {', '.join(missing)}; "
-            f"begin it with jaxmask.recipe.defaults.{name}"
+            f"start it from jaxmask.recipe.defaults.{name}"
         )
     check_seed(config.seed)
     return RECIPES[name](config, **options)
 
 
 def run(config: ConfigDict, folder: Path, **options: Any) -> Result:
-    """Runs the config's recipe in the run directory `folder`; gives what `result.json` holds.
+    """Runs the config's recipe in the run directory `folder`; returns the result.
 
     Args:
       options: of the recipe's own `prepare`, such as `methods` of `adapt`.

@@ -1,4 +1,4 @@
-"""Take a trained network to a new task, and compare what that costs with each method."""
+"""Adapt a trained network to a new task, and compare methods of doing so."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,18 +18,18 @@ Methods = Mapping[str, adapter.Method]
 
 
 def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
-    """Checks all that can be checked; the function that it returns runs in a run directory.
+    """Checks what can be checked; returns a function that runs in a run directory.
 
-    It gets the starting weights, adapts them with every method, and compares the methods: the
-    result has one entry of `methods` for each. Each method has a complete run directory of its own
-    beneath the run's, as has the pretraining. Random starting weights are drawn once, for all
-    methods, and kept in `start.safetensors`.
+    It adapts the starting weights with every method, and compares the methods: the result has one
+    entry in `methods` for each. Each method, and the pretraining, has its own complete run
+    directory below the run's. Random starting weights are drawn once for all methods and kept in
+    `start.safetensors`.
 
     Args:
-      methods: those that train, by the names that `config.methods` may have.
+      methods: those that train, by their names in `config.methods`.
 
     Raises:
-      InputError: the config cannot be run (or, when it runs, a method's loss was never finite).
+      InputError: the config is invalid (or, during the run, a method's loss is never finite).
     """
     check_methods(config, methods)
     pretrain = config.start == "pretrain"
@@ -47,7 +47,7 @@ def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
     if config.head == "text":
         start = starting.with_text_head(start, dataset.classes, config.prompt)
     elif config.head != "new":
-        raise InputError(f"head is {config.head!r}; it is 'new' or 'text'")
+        raise InputError(f"head is {config.head!r}; it must be 'new' or 'text'")
     starting.check_fits(task, start)
     begins = {
         name: evaluator.fitted(name, adapter.EVALUATORS[name], task, config, _draw)
@@ -81,10 +81,10 @@ def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
 
 
 def check_methods(config: ConfigDict, methods: Methods = adapter.METHODS) -> None:
-    """Raises InputError for an unknown method, or methods with unequal budgets of choices."""
+    """Raises InputError for unknown methods, or methods with unequal numbers of choices."""
     known = [*adapter.EVALUATORS, *methods]
     if not config.methods:
-        raise InputError(f"config.methods is empty; known are {', '.join(known)}")
+        raise InputError(f"config.methods is empty; known: {', '.join(known)}")
     for name in config.methods:
         if not isinstance(name, str) or name not in known or name not in config:
             raise InputError(f"unknown method {name!r}{nearest(str(name), known)}")
@@ -97,15 +97,15 @@ def check_methods(config: ConfigDict, methods: Methods = adapter.METHODS) -> Non
     budgets = {name: len(config[name].choices) for name in config.methods}
     if len(set(budgets.values())) > 1 or 0 in budgets.values():
         raise InputError(
-            "every method gets the same number of choices, at least one; here they have "
+            "give every method the same number of choices, at least one; they have "
             + ", ".join(f"{name}: {count}" for name, count in budgets.items())
         )
 
 
 def _pretraining(config: ConfigDict) -> tuple[Begin, tasks.Normalization]:
-    """The dense run that the `pretrain` section describes, and how it normalizes images.
+    """The dense run that the `pretrain` section describes, and its normalization of images.
 
-    Where its data lies, and how it is normalized, is as for the task's data unless it says so.
+    Where its data is, and how it is normalized, defaults to the task's.
     """
     section, data = config.pretrain, config.data
     pretraining = defaults.dense(section.data.name, 1)
@@ -127,7 +127,7 @@ def _draw(folder: Path, found: Result) -> None:
 
 
 def _compared(results: Mapping[str, Result], pretraining: Result | None) -> Result:
-    """The result of the whole: that of the method which is best on validation data."""
+    """The result of the comparison: that of the best method on validation data."""
     best = max(results.values(), key=lambda found: found.validation_accuracy or 0.0)
     fields = ("accuracy", "validation_accuracy", "density", "mask_bits", "storage_bytes",
               "trained_numbers", "seconds")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Train a network's weights: all, or those that the rules say."""
+"""Train a network's weights: all, or those that the rules select."""
 
 from pathlib import Path
 
@@ -19,16 +19,16 @@ from jaxmask.train.records import Records
 
 
 def prepare(config: ConfigDict, dataset: Dataset | None = None) -> Begin:
-    """Checks all that can be checked; the function that it returns runs in a run directory.
+    """Checks what can be checked; returns a function that runs in a run directory.
 
-    It trains, keeps the epoch that is best on validation data, and reads the test split once. The
-    weights lie in `weights.safetensors`, by their names here.
+    It trains, keeps the best epoch on validation data, and reads the test split once. The weights
+    are in `weights.safetensors`, under this package's names.
 
     Args:
-      dataset: what the config's data section describes, if it is loaded already.
+      dataset: that of the config's data section, if it is already loaded.
 
     Raises:
-      InputError: the config cannot be run (or, when it runs, the loss was never finite).
+      InputError: the config is invalid (or, during the run, the loss is never finite).
     """
     start, about = starting.load_start(config.start, config.network, starting.pixels(config.data))
     dataset = dataset or tasks.load_data(config.data, config.seed)

@@ -1,6 +1,6 @@
-"""Lottery tickets: train, prune, rewind, and again (Frankle and Carbin 2019).
+"""Lottery tickets: train, prune, rewind, repeat (Frankle and Carbin 2019).
 
-With the criterion `magnitude` this is iterative magnitude pruning; any other takes its place.
+With the criterion `magnitude` this is iterative magnitude pruning; any other criterion works too.
 """
 
 from collections.abc import Generator
@@ -27,17 +27,17 @@ REWIND = Path("level_00") / "rewind"  # the state at config.rewind_step
 
 
 def prepare(config: ConfigDict) -> Begin:
-    """Checks all that can be checked; the function that it returns runs in a run directory.
+    """Checks what can be checked; returns a function that runs in a run directory.
 
     Level 0 trains the whole network. Each of `config.rounds` rounds scores the trained weights,
-    removes the same share of what is left (`density^(i/rounds)` stays; or, by
-    `config.round_schedule`, the same number), puts back what is left to its values at
+    removes the same fraction of the remaining ones (`density^(i/rounds)` stays; or, by
+    `config.round_schedule`, the same number), rewinds the rest to their values at
     `config.rewind_step`, and trains again: level i. `config.shots == 1` is iterative, single shot
-    (ISS), more are iterative, many shots (IMS). Each level has a run directory of its own, and its
-    result; the last one is the result of the whole.
+    (ISS), more are iterative, many shots (IMS). Each level has its own run directory and result;
+    the last level's result is that of the whole run.
 
     Raises:
-      InputError: the config cannot be run.
+      InputError: the config is invalid.
     """
     task, start = starting.task_of(config)
     pruner = make_pruner(task, config)
@@ -48,16 +48,16 @@ def prepare(config: ConfigDict) -> Begin:
     last_step = config.train.epochs * trainer.steps_per_epoch
     if sums and config.shots > 1:
         raise InputError(
-            f"the criterion {pruner.criterion.name!r} is summed over training and selects once a "
+            f"the criterion {pruner.criterion.name!r} is summed over training and prunes once per "
             "round: set shots to 1"
         )
     if config.rewind_step and config.rewind_step >= last_step:
         raise InputError(
             f"rewind_step {config.rewind_step} leaves nothing to train: training has "
-            f"{last_step} steps"
+            f"{last_step} steps; give a smaller one"
         )
     if config.density == 1:
-        raise InputError("a lottery prunes: set density below 1, or take the recipe 'prune'")
+        raise InputError("a lottery prunes: set density below 1, or use the recipe 'prune'")
     shares = [1.0, *prune.densities(config.density, config.rounds, config.round_schedule)]
 
     def run(folder: Path, shared: Path | None = None) -> Experiment:
@@ -88,19 +88,19 @@ def prepare(config: ConfigDict) -> Begin:
         }
         whole = found._replace(
             seconds=sum(level.seconds for level in levels),
-            # a rewound level counts from the step that it is rewound to
+            # a rewound level starts counting at the rewind step
             steps=sum(level.steps for level in levels) - config.rounds * config.rewind_step,
             more=more,
         )
         return result.write(folder, whole)
 
     def masks_after(ready: Ready, fit: loop.Fit, masks: Any, level: int) -> Any:
-        """The next level's mask, from what the level before has learned."""
+        """The next level's mask, from the weights that the level before learned."""
         where = f", round {level}"
         if sums:
             if fit.diverged:
                 raise InputError(
-                    f"{config.criterion}{where}: the loss became infinite, and with it the sum "
+                    f"{config.criterion}{where}: the loss became infinite, and so did the sum "
                     "over training; lower train.learning_rate or set train.clip"
                 )
             summed = movement.total(fit.last.optimizer["train"])
@@ -115,7 +115,7 @@ def prepare(config: ConfigDict) -> Begin:
     def train_level(
         folder: Path, level: int, ready: Ready, initial: ticket.Initial
     ) -> Generator[Training, loop.Fit, tuple[loop.Fit, Result]]:
-        """One level: trains, or takes what its checkpoint has; what it learned, and its result."""
+        """Trains one level, or restores it from its checkpoint; returns the fit and the result."""
         at, masks = folder / f"level_{level:02d}", ready.frozen["kept"]
         own = config.copy_and_resolve_references()
         own.density, own.rounds = shares[level], level
@@ -145,10 +145,10 @@ def _keep_state(folder: Path, state: State) -> None:
 
 
 def _rewound(folder: Path, trainer: Trainer, ready: Ready, step: int) -> State:
-    """The state at the step that level 0 kept, pruned: its weights and the optimizer's memory.
+    """The state that level 0 kept at `step`, with weights and optimizer state pruned.
 
     Raises:
-      InputError: level 0 ended before that step.
+      InputError: level 0 ended before `step`.
     """
     like = trainer.state(ready, {}, "ticket")
     with Checkpoints(folder) as checkpoints:
@@ -162,7 +162,7 @@ def _rewound(folder: Path, trainer: Trainer, ready: Ready, step: int) -> State:
     weights = like.learned["train"]
 
     def is_weights(node: Any) -> bool:
-        """Whether it is a tree of the weights' own shapes, such as a momentum."""
+        """Whether it has the structure and shapes of the weights, like a momentum."""
         structure: Any = jax.tree.structure(weights)
         return jax.tree.structure(node) == structure and all(
             np.shape(a) == np.shape(b)

@@ -1,4 +1,4 @@
-"""Prune before training: initialize, score and prune in one shot or many, train, test."""
+"""Prune before training: initialize, score and prune in one or many shots, train, test."""
 
 import time
 from pathlib import Path
@@ -12,14 +12,14 @@ from jaxmask.run.pruning import make_pruner
 
 
 def prepare(config: ConfigDict) -> Begin:
-    """Checks all that can be checked; the function that it returns runs in a run directory.
+    """Checks what can be checked; returns a function that runs in a run directory.
 
     `config.shots == 1` is upfront, single shot (USS), more are upfront, many shots (UMS). With
     `config.density == 1` nothing is scored and the network is trained dense. With
     `config.train.epochs == 0` nothing is trained: the result is the mask.
 
     Raises:
-      InputError: the config cannot be run.
+      InputError: the config is invalid.
     """
     task, start = starting.task_of(config)
     pruner = make_pruner(task, config)
@@ -35,7 +35,7 @@ def prepare(config: ConfigDict) -> Begin:
         began = time.monotonic()
         whole = ticket.all_kept(initial.variables, pruner.labels)
         masks = whole if config.density == 1 else ticket.stored_mask(folder, whole)
-        seconds = None  # of a mask that was made before
+        seconds = None  # for a stored mask, the time is unknown
         if masks is None:
             masks, _ = pruner.prune(initial.variables, config.density)
             seconds = time.monotonic() - began

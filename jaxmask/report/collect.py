@@ -1,4 +1,4 @@
-"""Finished runs as a table: one row a run."""
+"""Finished runs as a table: one row per run."""
 
 import io
 import json
@@ -14,24 +14,24 @@ from jaxmask.errors import InputError
 from jaxmask.report import find, methods
 from jaxmask.run.result import Result, read
 
-# what a run was asked to be; always there, so that runs of any recipe can be put together
+# settings of a run; always present, so that runs of any recipe can be combined
 SETTINGS = ("recipe", "dataset", "network", "method", "schedule", "target_density", "shots",
             "rounds", "seed")  # fmt: skip
 OUTCOMES = ("density", "accuracy", "chosen_step", "initial_sha256")
 
 
 def collect(folders: Iterable[str | Path]) -> pd.DataFrame:
-    """One row a finished run, of the run directories given and of those beneath folders given.
+    """One row per finished run, of the given run directories and of those below given folders.
 
-    Of a run of `adapt` each method is a run, see `methods.expand`, and has those fields of the
-    config that matter for it.
+    Each method of an `adapt` run is a run, see `methods.expand`, with the config fields that
+    matter for it.
 
-    Columns: the numbers, words and truth values of `result.json`, as they are there (accuracy is
-    a share of 1; what a run lacks is missing); `empty_leaves`, their number; `initial_sha256`;
+    Columns: the numbers, strings and booleans of `result.json`, unchanged (accuracy is a fraction;
+    fields that a run lacks are missing); `empty_leaves`, their number; `initial_sha256`;
     `config.FIELD.FIELD` for every field of `config.json` that differs between these runs and
     repeats none of the settings in `result.json`; `folder`. See `find.find` for what is a run.
 
-    Unfinished runs are left out, and told on stderr.
+    Unfinished runs are left out, and reported on stderr.
 
     Raises:
       InputError: no finished run is found, a folder does not exist, or a file is damaged.
@@ -61,10 +61,10 @@ def collect(folders: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def write_table(frame: pd.DataFrame, path: str | Path) -> None:
-    """Writes a table as the end of its name says, `.csv` or `.parquet`; whole or not at all.
+    """Writes a table atomically, in the format of its suffix, `.csv` or `.parquet`.
 
     Raises:
-      InputError: for another ending.
+      InputError: for another suffix.
     """
     path = Path(path)
     if path.suffix == ".csv":
@@ -74,7 +74,7 @@ def write_table(frame: pd.DataFrame, path: str | Path) -> None:
         frame.to_parquet(content, index=False)
         files.replace(path, content.getvalue())
     else:
-        raise InputError(f"{path}: a table's name ends in .csv or .parquet")
+        raise InputError(f"{path}: the name of a table must end in .csv or .parquet")
 
 
 def _unfinished(folders: Mapping[Path, str]) -> str:
@@ -108,7 +108,7 @@ def _repeats(values: list[Any], column: list[Any]) -> bool:
 
 
 def _column(values: list[Any]) -> pd.Series:
-    """The values as one type; text where they are of several, which Parquet does not have."""
+    """The values as one type; text if they have several, which Parquet does not support."""
     kinds = {
         "truth" if isinstance(value, bool) else "text" if isinstance(value, str) else "number"
         for value in values

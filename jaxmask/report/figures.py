@@ -1,4 +1,4 @@
-"""Pictures of finished runs, drawn from what their directories hold."""
+"""Plots of finished runs, drawn from the files in their directories."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ def method(folder: Path, name: str, density_by_leaf: Mapping[str, float]) -> Non
 
 
 def accuracy_against_bytes(path: Path, results: dict[str, Result]) -> None:
-    """Test accuracy over the bytes to store beside the base network, one point a method."""
+    """Test accuracy against the bytes to store besides the base network, one point per method."""
     figure, axes = canvas.new(5.0, 3.6)
     for index, (method, result) in enumerate(results.items()):
         at = result.storage_bytes, 100 * (result.accuracy or 0.0)
@@ -38,13 +38,13 @@ def accuracy_against_bytes(path: Path, results: dict[str, Result]) -> None:
         axes.annotate(method, at, xytext=(7, -3), textcoords="offset points")
     axes.set_xscale("log")
     axes.margins(x=0.25, y=0.15)
-    axes.set_xlabel("bytes to store beside the base network")
+    axes.set_xlabel("bytes to store besides the base network")
     axes.set_ylabel("test accuracy (%)")
     canvas.save(figure, path)
 
 
 def loss_curves(path: Path, records: dict[str, list[dict[str, Any]]]) -> None:
-    """Training (dashed) and validation loss over epochs, of every run that has epochs."""
+    """Training (dashed) and validation loss against epochs, of all runs with epochs."""
     figure, axes = canvas.new(5.0, 3.6)
     drawn = False
     for index, (name, rows) in enumerate(records.items()):
@@ -68,7 +68,7 @@ def loss_curves(path: Path, records: dict[str, list[dict[str, Any]]]) -> None:
 
 
 def density_by_layer(path: Path, density: Mapping[str, float]) -> None:
-    """Share of weights kept in each masked leaf, input at the top."""
+    """Fraction of weights kept in each masked leaf, input at the top."""
     figure, axes = canvas.new(5.0, 0.6 + 0.22 * max(len(density), 4))
     axes.barh(list(density), list(density.values()), color="C0")
     axes.invert_yaxis()
@@ -79,12 +79,12 @@ def density_by_layer(path: Path, density: Mapping[str, float]) -> None:
 
 
 def confusion(path: Path, counts: Any, classes: Sequence[str]) -> None:
-    """Which classes are taken for which: a matrix of shares, rows the true classes."""
+    """The confusion matrix as fractions; rows are the true classes."""
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     side = 2.0 + 0.16 * min(len(classes), 60)
     figure, axes = canvas.new(side + 0.6, side)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
+    figure.colorbar(image, ax=axes, shrink=0.8, label="fraction of the true class")
     if len(classes) <= 60:
         axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7)
         axes.set_yticks(range(len(classes)), classes, fontsize=7)

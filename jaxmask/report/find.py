@@ -1,4 +1,4 @@
-"""Where finished runs lie, and what is written in them."""
+"""Finds run directories and reads their configs."""
 
 import json
 import os
@@ -12,17 +12,17 @@ from jaxmask.errors import InputError
 
 
 def find(folders: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
-    """(finished, unfinished) run directories: those given, and those beneath the others given.
+    """(finished, unfinished) run directories: the given folders, or those below them.
 
-    A run is finished once it has a `result.json`; with a `config.json` alone it is not. What lies
-    beneath a run, such as the rounds of a lottery, is part of it and is found only where it is
-    given itself. Links are not followed, hidden folders not searched.
+    A run is finished if it has a `result.json`, unfinished with only a `config.json`. Folders below
+    a run, such as the rounds of a lottery, are part of it and found only if given themselves. Links
+    are not followed, hidden folders not searched.
 
     Returns:
-      Paths in the order given, then by name (`seed2` before `seed10`), none of them twice.
+      Paths in the given order, then by name (`seed2` before `seed10`), without duplicates.
 
     Raises:
-      InputError: a folder that does not exist, or is none.
+      InputError: a path does not exist, or is not a folder.
     """
     finished: dict[Path, Path] = {}  # resolved -> as given
     unfinished: dict[Path, Path] = {}
@@ -41,12 +41,12 @@ def find(folders: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """What the `config.json` of a run holds, one level deep: `{"train.epochs": 5}`.
+    """The `config.json` of a run, flattened: `{"train.epochs": 5}`.
 
-    A run without one gives an empty dict; a list in it is given as its text.
+    Empty if the run has none; lists are given as JSON text.
 
     Raises:
-      InputError: it cannot be read, or is no config of this project.
+      InputError: it cannot be read, or is not a config of this project.
     """
     path = folder / "config.json"
     if not path.exists():
@@ -55,7 +55,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:
-    """The key to sort names by as a person does: numbers in them by their size."""
+    """A sort key for names that compares numbers in them by value."""
     parts = re.split(r"(\d+)", str(text))
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 

@@ -1,4 +1,4 @@
-"""The methods of `adapt` runs: each has a run directory of its own beneath the run's."""
+"""The methods of `adapt` runs: each has its own run directory below the run's."""
 
 import json
 from collections.abc import Sequence
@@ -10,24 +10,24 @@ from jaxmask.report import find
 from jaxmask.run.result import read
 
 RECIPE = "adapt"
-# which methods, and how many runs at once: a method is trained the same whatever they say
+# fields that do not affect how a single method is trained
 NOT_OF_A_METHOD = ("methods", "grid", "together")
 
 
 def expand(
     finished: Sequence[Path], unfinished: Sequence[Path]
 ) -> tuple[list[Path], dict[Path, str]]:
-    """What `find.find` gives, with the methods' run directories in the place of an `adapt` run.
+    """The result of `find.find`, with each `adapt` run replaced by its methods' run directories.
 
-    The settings that a method tried (`METHOD/choices/...`) are left out also where they are given
-    themselves: nobody read the test split with them.
+    The settings that a method tried (`METHOD/choices/...`) are left out even if given themselves:
+    they have no test accuracy.
 
     Returns:
-      Finished runs; unfinished ones with what is to be told of them, such as which methods of an
-      unfinished `adapt` run are among the finished runs nevertheless.
+      Finished runs; unfinished ones with a note, such as which methods of an unfinished `adapt`
+      run are included in the finished runs.
 
     Raises:
-      InputError: a `result.json` is damaged, or methods of a finished run are not there.
+      InputError: a `result.json` is damaged, or methods of a finished run are missing.
     """
     found: dict[Path, Path] = {}  # resolved -> as given
     told: dict[Path, str] = {}
@@ -41,8 +41,8 @@ def expand(
         for method in _folders(folder, names):
             if not (method / "result.json").exists():
                 raise InputError(
-                    f"{folder} is a run of 'adapt', but {method.name}/result.json is not beneath "
-                    "it; bring it back or leave the run out"
+                    f"{folder} is a run of 'adapt', but {method.name}/result.json is missing; "
+                    "restore it or leave the run out"
                 )
             found.setdefault(method.resolve(), method)
     for folder in unfinished:
@@ -50,19 +50,19 @@ def expand(
         for method in ready:
             found.setdefault(method.resolve(), method)
         names = ", ".join(method.name for method in ready)
-        told[folder] = f" (but for its finished methods: {names})" if ready else ""
+        told[folder] = f" (except its finished methods: {names})" if ready else ""
     return list(found.values()), told
 
 
 def own_fields(config: dict[str, Any], method: str) -> dict[str, Any]:
-    """The fields of a config that matter for a method: not those of other methods.
+    """The fields of a config that matter for a method, without those of other methods.
 
-    A `mask_topk` of density 0 has the density that `mask` found, and so the fields of `mask` too.
+    With density 0, `mask_topk` has the density that `mask` found, and so also the fields of `mask`.
 
     Args:
-      config: of `find.read_config`.
+      config: from `find.read_config`.
     """
-    # a section with choices is a method's
+    # sections with choices belong to methods
     sections = {name.removesuffix(".choices") for name in config if name.endswith(".choices")}
     others = sections - {method}
     if config.get(f"{method}.density") == 0:
@@ -75,14 +75,14 @@ def own_fields(config: dict[str, Any], method: str) -> dict[str, Any]:
 
 
 def _planned(folder: Path) -> list[Path]:
-    """The methods' run directories of an unfinished `adapt` run; none of any other run."""
+    """The methods' run directories of an unfinished `adapt` run; none for other runs."""
     try:
         config = find.read_config(folder)
         if config.get("recipe") != RECIPE:
             return []
         return _folders(folder, json.loads(config.get("methods", "[]")))
     except (InputError, TypeError, ValueError):
-        return []  # it is unfinished, and told so; more need not be known of it
+        return []  # reported as unfinished anyway
 
 
 def _folders(folder: Path, names: Any) -> list[Path]:

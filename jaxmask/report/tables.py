@@ -1,4 +1,4 @@
-"""The comparison of methods as a table: for a terminal, for a README, for a spreadsheet."""
+"""The comparison of methods as a table, for a terminal or as Markdown."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,13 +19,13 @@ COLUMNS = {
 
 
 def comparison(folder: Path, methods: Sequence[str]) -> pd.DataFrame:
-    """One row a method, read from the `result.json` of its run directory beneath `folder`."""
+    """One row per method, read from the `result.json` of its run directory below `folder`."""
     results = [read(folder / method) for method in methods]
     return pd.DataFrame([{name: getattr(result, name) for name in COLUMNS} for result in results])
 
 
 def formatted(table: pd.DataFrame) -> pd.DataFrame:
-    """The comparison as a person reads it: percent, thousands, named columns."""
+    """The comparison for people: percent, thousands separators, column titles."""
     shown = pd.DataFrame()
     for name, title in COLUMNS.items():
         column = table[name]

@@ -1,1 +1,1 @@
-"""What recipes share: the task, starting weights, training, the run directory, the result."""
+"""Shared by recipes: the task, starting weights, training, the run directory, the result."""

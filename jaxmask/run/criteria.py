@@ -14,16 +14,16 @@ from jaxmask.train.named import call
 
 
 class Subject(NamedTuple):
-    """What a criterion is built from: the network without the weights that are scored.
+    """What a criterion is built from: the network without the scored weights.
 
     Attributes:
       apply: (parameters, batch_stats, images, train) -> (logits, batch_stats).
       rest: the parameters that are not scored.
       batch_stats: the running statistics.
-      key: for criteria that draw.
-      image_shape: of one image.
-      batch_size: examples that scores are computed on at a time.
-      train: whether batch norms use the batch's statistics.
+      key: for criteria that draw random numbers.
+      image_shape: the shape of one image.
+      batch_size: examples to score at a time.
+      train: whether batch norms use batch statistics.
     """
 
     apply: Callable[..., tuple[jax.Array, Any]]
@@ -45,7 +45,7 @@ class Subject(NamedTuple):
         return mean_loss
 
     def flow(self, statistics: str = "keep") -> Callable[[Any], jax.Array]:
-        """w -> logits of an image of ones, everything besides w absolute."""
+        """w -> logits of an image of ones, everything but w absolute."""
         around = score.absolute({"params": self.rest, "batch_stats": self.batch_stats}, statistics)
 
         def forward(w: Any) -> jax.Array:
@@ -61,12 +61,12 @@ class Criterion(NamedTuple):
     """A criterion with its settings.
 
     Attributes:
-      name: without the settings.
+      name: without settings.
       scorer: a `Subject` -> a scorer of `jaxmask.score`.
       needs_data: whether it is called with images and labels.
       double: whether it needs float64.
-      single_examples: whether it takes gradients of one example at a time.
-      sums_training: whether a recipe that trains before it prunes takes the sum over training.
+      single_examples: whether it takes the gradient of each example by itself.
+      sums_training: whether recipes that train before pruning use its sum over training.
     """
 
     name: str
@@ -116,13 +116,13 @@ def grasp(temperature: float = 1.0, absolute: bool = False) -> Criterion:
     """GraSP; the temperature divides the logits (200 in the published code)."""
     t = _temperature("grasp", temperature)
     if not isinstance(absolute, bool):
-        raise InputError(f"criterion 'grasp': absolute {absolute!r}; it is True or False")
+        raise InputError(f"criterion 'grasp': absolute {absolute!r}; it must be True or False")
     return Criterion("grasp", lambda at: score.grasp(at.loss(t), at.batch_size, absolute))
 
 
 def synflow(statistics: str = "keep") -> Criterion:
     """SynFlow, in float64."""
-    score.absolute({"params": {}, "batch_stats": {}}, statistics)  # tells an unknown choice
+    score.absolute({"params": {}, "batch_stats": {}}, statistics)  # raises for an unknown choice
     return Criterion(
         "synflow", lambda at: score.synflow(at.flow(statistics)), needs_data=False, double=True
     )
@@ -138,7 +138,7 @@ def fisher() -> Criterion:
 
 
 def optimal_brain_damage(samples: int = 100) -> Criterion:
-    """`h_ii w^2 / 2` with Hutchinson's estimate from so many random vectors."""
+    """`h_ii w^2 / 2`, by Hutchinson's estimate from `samples` random vectors."""
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
         raise InputError(f"criterion 'optimal_brain_damage': samples {samples!r}; give at least 1")
     return Criterion(
@@ -148,7 +148,7 @@ def optimal_brain_damage(samples: int = 100) -> Criterion:
 
 
 def movement() -> Criterion:
-    """`-w dL/dw`: of one step, or, where a recipe trains before it prunes, summed over training."""
+    """`-w dL/dw` of one step; recipes that train before pruning sum it over training."""
     return Criterion(
         "movement", lambda at: score.movement(at.loss(), at.batch_size), sums_training=True
     )
@@ -163,9 +163,9 @@ CRITERIA: dict[str, Callable[..., Criterion]] = {
 
 
 def criterion(text: str) -> Criterion:
-    """The criterion that a config names, with its settings, such as "grasp(temperature=200)".
+    """The criterion that a config names, with settings, such as "grasp(temperature=200)".
 
     Raises:
-      InputError: an unknown one, or settings that it does not take.
+      InputError: the criterion is unknown, or does not take these settings.
     """
     return call(text, CRITERIA, "criterion")

@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 from jaxmask.adapter import EVALUATORS, METHODS
 from jaxmask.errors import InputError
 
-# fields that earlier versions had, and what they are called now
+# old field names and their new names
 RENAMED = {"optimiser": "optimizer", "mask_optimiser": "mask_optimizer"}
 
 
@@ -23,14 +23,14 @@ def experiment(recipe: str) -> ConfigDict:
     return ConfigDict(
         {
             "recipe": recipe,
-            "seed": 0,  # of everything random; the same seed gives the same result
+            "seed": 0,  # of all randomness; the same seed gives the same result
             "network": {
                 "name": "lenet_300_100",
-                "width": 1.0,  # of every layer, as a factor
+                "width": 1.0,  # a factor for the width of every layer
                 "stem": "",  # "imagenet" or "cifar", of the ImageNet ResNets
                 "compute_dtype": "float32",  # of activations; "bfloat16" on accelerators
             },
-            "compilation_cache": "",  # a folder; "" is ~/.cache/jaxmask/xla, "off" is none
+            "compilation_cache": "",  # a folder; "" is ~/.cache/jaxmask/xla, "off" disables it
         }
     )
 
@@ -41,17 +41,17 @@ def data(name: str) -> ConfigDict:
         {
             "name": name,
             "classes": (),  # the classes kept, relabeled in this order; () is all
-            "share": 1.0,  # of the training labels, stratified
-            "validation": 0.1,  # share (or, from 1 on, number) of the training labels held out
-            "decode_size": 0,  # side in pixels that images are cut to when decoded; 0 leaves them
-            "size": 0,  # side in pixels that the device resizes to; 0 does not
+            "share": 1.0,  # fraction of labels: of the training set, stratified
+            "validation": 0.1,  # fraction (from 1 on: number) of training examples held out
+            "decode_size": 0,  # side in pixels that images are cut to when decoded; 0 is off
+            "size": 0,  # side in pixels that the device resizes to; 0 is off
             "crop_padding": 0,  # pixels around a random crop
-            "flip": False,  # half of the images, left to right
-            "mean": (),  # of the channels, in [0, 1]; () is the starting network's, or the data's
+            "flip": False,  # flip half of the images left to right
+            "mean": (),  # per channel, in [0, 1]; () is the starting network's, or the data's
             "std": (),
-            "directory": "",  # TFDS data; "" is $TFDS_DATA_DIR or ~/tensorflow_datasets
+            "directory": "",  # of TFDS; "" is $TFDS_DATA_DIR or ~/tensorflow_datasets
             "cache": "",  # decoded images; "" is $JAXMASK_CACHE or ~/.cache/jaxmask
-            "cache_gib": 8.0,  # a split that is larger decoded is decoded anew for every epoch
+            "cache_gib": 8.0,  # a split that is larger decoded is decoded in every epoch
             "memory_gib": 4.0,  # a larger dataset is streamed to the device
         }
     )
@@ -64,23 +64,23 @@ def train(epochs: int, learning_rate: float = 0.1) -> ConfigDict:
             "epochs": epochs,
             "batch_size": 64,
             "evaluation_batch": 512,
-            "optimizer": "sgd(momentum=0.9)",  # of weights: any optax chain
+            "optimizer": "sgd(momentum=0.9)",  # for weights: any optax chain
             "learning_rate": learning_rate,
-            "mask_optimizer": "sgd(momentum=0.9)",  # of scores
+            "mask_optimizer": "sgd(momentum=0.9)",  # for scores
             "mask_learning_rate": 50.0,
             "schedule": "cosine",  # constant, cosine(warmup_epochs=5), steps(epochs=(80, 120))
-            "clip": 0.0,  # largest gradient norm, of weights and of scores; 0 does not clip
+            "clip": 0.0,  # largest gradient norm, of weights and of scores; 0 is off
             "label_smoothing": 0.0,
-            "patience": 0,  # epochs without a lower validation loss before stopping; 0 is never
-            "select": "accuracy",  # or "loss", by the validation split: which epoch is kept; "last"
+            "patience": 0,  # early stopping: epochs without a lower validation loss; 0 is off
+            "select": "accuracy",  # the epoch to keep: by validation "accuracy", "loss"; or "last"
             "checkpoint_seconds": 60.0,
-            "scan_steps": 0,  # steps in one compiled scan; 0 makes scans of about two seconds
+            "scan_steps": 0,  # steps per compiled scan; 0 makes scans of about two seconds
         }
     )
 
 
 def dense(dataset: str, epochs: int, learning_rate: float = 0.1) -> ConfigDict:
-    """Train a network's weights: all, or those that the rules say."""
+    """Train a network's weights: all, or those that the rules select."""
     config = experiment("dense")
     config.data = data(dataset)
     config.train = train(epochs, learning_rate)
@@ -90,51 +90,51 @@ def dense(dataset: str, epochs: int, learning_rate: float = 0.1) -> ConfigDict:
 
 
 def prune(dataset: str, epochs: int, learning_rate: float = 0.1) -> ConfigDict:
-    """Score and prune an untrained network (or any other), then train what is left."""
+    """Score and prune a network, untrained or not, then train what is left."""
     config = experiment("prune")
     config.data = data(dataset)
-    config.train = train(epochs, learning_rate)  # 0 epochs: only the mask is made
+    config.train = train(epochs, learning_rate)  # 0 epochs: only make the mask
     config.start = "random"  # or a run directory, or a safetensors file
-    config.rules = ((".*/kernel", "mask"),)  # "mask": pruned; "train" (all others); "freeze"
+    config.rules = ((".*/kernel", "mask"),)  # "mask" (prune), "freeze"; all others "train"
     config.criterion = "snip"  # with its settings: "grasp(temperature=200, absolute=True)"
-    config.density = 0.1  # the share of the "mask" weights that is kept, in (0, 1]
+    config.density = 0.1  # fraction of the "mask" weights to keep, in (0, 1]
     config.scope = "global"  # or "layer", "erk"
-    config.shots = 1  # how often weights are scored, and pruned, until the density is reached
+    config.shots = 1  # rounds of scoring and pruning until the density is reached
     config.shot_schedule = "exponential"  # or "linear"
     config.scoring = ConfigDict(
         {
-            "examples_per_class": 10,  # training images, drawn once, for criteria that need data
-            "batch_size": 256,  # of them at a time; in eval mode it changes no score
-            "mode": "eval",  # or "train": batch norms use the batch's own statistics
+            "examples_per_class": 10,  # training images for criteria that need data, drawn once
+            "batch_size": 256,  # images at a time; does not change scores in eval mode
+            "mode": "eval",  # or "train": batch norms use batch statistics
         }
     )
     return config
 
 
 def lottery(dataset: str, epochs: int, learning_rate: float = 0.1) -> ConfigDict:
-    """Train, prune, rewind, and again; the fields of `prune` and two more."""
+    """Train, prune, rewind, repeat; the fields of `prune` and three more."""
     config = prune(dataset, epochs, learning_rate)
     config.recipe = "lottery"
     config.criterion = "magnitude"
     config.rounds = 10
-    config.round_schedule = "exponential"  # the same share of what is left; "linear": same number
-    config.rewind_step = 0  # the step of the first training whose weights are put back
+    config.round_schedule = "exponential"  # removes the same fraction each time; "linear": number
+    config.rewind_step = 0  # the step of the first training to rewind to
     return config
 
 
 def adapt(dataset: str, epochs: int) -> ConfigDict:
-    """Compare methods that take a trained network to a new task.
+    """Compare methods that adapt a trained network to a new task.
 
-    Each method's `choices` are tried on validation data, one training run each; the best one is
-    trained anew from a fresh seed and read once on the test split. `jaxmask.adapter.methods` has
-    the fields of each method's section.
+    Each method's `choices` are compared on validation data, one training run each; the best is
+    retrained from a fresh seed and evaluated once on the test split. `jaxmask.adapter.methods`
+    has the fields of each method's section.
     """
     config = experiment("adapt")
     config.data = data(dataset)
     config.start = "pretrain"  # or "random", a run directory, a file of weights, "hub:owner/name"
     config.pretrain = ConfigDict({"data": data(dataset), "train": train(epochs)})
-    config.head = "new"  # a head for the task; or CLIP's own, "text": the classes' names embedded
-    config.prompt = "a photo of a {}."  # in which a class's name stands, of a head of text
+    config.head = "new"  # a new head for the task; or "text": CLIP's embeddings of the class names
+    config.prompt = "a photo of a {}."  # for a text head; {} is the class name
     config.methods = ("linear_probe", "full", "mask")
     for name, evaluator in EVALUATORS.items():
         config[name] = ConfigDict(dict(evaluator.defaults))

@@ -1,4 +1,4 @@
-"""A run's directory: begun with its config, finished with its result."""
+"""A run directory: created with its config, finished with its result."""
 
 import json
 from pathlib import Path
@@ -16,10 +16,10 @@ AGAIN = "delete the run directory to start again"
 
 
 def begin(folder: Path, config: ConfigDict) -> Result | None:
-    """Makes the run directory, or opens the one of the same config that is there.
+    """Creates the run directory, or opens the existing one of the same config.
 
     Returns:
-      The result, where the run is finished already; else None.
+      The result if the run is already finished, else None.
 
     Raises:
       InputError: the directory belongs to another config.
@@ -32,7 +32,7 @@ def begin(folder: Path, config: ConfigDict) -> Result | None:
 
 
 def result_of(folder: Path, config: ConfigDict) -> Result | None:
-    """The result of a finished run of this config, or None; makes nothing.
+    """The result of a finished run of this config, or None; creates nothing.
 
     Raises:
       InputError: the directory belongs to another config.
@@ -54,7 +54,7 @@ def _check_same(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> 
         return
     if {name for place in differences for name in place.split(".")} & RENAMED.keys():
         raise InputError(
-            f"{folder} was begun by an earlier version of jaxmask, whose config had other fields; "
+            f"{folder} was started by an earlier version of jaxmask with other config fields; "
             "give another --workdir (a finished run can still be reported and its masks used)"
         )
     told = [
@@ -68,7 +68,7 @@ def _check_same(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> 
 
 
 def _differences(found: Any, wanted: Any, at: str = "") -> dict[str, tuple[Any, Any]]:
-    """The fields in which two configs differ, with both values."""
+    """The fields that differ between two configs, with both values."""
     if not (isinstance(found, dict) and isinstance(wanted, dict)):
         return {} if found == wanted else {at: (found, wanted)}
     differences: dict[str, tuple[Any, Any]] = {}

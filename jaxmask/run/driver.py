@@ -1,8 +1,8 @@
-"""Experiments that ask for training when they need it, so that several can be trained at once.
+"""Experiments as generators that request training, so that several can be trained at once.
 
-An experiment is a generator: it yields each `Training` that it wants done, is sent the `Fit`, and
-returns what its `result.json` holds. Whoever drives it decides whether a training runs alone or
-stacked with those of other experiments.
+An experiment yields each `Training` that it needs, is sent the `Fit`, and returns the content of
+its `result.json`. The driver decides whether a training runs alone or stacked with those of other
+experiments.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -17,7 +17,7 @@ from jaxmask.run.trainer import Training
 from jaxmask.train import loop
 
 Experiment = Generator[Training, loop.Fit, Result]
-# (run directory, the folder of what the runs of a grid share, or None) -> experiment
+# (run directory, the folder for files that the runs of a grid share, or None) -> experiment
 Begin = Callable[[Path, Path | None], Experiment]
 
 
@@ -32,10 +32,10 @@ def alone(experiment: Experiment) -> Result:
 
 
 def together(experiments: Sequence[Experiment]) -> list[Result | InputError]:
-    """Runs experiments side by side: trainings of one program and one shape as one, under `vmap`.
+    """Runs experiments side by side; trainings of the same program and shapes run under `vmap`.
 
     Returns:
-      The result of each, or the InputError that ended it; the others go on.
+      The result of each, or the InputError that ended it; the others continue.
     """
     results: list[Any] = [None] * len(experiments)
     wanted: dict[int, Training] = {}
@@ -64,7 +64,7 @@ def together(experiments: Sequence[Experiment]) -> list[Result | InputError]:
 
 
 def _kind(training: Training) -> tuple[Any, ...]:
-    """What trainings have in common that can be stacked."""
+    """Equal for trainings that can be stacked."""
     job = training.job
     held_out = job.validation.examples if job.validation else 0
     settings = job.settings._replace(seed=0)

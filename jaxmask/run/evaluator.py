@@ -1,4 +1,4 @@
-"""A method of a comparison that fits a classifier to the features of the network as it is."""
+"""A method of a comparison that fits a classifier to the features of the unchanged network."""
 
 import time
 from collections.abc import Generator
@@ -30,10 +30,10 @@ Examples = tuple[jax.Array, jax.Array]  # features [N, F], labels [N]
 
 
 def fitted(name: str, evaluator: Evaluator, task: Task, config: ConfigDict, draw: Draw) -> Begin:
-    """Tries the choices of an evaluator on validation data, and reads the test split once.
+    """Tries an evaluator's choices on validation data, then reads the test split once.
 
     Raises:
-      InputError: a field of its section has a value that cannot be used, or the network gives no
+      InputError: a field of its section has an invalid value, or the network gives no
         features.
     """
     section, classes = config[name], len(task.dataset.classes)
@@ -145,10 +145,10 @@ def _finish(
     field: str,
     draw: Draw,
 ) -> Result:
-    """Writes the task's file, the figures and the result."""
+    """Writes the task file, the figures and the result."""
     content = classifier.stored
     head = content.arrays.get("params", {})
-    # statistics are those of the base network: the body is as it was
+    # the body is unchanged, so its statistics are those of the base network
     nothing: dict[str, Any] = {"params": head, "batch_stats": {}}
     tuned = {field: found.more[field]}
     size = stored.write_task(folder, task, config, start, content, nothing, found, tuned)

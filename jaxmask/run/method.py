@@ -1,4 +1,4 @@
-"""A method of a comparison that trains: its choices tried on validation data, the best anew."""
+"""A method of a comparison that trains: tries its choices, then retrains the best."""
 
 import json
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
@@ -23,16 +23,16 @@ from jaxmask.train.optimizer import RATES
 from jaxmask.train.records import Records
 
 Results = Mapping[str, Result]
-Draw = Callable[[Path, Result], None]  # draws what a person looks at in a run directory
-# (starting weights, run directory, results of the methods before) -> the trainings it wants
+Draw = Callable[[Path, Result], None]  # draws the figures of a run directory
+# (starting weights, run directory, results of earlier methods) -> the trainings it needs
 Begin = Callable[[starting.Start, Path, Results], Generator[Training, loop.Fit, Result]]
 
-# in the place of the results of methods that come before, while a config is checked
+# stands for the results of earlier methods while a config is checked
 _UNKNOWN = Result("adapt", "", "", 0, None, None, 0, 0, 0.0)
 
 
 class _Trained(NamedTuple):
-    """A training that has ended: its fit, the trees it began with, and what is to be stored."""
+    """A finished training: its fit, the trees it started from, and what to store."""
 
     fit: loop.Fit
     frozen: dict[str, Any]
@@ -42,12 +42,12 @@ class _Trained(NamedTuple):
 
 
 class _Adapting(NamedTuple):
-    """A method at work.
+    """A running method.
 
     Attributes:
       name: of the method.
-      section: of the config, settled.
-      adapter, trainer: made of it.
+      section: its config section, settled.
+      adapter, trainer: built from the section.
       identity: of the adapter's functions.
       start: the base network's weights.
     """
@@ -65,19 +65,19 @@ class _Adapting(NamedTuple):
 def trained(
     name: str, method: Method, before: Sequence[str], task: Task, config: ConfigDict, draw: Draw
 ) -> Begin:
-    """A method that trains: tries its choices, trains the best anew, reads the test split once.
+    """A method that trains: tries its choices, retrains the best, reads the test split once.
 
     Args:
-      method: of `adapter.METHODS`, or one of the caller's own.
-      before: the names of the methods that come before it.
+      method: from `adapter.METHODS`, or the caller's own.
+      before: the names of the methods before it.
 
     Raises:
-      InputError: a field of the method's section has a value that cannot be used.
+      InputError: a field of the method's section has an invalid value.
     """
     site = site_of(task, config)
     section = method.settle(config[name], dict.fromkeys(before, _UNKNOWN))
     if section.tune not in RATES:
-        raise InputError(f"{name}.tune is {section.tune!r}; it is {' or '.join(RATES)}")
+        raise InputError(f"{name}.tune is {section.tune!r}; it must be {' or '.join(RATES)}")
     adapter, identity = method.build(section, site), _identity(name, method, section, site)
     check_rules(name, adapter, site.parameters)
     trainer = make_trainer(task, section.train, adapter, config.seed, f"{name}.train", identity)
@@ -125,7 +125,7 @@ def trained(
 def _attempt(
     at: _Adapting, value: float, folder: Path, draw: Draw
 ) -> Generator[Training, loop.Fit, Choice]:
-    """One choice, in a run directory of its own."""
+    """Trains one choice, in its own run directory."""
     mine = at.config.copy_and_resolve_references()
     mine[at.name].choices = (value,)
     found = directory.begin(folder, mine)
@@ -141,8 +141,8 @@ def _attempt(
 def _train(
     at: _Adapting, value: float, which: str, folder: Path, title: str
 ) -> Generator[Training, loop.Fit, _Trained]:
-    """Trains with one value of what is tuned; what it found, the test split unread."""
-    random = f"{at.name}/{which}"  # choices all draw alike, and the final run afresh
+    """Trains with one value of the tuned field; the test split is not read."""
+    random = f"{at.name}/{which}"  # all choices share their randomness; the final run has its own
     key = named_key(at.config.seed, f"{random}/weights")
     variables = starting.starting_variables(at.task, at.start, key)
     key = named_key(at.config.seed, f"{random}/scores")
@@ -157,7 +157,7 @@ def _train(
 
 
 def _found(at: _Adapting, value: float, fit: loop.Fit, content: Stored) -> Result:
-    """What a training has found, but for the test split and what it takes to store."""
+    """The result of a training, without test accuracy and storage."""
     masks = content.masks
     bits = tree.size(masks)
     return Result(
@@ -189,7 +189,7 @@ def _found(at: _Adapting, value: float, fit: loop.Fit, content: Stored) -> Resul
 
 
 def _finish(at: _Adapting, folder: Path, done: _Trained, draw: Draw) -> Result:
-    """Writes the task's file, the figures and the result."""
+    """Writes the task file, the figures and the result."""
     tuned = {at.section.tune: done.found.more[at.section.tune]}
     variables = {"params": done.params, "batch_stats": done.fit.batch_stats}
     size = stored.write_task(
@@ -201,7 +201,7 @@ def _finish(at: _Adapting, folder: Path, done: _Trained, draw: Draw) -> Result:
 
 
 def site_of(task: Task, config: ConfigDict) -> Site:
-    """The network as the builder of a method sees it."""
+    """The network, as a method's `build` takes it."""
     name = config.network.name
     rules = tuple(rule for rule in model.rules(name) if not rule[0].startswith("head/"))
     head = ("head/.*", "freeze" if config.head == "text" else "train")
@@ -209,7 +209,7 @@ def site_of(task: Task, config: ConfigDict) -> Site:
 
 
 def check_rules(name: str, adapter: Adapter, parameters: Any) -> None:
-    """Raises InputError, before anything is trained, for rules that do not fit the network."""
+    """Raises InputError before training if the rules do not fit the network."""
     try:
         jax.eval_shape(adapter.init, jax.random.key(0), parameters)
     except InputError as error:
@@ -217,7 +217,7 @@ def check_rules(name: str, adapter: Adapter, parameters: Any) -> None:
 
 
 def _identity(name: str, method: Method, section: ConfigDict, site: Site) -> Hashable:
-    """What the functions of a method's adapter depend on, but for its arrays."""
+    """What the functions of a method's adapter depend on, except its arrays."""
     fields = json.loads(section.to_json())
     for field in ("train", "choices", *method.arrays):
         fields.pop(field, None)

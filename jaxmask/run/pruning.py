@@ -1,4 +1,4 @@
-"""A network's weights, pruned by a config's criterion: what `prune` and `lottery` share."""
+"""Pruning of a network by a config's criterion, shared by `prune` and `lottery`."""
 
 import functools
 from collections.abc import Callable
@@ -23,15 +23,15 @@ Variables = dict[str, Any]
 
 
 class Pruner(NamedTuple):
-    """The config's criterion over the task's network.
+    """The config's criterion for the task's network.
 
     Attributes:
       criterion: with its settings.
-      labels: "mask" where weights may be pruned, "train" elsewhere.
+      labels: "mask" for weights that may be pruned, "train" for others.
       prune: (variables, density, begin, among, where) -> (mask, prune.Report): the mask is a tree
-        of bool with None where nothing is pruned; `among` is the mask to go on from, `begin` its
-        density; `where` names the moment in messages.
-      keep: (scores, density, among, where) -> the same from scores that are there already.
+        of bool with None where nothing is pruned; `among` is the mask to start from, `begin` its
+        density; `where` is added to the criterion in messages.
+      keep: (scores, density, among, where) -> the same from given scores.
     """
 
     criterion: Criterion
@@ -41,23 +41,23 @@ class Pruner(NamedTuple):
 
 
 def make_pruner(task: Task, config: ConfigDict) -> Pruner:
-    """Checks all that a pruning config says; nothing is scored yet.
+    """Checks a pruning config; nothing is scored yet.
 
     Raises:
-      InputError: a field has a value that cannot be used, or nothing is left to prune.
+      InputError: a field has an invalid value, or there is nothing to prune.
     """
     chosen = criterion(config.criterion)
     prune.densities(config.density, config.shots, config.shot_schedule)
     check_scope(config.scope)
     scoring = config.scoring
     if scoring.mode not in ("eval", "train"):
-        raise InputError(f"scoring.mode is {scoring.mode!r}; it is 'eval' or 'train'")
+        raise InputError(f"scoring.mode is {scoring.mode!r}; it must be 'eval' or 'train'")
     check_numbers("scoring.batch_size", [scoring.batch_size], 1)
     check_numbers("scoring.examples_per_class", [scoring.examples_per_class], 0)
     if chosen.single_examples and scoring.mode == "train":
         raise InputError(
-            f"the criterion {chosen.name!r} takes gradients of single examples, of which a batch "
-            "norm has no statistics: set scoring.mode to 'eval'"
+            f"the criterion {chosen.name!r} takes gradients of single examples, which have no "
+            "batch statistics: set scoring.mode to 'eval'"
         )
     if chosen.needs_data and not scoring.examples_per_class and config.density != 1:
         raise InputError(
@@ -117,7 +117,7 @@ def _given(scores: Any, w: Any, *batch: Any) -> Any:
 def _scorer(
     task: Task, chosen: Criterion, text: str, batch_size: int, train: bool
 ) -> Callable[..., Any]:
-    """The criterion as a function of all its arrays: one object, and so compiled once, for all
+    """The criterion as a function of all its arrays: a single object, so compiled once for all
     seeds, densities and starting weights."""
 
     def build() -> Callable[..., Any]:
@@ -139,17 +139,17 @@ def _scorer(
 
 
 def pruned_labels(task: Task, config: ConfigDict) -> Any:
-    """Which parameters may be pruned ("mask"), which are trained whole, which are frozen."""
+    """The label of each parameter: may be pruned ("mask"), trained whole, or frozen."""
     labels = tree.label(shapes(task)["params"], config.rules, default="train")
     if not any(label == "mask" for label in jax.tree.leaves(labels)):
-        raise InputError("there is nothing to prune: config.rules label no weight with 'mask'")
+        raise InputError("there is nothing to prune: label some weights 'mask' in config.rules")
     return labels
 
 
 def scoring_batch(split: Any, examples_per_class: int, seed: int) -> tuple[jax.Array, jax.Array]:
-    """So many training examples of every class, drawn once: uint8 images and int32 labels.
+    """`examples_per_class` random training examples of every class: uint8 images, int32 labels.
 
-    A class with fewer gives all it has.
+    A class with fewer gives all of them.
     """
     labels = np.asarray(split.labels)
     order = np.random.default_rng(seed).permutation(len(labels))
@@ -160,7 +160,7 @@ def scoring_batch(split: Any, examples_per_class: int, seed: int) -> tuple[jax.A
 
 
 def check_report(weights: Any, report: prune.Report, what: str) -> None:
-    """Raises InputError for scores that say nothing, and warns of layers with nothing left."""
+    """Raises InputError for useless scores, and warns of emptied layers."""
     names = tree.paths(weights)
     found = jax.device_get(report)
     for name, shot in zip(names, found.not_finite):
@@ -171,7 +171,7 @@ def check_report(weights: Any, report: prune.Report, what: str) -> None:
             )
     if found.all_zero:
         raise InputError(
-            f"{what}: every score is zero at shot {found.all_zero}, so chance would choose; "
+            f"{what}: every score is zero at shot {found.all_zero}, so the choice would be random; "
             "use another criterion, or a higher density"
         )
     for name, shot in zip(names, found.emptied):

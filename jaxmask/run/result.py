@@ -1,4 +1,4 @@
-"""What a finished run has found: one type that all recipes fill and all reports read."""
+"""The result of a finished run: one type that all recipes fill and all reports read."""
 
 from collections.abc import Mapping
 from importlib import metadata
@@ -9,25 +9,25 @@ from jaxmask import files
 from jaxmask.errors import InputError
 
 NAME = "result.json"
-# fields that earlier versions had, and what they are called now
+# old field names and their new names
 _RENAMED = {"regularisation": "regularization", "neighbours": "neighbors"}
 LIBRARIES = ("jaxmask", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 class Result(NamedTuple):
-    """The content of a `result.json`.
+    """The content of `result.json`.
 
     Attributes:
-      recipe, method, network, dataset, seed: what was run; of a comparison, the best method.
-      accuracy: on the test split, None where it was not read; `validation_accuracy`: of the same
+      recipe, method, network, dataset, seed: what was run; for a comparison, the best method.
+      accuracy: on the test split, None if it was not read; `validation_accuracy`: of the same
         weights on the validation split, None without one.
       density: fraction of the masked weights that is kept; `density_by_leaf`: by path.
       empty_leaves: paths of masked leaves with nothing left.
       mask_bits: bits of all masks.
-      trained_numbers: how many numbers training could change.
-      storage_bytes: on disk, of all that the task needs beside the base network.
-      steps, seconds: of training, over all interruptions.
-      more: what the recipe adds; in the file it lies beside the others.
+      trained_numbers: the number of trainable parameters.
+      storage_bytes: on disk, of all that the task needs besides the base network.
+      steps, seconds: of training, summed over interruptions.
+      more: fields that the recipe adds; in the file they are at the top level.
     """
 
     recipe: str
@@ -55,17 +55,17 @@ class Result(NamedTuple):
 
 
 def write(folder: Path, result: Result) -> Result:
-    """Writes `result.json`, last and whole; with it the run counts as finished."""
+    """Writes `result.json` atomically, as the last file; it marks the run as finished."""
     versions = {name: metadata.version(name) for name in LIBRARIES}
     files.write_json(folder / NAME, {**result.as_json(), "versions": versions})
     return read(folder)
 
 
 def read(folder: Path) -> Result:
-    """The result of a finished run; a field that its file lacks is None (or empty).
+    """The result of a finished run; fields missing in its file are None (or empty).
 
     Raises:
-      InputError: there is none, it cannot be read, or it is not a result of this project.
+      InputError: it is missing, cannot be read, or is not a result of this project.
     """
     path = folder / NAME
     found = files.read_json(path, "delete the run directory or leave it out")

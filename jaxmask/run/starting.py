@@ -1,4 +1,4 @@
-"""The weights that an experiment starts from, and whether they fit its task."""
+"""The weights that an experiment starts from, and checks that they fit its task."""
 
 import json
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ class Start(NamedTuple):
 
     Attributes:
       weights: nested dict of "params" and "batch_stats"; None initializes everything.
-      source: where they came from, for error messages.
-      head: their head is for this task, and not replaced by a new one.
-      head_in_base: it is part of the base network, and not stored with the task.
+      source: their origin, for error messages.
+      head: whether their head is for this task, and not replaced by a new one.
+      head_in_base: whether it is part of the base network, and not stored with the task.
     """
 
     weights: dict[str, Any] | None
@@ -36,7 +36,7 @@ class Start(NamedTuple):
     head_in_base: bool = False
 
     def fingerprint(self) -> str:
-        """Of the base network: all its weights, without a head that is no part of it."""
+        """Of the base network: all its weights, without a head that is not part of it."""
         weights = self.weights or {}
         parameters = dict(weights.get("params", {}))
         if not self.head_in_base:
@@ -46,10 +46,10 @@ class Start(NamedTuple):
 
 
 def task_of(config: ConfigDict) -> tuple[tasks.Task, Start]:
-    """A config's task and starting weights; the runs of a grid share what they have in common.
+    """A config's task and starting weights; equal tasks in a grid are built once.
 
     Raises:
-      InputError: data, network or weights that cannot be had, or do not fit each other.
+      InputError: data, network or weights are not available, or do not fit each other.
     """
     start, about = load_start(config.start, config.network, pixels(config.data))
     if start.weights is not None:
@@ -68,19 +68,19 @@ def task_of(config: ConfigDict) -> tuple[tasks.Task, Start]:
 
 
 def load_start(start: str, network: ConfigDict, size: int = 0) -> tuple[Start, dict[str, Any]]:
-    """The weights of a config's `start`, and what they say about themselves.
+    """The weights of a config's `start`, and their metadata.
 
     Args:
-      start: "random", a run directory, a file of weights in this package's names or in PyTorch's
+      start: "random", a run directory, a weight file with this package's names or PyTorch's
         (see `model.pretrained.load`), or "hub:owner/name".
       network: the network section of the config.
-      size: the side in pixels of the images that it will see, for networks whose weights depend
-        on it; 0 is the side that they were made for.
+      size: the side in pixels of the input images, for networks whose weights depend on it; 0 is
+        the side that they were made for.
     """
     if start == "random":
         return Start(None, start), {}
     if not start:
-        raise InputError("this config needs weights to start from: give --config.start=PATH")
+        raise InputError("this config needs starting weights: give --config.start=PATH")
     about: dict[str, Any]
     if _ours(start):
         weights, about = weights_file.load(Path(start))
@@ -91,25 +91,25 @@ def load_start(start: str, network: ConfigDict, size: int = 0) -> tuple[Start, d
         about = {name: value for name, value in about.items() if value is not None}
     for name, leaf in traverse_util.flatten_dict(weights, sep="/").items():
         if not np.isfinite(leaf).all():
-            raise InputError(f"the weights of {start} are not finite in {name}; give others")
+            raise InputError(f"the weights of {start} are not finite in {name}; give other weights")
     return Start(weights, start), about
 
 
 def pixels(config: ConfigDict) -> int:
-    """The side of the images that a network sees, as far as a data section says it."""
+    """The side of the input images, if a data section sets it, else 0."""
     return config.size or config.decode_size
 
 
 def with_text_head(start: Start, classes: Sequence[str], prompt: str) -> Start:
-    """The weights with a head made of the classes' names, embedded by the text tower of CLIP.
+    """The weights with a head of the class names, embedded by CLIP's text tower.
 
     Raises:
-      InputError: the weights come from no CLIP checkpoint with its text tower and tokenizer.
+      InputError: the weights are not from a CLIP checkpoint with its text tower and tokenizer.
     """
     if start.weights is None or _ours(start.source):
         raise InputError(
             f"head is 'text', which takes a CLIP checkpoint with its tokenizer; {start.source} is "
-            "none"
+            "not one"
         )
     parameters = dict(start.weights["params"])
     parameters["head"] = pretrained.text_head(start.source, classes, prompt)
@@ -117,7 +117,7 @@ def with_text_head(start: Start, classes: Sequence[str], prompt: str) -> Start:
 
 
 def _ours(start: str) -> bool:
-    """Whether `start` names a run directory, or a file in this package's own names."""
+    """Whether `start` is a run directory, or a file with this package's names."""
     if start.startswith("hub:"):
         return False
     path = Path(start)
@@ -132,7 +132,7 @@ def starting_variables(task: tasks.Task, start: Start, key: jax.Array) -> dict[s
     """The network's variables: all but the head from `start`, the head initialized from `key`.
 
     Raises:
-      InputError: arrays are missing, left over, or of another shape.
+      InputError: arrays are missing, unknown, or of another shape.
     """
     fresh = model.initialize(task.module, key, task.image_shape)
     if start.weights is None:
@@ -147,12 +147,12 @@ def starting_variables(task: tasks.Task, start: Start, key: jax.Array) -> dict[s
 
 
 def random_weights(task: tasks.Task, seed: int) -> dict[str, Any]:
-    """A random network for the task, head and all: the same one for every method."""
+    """A random network for the task, including its head: the same for every method."""
     return model.initialize(task.module, named_key(seed, "start"), task.image_shape)
 
 
 def check_fits(task: tasks.Task, start: Start) -> None:
-    """Raises InputError where starting weights lack arrays, or have unknown or other ones."""
+    """Raises InputError if arrays are missing, unknown, or of another shape."""
     if start.weights is None:
         return
     have = traverse_util.flatten_dict(start.weights, sep="/")
@@ -161,11 +161,11 @@ def check_fits(task: tasks.Task, start: Start) -> None:
     missing = sorted(body - have.keys())
     extra = sorted(have.keys() - want.keys())
     other = sorted(
-        f"{name} {have[name].shape} where {want[name].shape} belongs"
+        f"{name} {have[name].shape} instead of {want[name].shape}"
         for name in body & have.keys()
         if have[name].shape != want[name].shape
     )
-    for what, names in (("lack", missing), ("have besides", extra), ("have", other)):
+    for what, names in (("lack", missing), ("also have", extra), ("have", other)):
         if names:
             listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if names[4:] else "")
             raise InputError(

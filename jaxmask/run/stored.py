@@ -1,4 +1,4 @@
-"""A trained method written down: the task's file, checked to give back what was trained."""
+"""Stores a trained method: the task file, checked to restore what was trained."""
 
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -30,13 +30,13 @@ def write_task(
     found: Result,
     tuned: Mapping[str, Any],
 ) -> int:
-    """Writes the file of a learned task into a run directory; returns its bytes.
+    """Writes the file of a learned task into a run directory; returns its size in bytes.
 
     Args:
-      start: the base network's weights, whose fingerprint goes into the header.
+      start: the base network's weights; their fingerprint goes into the header.
       content: what the adapter stores.
-      variables: {"params": those that the adapter was given, "batch_stats": after training}.
-      tuned: what was chosen on validation data, by field.
+      variables: {"params": as given to the adapter, "batch_stats": after training}.
+      tuned: the values chosen on validation data, by field.
     """
     about = {
         **about_network(config.network, task),
@@ -69,9 +69,9 @@ def check_law(
     frozen: Any,
     content: Stored,
 ) -> None:
-    """Raises InputError where what is stored does not give back the network that was trained.
+    """Raises InputError if the stored content does not restore the network that was trained.
 
-    The two sides are compiled apart, so that they may differ by rounding.
+    The two sides are compiled separately, so they may differ by rounding.
     """
     given = shared("parameters", identity, lambda: jax.jit(adapter.parameters))
     back = shared("restore", (identity, repr(content.settings)), lambda: jax.jit(
@@ -86,5 +86,5 @@ def check_law(
         if other is None or not np.allclose(leaf, other, rtol=1e-5, atol=0, equal_nan=True):
             raise InputError(
                 f"{name}: the adapter's restore does not give back {path!r} as it was trained; "
-                "store all that its parameters depend on"
+                "store everything that its parameters depend on"
             )

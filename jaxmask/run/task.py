@@ -1,4 +1,4 @@
-"""From a config to what an experiment works on: data, network, starting weights, seeds."""
+"""Builds from a config what an experiment works on: the data and a network for it."""
 
 import functools
 import json
@@ -23,16 +23,16 @@ class Task(NamedTuple):
     """A dataset and a network for it.
 
     Attributes:
-      dataset: the splits, on the host.
+      dataset: its splits, on the host.
       module: the Linen network, with a head for the dataset's classes.
       network: (parameters, batch_stats, images, train) -> (logits, batch_stats).
       augment: (key or None, uint8 images) -> float images.
-      image_shape: (height, width, channels) that the network sees.
+      image_shape: (height, width, channels) of the network's input.
       normalization: (mean, std) of the channels.
       mesh: the devices.
-      identity: text of all that the network and its input pipeline are made of.
-      feed: ("train", "validation" or "test") -> the split as the compiled scans take it; a split
-        reaches the device once, however many methods use it.
+      identity: text of everything that the network and its input pipeline depend on.
+      feed: ("train", "validation" or "test") -> the split as the compiled scans take it; each
+        split is sent to the device once for all methods.
     """
 
     dataset: data.Dataset
@@ -50,7 +50,9 @@ def load_data(config: ConfigDict, seed: int) -> data.Dataset:
     """The dataset that a config's data section describes."""
     validation = config.validation
     if not (0 <= validation < 1 or (1 <= validation < 2**31 and validation == int(validation))):
-        raise InputError(f"data.validation {validation} must be 0, a share or a number of examples")
+        raise InputError(
+            f"data.validation is {validation}; give 0, a fraction or a number of examples"
+        )
     return data.load(
         config.name,
         classes=tuple(config.classes),
@@ -67,7 +69,7 @@ def load_data(config: ConfigDict, seed: int) -> data.Dataset:
 def make_task(
     config: ConfigDict, network: ConfigDict, dataset: data.Dataset, normalization: Normalization
 ) -> Task:
-    """A network, and its input pipeline on the device, for a dataset.
+    """A network and its input pipeline on the device, for a dataset.
 
     Args:
       config: the data section of a config.
@@ -98,7 +100,7 @@ def make_task(
     images = [split.images for split in (dataset.train, dataset.validation, dataset.test)]
     mesh = feed.make_mesh()
     memory = config.memory_gib * 2**30
-    # One for all: the compiled programs take their batches one way.
+    # one way for all splits: the compiled programs take all batches alike
     too_large = sum(array.nbytes for array in images) > memory
     streams = too_large or any(isinstance(array, data.Lazy) for array in images)
 
@@ -136,7 +138,7 @@ def make_task(
 def normalization_of(
     config: ConfigDict, dataset: data.Dataset, about: dict[str, Any]
 ) -> Normalization:
-    """Mean and deviation: the config's, else those of the starting weights, else the data's."""
+    """Mean and standard deviation: the config's, else the starting weights', else the data's."""
     if config.mean or config.std:
         if not (config.mean and config.std):
             raise InputError("give both data.mean and data.std, or neither")
@@ -166,7 +168,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def about_network(network: ConfigDict, task: Task) -> dict[str, Any]:
-    """What a weight file says about itself."""
+    """The metadata of a weight file."""
     mean, std = task.normalization
     return {
         "network": network.name,
@@ -175,15 +177,15 @@ def about_network(network: ConfigDict, task: Task) -> dict[str, Any]:
         "classes": list(task.dataset.classes),
         "mean": [float(value) for value in mean],
         "std": [float(value) for value in std],
-        "image_shape": list(task.image_shape),  # as the network sees it
-        "stored_shape": list(task.dataset.train.images.shape[1:]),  # as it comes from the dataset
+        "image_shape": list(task.image_shape),  # the network's input
+        "stored_shape": list(task.dataset.train.images.shape[1:]),  # as the dataset stores it
     }
 
 
 def compute_dtype(name: str) -> Any:
-    """The dtype of activations by its name."""
+    """The dtype of activations, by name."""
     if name not in ("float32", "bfloat16", "float16"):
         raise InputError(
-            f"network.compute_dtype {name!r} is unknown; it is float32, bfloat16 or float16"
+            f"unknown network.compute_dtype {name!r}; give float32, bfloat16 or float16"
         )
     return jnp.dtype(name)

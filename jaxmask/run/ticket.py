@@ -1,4 +1,4 @@
-"""A ticket: weights, and the mask of those that are left. Trained, tested, written down."""
+"""A ticket: weights, and the mask of those that are left; trained, tested, stored."""
 
 import hashlib
 import json
@@ -34,8 +34,8 @@ class Initial(NamedTuple):
 
     Attributes:
       variables: "params" and "batch_stats".
-      path: of the file that holds them.
-      sha256: their fingerprint; runs of equal ones started from the same weights.
+      path: of their file.
+      sha256: their fingerprint; runs with equal fingerprints started from the same weights.
     """
 
     variables: Variables
@@ -43,7 +43,7 @@ class Initial(NamedTuple):
     sha256: str
 
     def about(self, folder: Path) -> dict[str, str]:
-        """What `result.json` in a run directory says of them."""
+        """Their entry in the `result.json` of a run directory."""
         return {"file": os.path.relpath(self.path, folder), "sha256": self.sha256}
 
 
@@ -52,7 +52,7 @@ def initial_weights(
 ) -> Initial:
     """The starting weights of the config's seed, stored once for all runs that share them.
 
-    They lie in `shared`, by network and seed, or else in the run directory itself.
+    They are in `shared`, by network and seed, or else in the run directory itself.
 
     Raises:
       InputError: the file cannot be read, or holds weights of another network.
@@ -74,8 +74,8 @@ def initial_weights(
         weights = {"batch_stats": {}, **weights}
         starting.check_fits(task, starting.Start(weights, str(path), head=True))
     except InputError as error:
-        raise InputError(f"{error}; delete it, and the same command makes it anew") from None
-    # in the order of the network's own trees, for which programs are compiled
+        raise InputError(f"{error}; delete it, and the same command will recreate it") from None
+    # in the leaf order of the network, for which programs are compiled
     like = shapes(task)
     leaves = tree.align(like, weights, str(path))
     variables = jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(x) for x in leaves])
@@ -83,8 +83,8 @@ def initial_weights(
 
 
 def fingerprint(variables: Variables) -> str:
-    """SHA-256 of all arrays with their names, shapes and dtypes; not of a file, whose header may
-    tell the same in another order."""
+    """SHA-256 of all arrays with their names, shapes and dtypes; not of the file, because the
+    order of its header may vary."""
     digest = hashlib.sha256()
     for name, leaf in sorted(tree.named_leaves(variables).items()):
         array = np.ascontiguousarray(leaf)
@@ -94,10 +94,10 @@ def fingerprint(variables: Variables) -> str:
 
 
 def make_trainer(task: Task, config: ConfigDict, sum_movement: bool = False) -> Trainer:
-    """The trainer of all tickets of a config, whatever their masks.
+    """The trainer of all tickets of a config, for any mask.
 
     Raises:
-      InputError: a field of `train` has a value that cannot be used.
+      InputError: a field of `train` has an invalid value.
     """
     return trainer.make_trainer(
         task, config.train, WEIGHTS, config.seed, "train", "weights", sum_movement
@@ -105,8 +105,8 @@ def make_trainer(task: Task, config: ConfigDict, sum_movement: bool = False) -> 
 
 
 def ready(variables: Variables, labels: Any, masks: Any) -> Ready:
-    """What training needs: weights with zeros where they are pruned, and the mask that keeps
-    them so. Labels: "mask" (pruned), "train" (whole), "freeze"."""
+    """What training needs: weights that are zero where pruned, and the mask that keeps them
+    zero. Labels: "mask" (pruned), "train" (whole), "freeze"."""
     trained = jax.tree.map(lambda label: "train" if label == "mask" else label, labels)
     parts = tree.partition(variables["params"], trained)
     learned = {"train": mask.pruned(masks, parts["train"])}
@@ -122,14 +122,14 @@ def store_mask(folder: Path, masks: Any, metadata: dict[str, str]) -> Path:
 
 
 def stored_mask(folder: Path, like: Any) -> Any | None:
-    """The mask that an interrupted run has chosen already, or None."""
+    """The mask that an interrupted run has already chosen, or None."""
     path = folder / MASK
     if not path.exists():
         return None
     try:
         return jax.tree.map(jnp.asarray, maskfile.load(path, like))
     except InputError as error:
-        raise InputError(f"{error} (or delete it: the same command makes it anew)") from None
+        raise InputError(f"{error} (or delete it: the same command will recreate it)") from None
 
 
 def train(
@@ -163,7 +163,7 @@ def tested(
     fit: loop.Fit,
     found: Result,
 ) -> Result:
-    """Reads the test split once and writes the weights of a trained ticket; its result."""
+    """Reads the test split once and writes the weights of a trained ticket; returns its result."""
     test = trainer.test(fit, ready.frozen)
     with Records(folder, fit.steps) as records:
         records.write(fit.steps, fit.epoch, "test", **test)
@@ -190,7 +190,7 @@ def tested(
 
 
 def save_trained(task: Task, config: ConfigDict, folder: Path, ready: Ready, fit: loop.Fit) -> int:
-    """Writes `weights.safetensors`, exactly zero where weights are pruned; returns its bytes."""
+    """Writes `weights.safetensors`, exactly zero where pruned; returns its size in bytes."""
     about = about_network(config.network, task)
     return weights_file.save(folder / weights_file.NAME, trained(ready, fit), about)
 
@@ -209,7 +209,7 @@ def described(
     initial: Initial,
     folder: Path,
 ) -> Result:
-    """The result of a ticket that is not trained (yet); its mask is stored already."""
+    """The result of a ticket before training; its mask is already stored."""
     dense = float(config.density) == 1.0
     return Result(
         recipe=config.recipe,
@@ -242,7 +242,7 @@ def all_kept(variables: Variables, labels: Any) -> Any:
 
 
 def about_mask(config: ConfigDict) -> dict[str, str]:
-    """What a ticket's mask file says of itself."""
+    """The metadata of a ticket's mask file."""
     return {
         "network": config.network.name,
         "criterion": config.criterion,
@@ -251,7 +251,7 @@ def about_mask(config: ConfigDict) -> dict[str, str]:
 
 
 def _trained_numbers(ready: Ready) -> int:
-    """Numbers that training may change: what the mask keeps, and all that has no mask."""
+    """The trainable parameters: those the mask keeps, and those without a mask."""
     whole = tree.size(ready.learned["train"]) - tree.size(ready.frozen["kept"])
     left = sum(int(np.sum(leaf)) for leaf in jax.tree.leaves(ready.frozen["kept"]))
     return whole + left

@@ -1,4 +1,4 @@
-"""A config's training section as one function that trains, compiled once for all rates."""
+"""A config's training section as a trainer, compiled once for all learning rates."""
 
 import functools
 from collections.abc import Callable, Hashable
@@ -24,7 +24,7 @@ class Ready(NamedTuple):
     """The trees before the first step.
 
     Attributes:
-      learned, frozen: as an adapter's `init` gives them.
+      learned, frozen: as returned by an adapter's `init`.
       batch_stats: the network's running statistics.
     """
 
@@ -34,7 +34,7 @@ class Ready(NamedTuple):
 
 
 class Training(NamedTuple):
-    """A training run that has not begun: its programs, and what they are given."""
+    """A training run that has not started: its programs and their inputs."""
 
     programs: epoch.Programs
     job: loop.Job
@@ -44,12 +44,12 @@ class Trainer(NamedTuple):
     """One training section on one task.
 
     Attributes:
-      job: (ready, rates, name, folder, title), optionally `keep` and `state` (to go on from) ->
-        Training, not begun. `rates` has the peak rates that differ from the config's, by field;
-        `name` is where randomness comes from.
+      job: (ready, rates, name, folder, title), optionally `keep` and `state` (to continue from)
+        -> Training, not started. `rates` has the peak rates that differ from the config's, by
+        field; `name` determines the randomness.
       state: (ready, rates, name) -> the state before the first step.
       test: (fit, frozen) -> {"loss", "accuracy"} over the whole test split.
-      steps_per_epoch: of training.
+      steps_per_epoch: training steps per epoch.
     """
 
     job: Callable[..., Training]
@@ -59,7 +59,7 @@ class Trainer(NamedTuple):
 
 
 class _Compiled(NamedTuple):
-    """Programs, their optimizers, and the length of scan that suits them once it is known."""
+    """Programs, their optimizers, and the length of their scans once it is known."""
 
     programs: epoch.Programs
     optimizers: optax.GradientTransformation
@@ -75,18 +75,18 @@ def make_trainer(
     identity: Hashable,
     sum_movement: bool = False,
 ) -> Trainer:
-    """Builds what a training section describes; nothing is compiled before the first job.
+    """The trainer that a training section describes; nothing is compiled before the first job.
 
     Args:
       config: the section, see `defaults.train`.
-      adapter: how the network's parameters come from what is learned and what is frozen.
+      adapter: computes the network's parameters from the learned and the frozen trees.
       section: its name, for error messages.
-      identity: of the adapter's functions: trainers with equal ones share compiled programs.
+      identity: of the adapter's functions; trainers with equal ones share compiled programs.
       sum_movement: the optimizer of weights also sums `-w * dL/dw` over all steps; see
         `train.movement`.
 
     Raises:
-      InputError: a field has a value that cannot be used.
+      InputError: a field has an invalid value.
     """
     check_training(config, section)
     held_out = len(task.dataset.validation.labels)
@@ -98,7 +98,7 @@ def make_trainer(
     steps = steps_per_epoch * config.epochs
     first = (movement.summed(),) if sum_movement else ()
     described = optimizer.Section(config, steps, steps_per_epoch, first)
-    groups = adapter.optimizers(described)  # here for its errors to come first
+    groups = adapter.optimizers(described)  # here, so that its errors come first
     fields = ("optimizer", "mask_optimizer", "schedule", "clip", "label_smoothing", "batch_size",
               "scan_steps")  # fmt: skip
     settings = tuple(config[name] for name in fields)
@@ -182,7 +182,7 @@ def _compiled(
 def _scan_steps(
     compiled: _Compiled, task: Task, config: ConfigDict, state: State, frozen: Any
 ) -> int:
-    """The length of a scan of some seconds, worked out once for all runs of these programs."""
+    """The length of a scan of a few seconds, estimated once for all runs of these programs."""
     if not compiled.scan_steps:
         train = task.feed("train")
         xs = next(iter(train.chunks(np.zeros((1, config.batch_size), np.int32), [1])))
@@ -193,13 +193,13 @@ def _scan_steps(
 
 
 def evaluation_batch(task: Task, config: ConfigDict, examples: int) -> int:
-    """Examples per evaluation step: a multiple of the devices, and few where there are few."""
+    """Examples per evaluation step: a multiple of the devices, no larger than needed."""
     least = min(config.evaluation_batch, max(examples, 1))
     return -(-least // task.mesh.size) * task.mesh.size
 
 
 def check_training(config: ConfigDict, section: str) -> None:
-    """Raises InputError, naming the field, where a number cannot be used."""
+    """Raises InputError, naming the field, for an invalid value."""
     at_least = {
         "epochs": 1, "batch_size": 1, "evaluation_batch": 1, "patience": 0, "clip": 0.0,
         "checkpoint_seconds": 0.0, "scan_steps": 0, "learning_rate": 0.0,
@@ -213,5 +213,5 @@ def check_training(config: ConfigDict, section: str) -> None:
         )
     if config.select not in ("accuracy", "loss", "last"):
         raise InputError(
-            f"{section}.select is {config.select!r}; it is 'accuracy', 'loss' or 'last'"
+            f"{section}.select is {config.select!r}; it must be 'accuracy', 'loss' or 'last'"
         )

@@ -7,7 +7,7 @@ from jaxmask.errors import InputError
 
 
 class Choice(NamedTuple):
-    """A setting that was tried; accuracy and loss on validation data, None where it diverged."""
+    """A setting that was tried; validation accuracy and loss are None if training diverged."""
 
     value: float
     validation_accuracy: float | None
@@ -16,7 +16,7 @@ class Choice(NamedTuple):
 
 
 def best_choice(method: str, choices: Sequence[Choice]) -> float:
-    """The value with the highest validation accuracy, then the lowest loss.
+    """The value with the highest validation accuracy; ties go to the lowest loss.
 
     Raises:
       InputError: every value diverged.
@@ -24,7 +24,9 @@ def best_choice(method: str, choices: Sequence[Choice]) -> float:
     best = max(choices, key=_rank)
     if best.validation_accuracy is None:
         tried = ", ".join(f"{choice.value:g}" for choice in choices)
-        raise InputError(f"{method}: the loss was not finite with any of the choices {tried}")
+        raise InputError(
+            f"{method}: the loss was not finite with any of the choices {tried}; give others"
+        )
     return best.value
 
 

@@ -1,4 +1,4 @@
-"""A learned task afterwards: load it, predict with it, serve many, estimate statistics anew."""
+"""Using learned tasks: load, predict, serve many, re-estimate batch statistics."""
 
 from jaxmask.task.learned import Learned, load
 from jaxmask.task.library import Library

@@ -1,4 +1,4 @@
-"""The base network of a learned task: found, read, and compared with its fingerprint."""
+"""The base network of a learned task: found, read, and checked against its fingerprint."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,9 +16,9 @@ class Found(NamedTuple):
     """A base network.
 
     Attributes:
-      variables: {"params", "batch_stats"}, nested dicts; without a head that is the task's.
-      layout: the names that its file has, if they are PyTorch's; else "".
-      place: the file.
+      variables: {"params", "batch_stats"}, nested dicts; without the head if that is the task's.
+      layout: the layout of PyTorch names in its file; "" if they are this package's.
+      place: its file.
     """
 
     variables: dict[str, Any]
@@ -27,30 +27,28 @@ class Found(NamedTuple):
 
 
 def find(path: Path, about: Mapping[str, Any], wanted: maskfile.Base | None, base: str) -> Found:
-    """The network that a task was learned over.
+    """The base network of a task.
 
     Args:
       path: of the task's file.
-      about: what the file says of the task.
+      about: the file's metadata.
       wanted: the base that the file names.
-      base: where the weights are; "" for those of the run that the file lies in, or else those
+      base: where the weights are; "" for those of the run that contains the file, or else those
         that it names.
 
     Raises:
-      InputError: the file has no task, or the weights are not found or are others.
+      InputError: the file has no task, or the weights are not found or do not match.
     """
     name, width, stem = about.get("network"), about.get("width"), about.get("stem", "")
     known = isinstance(name, str) and isinstance(width, int | float) and isinstance(stem, str)
     if not known or wanted is None:
         raise InputError(
-            f"{path} has a mask and no task with it: its header names no network, width and base; "
+            f"{path} has a mask but no task: its header lacks the network, width or base; "
             "give a file that the recipe 'adapt' wrote"
         )
     source = base or _beside(path) or about.get("start", "")
     if not isinstance(source, str) or source in ("", "random", "pretrain"):
-        raise InputError(
-            f"{path} was learned over weights that are not with it; give them: --base=PATH"
-        )
+        raise InputError(f"the base weights of {path} are not with it; give them: --base=PATH")
     if not source.startswith("hub:") and not Path(source).exists():
         raise InputError(f"there are no weights at {source}; give them: --base=PATH")
     layout = ""
@@ -65,19 +63,19 @@ def find(path: Path, about: Mapping[str, Any], wanted: maskfile.Base | None, bas
         layout, place = found["layout"], checkpoint.find(source)
     parameters = weights.get("params", {})
     without_head = {key: leaf for key, leaf in parameters.items() if key != "head"}
-    # the head is a part of the base network where the task has the classes of the base
+    # the head is part of the base network if the task has its classes
     for part in (without_head, parameters):
         bare = {"params": part, "batch_stats": weights.get("batch_stats", {})}
         if maskfile.fingerprint(bare) == wanted.fingerprint:
             return Found(bare, layout, place)
     raise InputError(
-        f"{path} was learned over another network than {source}: the fingerprints of their "
-        "weights differ; give its own: --base=PATH"
+        f"{path} was learned over another network than {source}: the fingerprints of the "
+        "weights differ; give its own base weights: --base=PATH"
     )
 
 
 def _beside(path: Path) -> str:
-    """The base weights of the run that a file lies in, or ""."""
+    """The base weights of the run that contains a file, or ""."""
     for folder in path.absolute().parents:
         for name in ("start.safetensors", f"pretrain/{weights_file.NAME}"):
             if (folder / name).exists() and (folder / "config.json").exists():

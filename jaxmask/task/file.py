@@ -1,4 +1,4 @@
-"""A learned task as one file: its masks, and all else that it needs beside the base network."""
+"""A learned task as one file: its masks, and all else that it needs besides the base network."""
 
 import json
 from collections.abc import Mapping
@@ -14,24 +14,24 @@ from jaxmask.errors import InputError, nearest
 Tree = Any
 Adapters = Mapping[str, Adapter]
 
-# what a file says of every task; all else in its metadata are settings of its method
+# metadata that every task has; the rest are settings of its method
 OF_TASKS = ("network", "width", "stem", "classes", "mean", "std", "image_shape", "stored_shape",
             "start", "dataset", "method", "metrics", "learning_rate", "mask_learning_rate",
             "regularization", "merged")  # fmt: skip
-# names that files of earlier versions have, and what they are now
+# names in files of earlier versions, and the new ones
 _RENAMED = {"neighbours": "neighbors", "regularisation": "regularization"}
 _NEEDED = {"network", "width", "classes", "mean", "std", "method"}
 
 
 class TaskFile(NamedTuple):
-    """A task that is not yet put onto its base network.
+    """A task, not yet applied to its base network.
 
     Attributes:
       path: of the file.
-      stored: what the adapter restores.
+      stored: the input of the adapter's `restore`.
       batch_stats: the task's own, a nested dict.
-      about: what the file says of the task, by name.
-      base: the name and fingerprint of the network that it was learned over.
+      about: metadata, by name.
+      base: the name and fingerprint of its base network.
       signs: whether its masks are of signs.
     """
 
@@ -52,15 +52,15 @@ def save(
     base: maskfile.Base,
     about: Mapping[str, Any],
 ) -> int:
-    """Writes a `.mask` file; returns its bytes.
+    """Writes a `.mask` file; returns its size in bytes.
 
     Args:
-      stored: of the adapter.
+      stored: from the adapter's `store`.
       batch_stats: the network's, after training.
-      new: parameters that the base network lacks, such as a fresh head, as they were before
-        training; those that `stored` replaces are not stored a second time.
-      base: the network that the task was learned over.
-      about: JSON values by name for the header: what the network is, its classes, the method.
+      new: parameters that the base network lacks, such as a new head, as they were before
+        training; those that `stored` replaces are not stored twice.
+      base: the base network of the task.
+      about: JSON values by name for the header: the network, its classes, the method.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: tree.named_leaves(part) for name, part in stored.arrays.items()}
@@ -83,13 +83,13 @@ def save(
 
 
 def read(path: Path, weights: Tree = None) -> TaskFile:
-    """A task's file.
+    """Reads a task's file.
 
     Args:
       weights: the base network's parameters, for masks that are coded given them.
 
     Raises:
-      InputError: it is not the file of a task, or is damaged.
+      InputError: it is not a task file, or is damaged.
     """
     file = maskfile.read(path, weights=weights)
     about = metadata(file.metadata)
@@ -97,7 +97,7 @@ def read(path: Path, weights: Tree = None) -> TaskFile:
     statistics = arrays.pop("batch_stats", {})
     settings = {name: value for name, value in about.items() if name not in OF_TASKS}
     if file.kind == "sign":
-        settings["rescale"] = False  # which not every earlier file says
+        settings["rescale"] = False  # not every earlier file says so
     return TaskFile(
         path, Stored(file.masks, arrays, settings), statistics, about, file.base,
         file.kind == "sign",
@@ -105,16 +105,16 @@ def read(path: Path, weights: Tree = None) -> TaskFile:
 
 
 def check_task(about: Mapping[str, Any], path: Path) -> None:
-    """Raises InputError for a file that has a mask and no task with it."""
+    """Raises InputError for a file that has a mask but no task."""
     if not about.keys() >= _NEEDED:
         raise InputError(
-            f"{path} has a mask and no task with it: its header names no network, classes and "
+            f"{path} has a mask but no task: its header lacks the network, classes or "
             "normalization; give a file that the recipe 'adapt' wrote"
         )
 
 
 def metadata(texts: Mapping[str, str]) -> dict[str, Any]:
-    """A file's metadata: what is JSON read as such, and all else as the text that it is."""
+    """A file's metadata: JSON is parsed, other text is kept."""
     found: dict[str, Any] = {}
     for name, text in texts.items():
         try:
@@ -126,20 +126,20 @@ def metadata(texts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def restored(base: Mapping[str, Tree], file: TaskFile, adapters: Adapters = KNOWN) -> Tree:
-    """The base network's variables with the task on them.
+    """The base network's variables with the task applied.
 
     Args:
       base: {"params", "batch_stats"}, nested dicts.
-      adapters: those that may be named, by name; nothing that a file names is imported.
+      adapters: those that a file may name; nothing that a file names is imported.
 
     Raises:
-      InputError: the file's adapter is not among them, or does not fit the network.
+      InputError: the file's adapter is not one of them, or does not fit the network.
     """
     return put_on(base, file, adapter_of(file, adapters))
 
 
 def put_on(base: Mapping[str, Tree], file: TaskFile, adapter: Adapter) -> Tree:
-    """`restored` by this adapter; traceable."""
+    """`restored` with a given adapter; traceable."""
     statistics = {
         **tree.named_leaves(base.get("batch_stats", {})),
         **tree.named_leaves(file.batch_stats),
@@ -160,7 +160,7 @@ def adapter_of(file: TaskFile, adapters: Adapters) -> Adapter:
 
 
 def complete(params: Tree, stored: Stored) -> Tree:
-    """The base network's parameters, and those that the task has and the base network lacks."""
+    """The base network's parameters, and those that only the task has."""
     have = tree.named_leaves(params)
     more = tree.named_leaves(stored.arrays.get("params", {}))
     return tree.nested({**more, **have})

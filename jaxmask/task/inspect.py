@@ -1,4 +1,4 @@
-"""What is in mask files, and the networks that they make of their base weights."""
+"""The content of mask files, and the networks that they make of their base weights."""
 
 import math
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from jaxmask.tree import named_leaves
 
 
 class Adapted(NamedTuple):
-    """A network that has taken on a task.
+    """A network adapted to a task.
 
     Attributes:
       variables: {"params", "batch_stats"}, nested dicts of arrays.
-      about: what its file says of itself, by name.
-      layout: the names that the base weights had, if they were PyTorch's; else "".
-      inputs: the files that it was made of.
+      about: metadata of its file, by name.
+      layout: the layout of PyTorch names of the base weights; "" if they have this package's.
+      inputs: the files that it was made from.
     """
 
     variables: dict[str, Any]
@@ -33,29 +33,30 @@ class Adapted(NamedTuple):
 
 
 def adapted(path: Path, base: str, adapters: task_file.Adapters = KNOWN) -> Adapted:
-    """The network that has taken on a file's task.
+    """The base network with a file's task applied.
 
     Args:
       path: of the mask file.
-      base: the weights that it was learned over; "" for those of the run that it lies in, or else
-        those that it names.
-      adapters: that the file may name.
+      base: the base weights; "" for those of the run that contains the file, or else those that
+        it names.
+      adapters: those that the file may name.
 
     Raises:
-      InputError: the weights are not found or are others, or the task is no network of its own.
+      InputError: the weights are not found or do not match, or the task is not a network by
+        itself.
     """
     header = maskfile.read_header(path)
     if any(name.startswith(("neighbors/", "neighbours/")) for name in header["arrays"]):
         raise InputError(
-            f"{path} classifies by its nearest neighbors, which no weights can hold; use it with "
-            "python -m jaxmask.task"
+            f"{path} classifies by nearest neighbors, which cannot be written as weights; use it "
+            "with python -m jaxmask.task"
         )
     about = task_file.metadata(header["metadata"])
     found = bases.find(path, about, header["base"], base)
     file = task_file.read(path, weights=found.variables["params"])
     adapter = task_file.adapter_of(file, adapters)
 
-    # compiled as a whole: each operation by itself takes twice the time for a ResNet-50
+    # compiled as a whole: operation by operation takes twice the time for a ResNet-50
     @jax.jit
     def restored(variables: Any, masks: Any, arrays: Any, statistics: Any) -> Any:
         stored = Stored(masks, arrays, file.stored.settings)
@@ -68,7 +69,7 @@ def adapted(path: Path, base: str, adapters: task_file.Adapters = KNOWN) -> Adap
 
 
 def summary(path: Path, base: str) -> dict[str, Any]:
-    """What is in a file, ready for JSON; the "kept" are those on, of masks of signs the +."""
+    """The content of a file, ready for JSON; "kept" are the bits on, or + in masks of signs."""
     header = maskfile.read_header(path)
     file = _read(path, header, base)
     shapes = header["leaves"]
@@ -100,7 +101,7 @@ def summary(path: Path, base: str) -> dict[str, Any]:
 
 
 def read(path: Path, base: str) -> maskfile.MaskFile:
-    """A mask file; the base weights are looked for if its masks are coded given them."""
+    """Reads a mask file, and its base weights if its masks are coded given them."""
     return _read(path, maskfile.read_header(path), base)
 
 
@@ -113,12 +114,12 @@ def _read(path: Path, header: dict[str, Any], base: str) -> maskfile.MaskFile:
 
 
 def read_alike(paths: Sequence[Path], base: str) -> list[maskfile.MaskFile]:
-    """Two or more files of one base network and the same leaves.
+    """Reads two or more files of one base network and the same leaves.
 
-    A file that names no base network is taken to be for that of the others.
+    A file that names no base network is assumed to have that of the others.
 
     Raises:
-      InputError: naming two files that do not go together.
+      InputError: naming two files that do not match.
     """
     if len(paths) < 2:
         raise InputError(f"{paths[0]} is one mask file; give two or more")
@@ -141,6 +142,6 @@ def read_alike(paths: Sequence[Path], base: str) -> list[maskfile.MaskFile]:
                 first, other = shapes[0].get(name, "missing"), named.get(name, "missing")
                 raise InputError(
                     f"{paths[0]} and {path} do not mask the same weights: {name!r} is {first} in "
-                    f"the one, {other} in the other"
+                    f"the first, {other} in the second"
                 )
     return files

@@ -1,4 +1,4 @@
-"""A learned task ready for use: from its file, or a run directory, to predictions."""
+"""A learned task ready for use, loaded from its file or a run directory."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,17 +18,16 @@ from jaxmask.task import file as task_file
 
 
 class Learned(NamedTuple):
-    """A network that has taken on a task.
+    """A network adapted to a task.
 
     Attributes:
       logits: (variables, uint8 images [B, H, W, C]) -> float32 [B, classes], jitted.
-      variables: what the network computes with ("params", "batch_stats"), and "stored", what a
-        classifier of features needs besides.
+      variables: the network's ("params", "batch_stats"), and "stored": what else a classifier of
+        features needs.
       module: the Linen network.
-      prepare: uint8 images -> what the network sees.
+      prepare: uint8 images -> the network's input.
       classes: their names.
-      about: all that the file says of itself; "stored_shape" is that of the images that it was
-        learned from.
+      about: the file's metadata; "stored_shape" is the shape of the training images.
       source: the file.
     """
 
@@ -44,20 +43,20 @@ class Learned(NamedTuple):
 def load(
     path: str | Path, base: str = "", adapters: task_file.Adapters = KNOWN, network: str = ""
 ) -> Learned:
-    """A learned task.
+    """Loads a learned task.
 
     Args:
       path: a `.mask` file, a run directory of `adapt` (its best method's task) or of one of its
         methods, or one of `dense`.
-      base: the weights that the task was learned over, as a config's `start`. By default those of
-        the run that the file lies in, else those that the file names.
-      adapters: that the file may name: `{**adapter.KNOWN, "mine": ...}` for one of your own.
-      network: `package.module:Class`, if the task's network is one of your own: nothing that a
-        file names is imported.
+      base: the base weights of the task, in the form of a config's `start`. By default those of
+        the run that contains the file, else those that the file names.
+      adapters: those that the file may name; `{**adapter.KNOWN, "mine": ...}` adds your own.
+      network: `package.module:Class`, if the task's network is your own: nothing that a file
+        names is imported.
 
     Raises:
-      InputError: there is no such task, its base network is not found, or is another one, or its
-        adapter or network is not known.
+      InputError: the task does not exist, its base network is not found or does not match, or its
+        adapter or network is unknown.
 
     Example:
       >>> birds = learned.load("runs/birds/mask")  # doctest: +SKIP
@@ -68,7 +67,7 @@ def load(
     if file.suffix != ".mask":
         weights, about = weights_file.load(file)
         if not {"network", "classes", "mean", "std"} <= about.keys():
-            raise InputError(f"{file} does not say which network it is; give a run directory")
+            raise InputError(f"{file} does not name its network; give a run directory")
         return _ready({"batch_stats": {}, **weights}, {"method": "dense", **about}, file, network)
     parts = read(file, base)
     variables = task_file.restored(parts.base, parts.file, adapters)
@@ -76,10 +75,10 @@ def load(
 
 
 class Parts(NamedTuple):
-    """A task that is not yet put onto its base network.
+    """A task, and its base network.
 
     Attributes:
-      base: {"params", "batch_stats"} of the network that it was learned over.
+      base: {"params", "batch_stats"} of the base network.
       file: the task.
     """
 
@@ -88,7 +87,7 @@ class Parts(NamedTuple):
 
 
 def read(file: Path, base: str = "") -> Parts:
-    """A task's file and its base network; see `load`.
+    """Reads a task's file and its base network; see `load`.
 
     Raises:
       InputError: see `load`.
@@ -101,12 +100,12 @@ def read(file: Path, base: str = "") -> Parts:
 
 
 class Pipeline(NamedTuple):
-    """The network that a file is about.
+    """The network of a file.
 
     Attributes:
       module: the Linen network.
-      prepare: uint8 images [B, H, W, C] -> what it sees; RGB becomes gray for a network that
-        sees one channel, and the other way round.
+      prepare: uint8 images [B, H, W, C] -> its input; RGB becomes gray for a network of one
+        channel, and vice versa.
     """
 
     module: nn.Module
@@ -114,19 +113,19 @@ class Pipeline(NamedTuple):
 
 
 def pipeline(about: dict[str, Any], classes: int, network: str = "") -> Pipeline:
-    """The network that a file is about, with a head for so many classes.
+    """The network of a file, with a head for `classes` classes.
 
     Args:
-      network: the name that the caller gives it, if it is one of the caller's own.
+      network: its name again, if it is the caller's own.
 
     Raises:
-      InputError: a network from outside this package that the caller does not name.
+      InputError: the network is from outside this package and the caller does not name it.
     """
     name = about["network"]
     if outside.is_outside(name) and name != network:
         raise InputError(
-            f"the network {name!r} is not one of this package's, and a file's names are not "
-            f"imported; name it yourself if you trust it: network={name!r} (--network={name})"
+            f"the network {name!r} is not one of this package's, and names in files are not "
+            f"imported; if you trust it, give network={name!r} (--network={name})"
         )
     options = {"stem": about["stem"]} if about.get("stem") else {}
     module = model.create(name, classes=classes, width=about["width"], **options)

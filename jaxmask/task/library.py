@@ -15,17 +15,17 @@ from jaxmask.errors import InputError
 from jaxmask.task import file as task_file
 from jaxmask.task import learned
 
-GROUP = 8  # examples of one task that are computed together
+GROUP = 8  # examples of one task to compute together
 
 
 class Library(NamedTuple):
     """Tasks over one network.
 
     Attributes:
-      names: of the tasks; a task's number is its place here.
+      names: of the tasks; a task's number is its index here.
       classes: the names of each task's classes.
       serve: (images uint8 [B, H, W, C], tasks int32 [B]) -> logits float32 [B, C], where C is the
-        largest number of classes; those that a task does not have are -inf.
+        largest number of classes; logits of classes that a task lacks are -inf.
     """
 
     names: tuple[str, ...]
@@ -34,13 +34,13 @@ class Library(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """Tasks that one program restores: of one adapter, with equal settings, trees and shapes.
+    """Tasks that one program restores: same adapter, settings, trees and shapes.
 
     Attributes:
-      adapter: that restores them.
+      adapter: restores them.
       settings: of all its tasks.
       shapes: of the masks, by path; `signs`: whether they are of signs.
-      classes: of the head.
+      classes: number of classes of the head.
       tasks: their numbers.
     """
 
@@ -59,21 +59,21 @@ def load(
     adapters: task_file.Adapters = KNOWN,
     network: str = "",
 ) -> Library:
-    """The tasks of mask files (or of run directories, or of a folder of mask files), as one.
+    """Loads mask files, run directories, or a folder of mask files as one library.
 
-    What the tasks store lies on the device, stacked, masks as bits. A batch is sorted by task and
-    cut into groups of one task; for each group the task's adapter restores the network, once. All
-    of it is one compiled program, which no change of tasks recompiles.
+    The tasks' content is stacked on the device, masks as bits. A batch is sorted by task and split
+    into groups of one task; for each group, the task's adapter restores the network once. This is
+    one compiled program, and other tasks in a batch do not recompile it.
 
     Args:
       paths: one folder of `.mask` files, or several files or run directories.
-      base: the weights that the tasks were learned over; see `learned.load`.
-      group: examples of one task that are computed together.
+      base: the base weights of the tasks; see `learned.load`.
+      group: examples of one task to compute together.
       adapters, network: as for `learned.load`.
 
     Raises:
-      InputError: tasks of different base networks, of methods that cannot be served together, or
-        that see their images differently.
+      InputError: tasks have different base networks, methods that cannot be served together, or
+        different preprocessing.
 
     Example:
       >>> tasks = library.load("masks/", base="resnet18.pth")  # doctest: +SKIP
@@ -93,7 +93,7 @@ def load(
     )
     shared = jax.tree.map(jnp.asarray, parts[0].base)
 
-    @jax.jit  # the weights are arguments: as constants they would lie in the program once more
+    @jax.jit  # the weights are arguments: constants would be copied into the program
     def serve(shared: Any, stacked: Any, images: jax.Array, numbers: jax.Array) -> jax.Array:
         def logits_of(kind: int) -> Callable[..., jax.Array]:
             def logits(index: jax.Array, images: jax.Array) -> jax.Array:
@@ -125,20 +125,20 @@ def grouped(
     group: int,
     classes: int,
 ) -> jax.Array:
-    """`logits(task, images)` for a batch in which every example names its task.
+    """`logits(task, images)` for a batch in which every example has its own task.
 
     Args:
       logits: (one task's tree, images [group, ...]) -> [group, classes].
       stacked: the tasks' trees, stacked along a new first axis of length T.
       images: [B, ...].
       tasks: int [B] in [0, T).
-      group: examples a call.
+      group: examples per call.
 
     Returns:
       float32 [B, classes], in the order of the images.
     """
     size, number = len(tasks), len(jax.tree.leaves(stacked)[0])
-    groups = size // group + min(number, size)  # as many as there can be
+    groups = size // group + min(number, size)  # the most possible
     counts = jnp.bincount(tasks, length=number)
     ends = jnp.cumsum(-(-counts // group))  # of each task's groups
     order = jnp.argsort(tasks, stable=True)
@@ -167,7 +167,7 @@ def _files(paths: Sequence[str | Path]) -> list[Path]:
     if len(given) == 1 and given[0].is_dir() and not (given[0] / "result.json").exists():
         given = sorted(given[0].glob("*.mask"))
     if not given:
-        raise InputError(f"there is no .mask file in {paths}")
+        raise InputError(f"there is no .mask file in {paths}; give one, or a folder of them")
     return given
 
 
@@ -176,14 +176,13 @@ def _check_alike(task: task_file.TaskFile, first: task_file.TaskFile) -> None:
     prints = [each.base.fingerprint if each.base else "" for each in (task, first)]
     if prints[0] != prints[1]:
         raise InputError(
-            f"{task.path} and {first.path} were learned over different base networks: their "
-            "fingerprints differ"
+            f"{task.path} and {first.path} have different base networks: their fingerprints "
+            "differ; serve tasks of one"
         )
     for field in ("network", "width", "stem", "mean", "std", "image_shape"):
         if task.about.get(field) != first.about.get(field):
             raise InputError(
-                f"{task.path} and {first.path} differ in their {field}: they cannot be served "
-                "together"
+                f"{task.path} and {first.path} differ in {field}: they cannot be served together"
             )
     if learned.classifier_of(task.about) is not None:
         method = task.about["method"]
@@ -193,7 +192,7 @@ def _check_alike(task: task_file.TaskFile, first: task_file.TaskFile) -> None:
 def _kinds(
     tasks: Sequence[task_file.TaskFile], adapters: task_file.Adapters
 ) -> tuple[list[_Kind], list[Any]]:
-    """The kinds of tasks there are, and what those of each store, stacked."""
+    """The kinds of tasks, and the stacked content of each kind."""
     kinds: dict[Hashable, _Kind] = {}
     packed: dict[Hashable, list[Any]] = {}
     for number, task in enumerate(tasks):
@@ -215,7 +214,7 @@ def _kinds(
 
 
 def _packed(task: task_file.TaskFile) -> dict[str, Any]:
-    """What a task stores, by path, its masks as bits."""
+    """A task's content by path, with masks as bits."""
     masks = tree.named_leaves(task.stored.masks)
     return {
         "bits": {
@@ -238,10 +237,10 @@ def _variables(kind: _Kind, shared: Any, one: Any) -> dict[str, Any]:
 
 
 def _wide(task: task_file.TaskFile, classes: int) -> task_file.TaskFile:
-    """The task with a head for so many classes, where it stores one as "params/head".
+    """The task with its head padded to `classes`, if it stores one as "params/head".
 
-    The logits of the classes that are added are -inf. Tasks of differing numbers of classes then
-    have equal shapes, and so one program.
+    The logits of the added classes are -inf. Tasks with different numbers of classes then have
+    equal shapes, and so one program.
     """
     parameters = task.stored.arrays.get("params", {})
     head = parameters.get("head", {})

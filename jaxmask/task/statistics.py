@@ -1,4 +1,4 @@
-"""Batch statistics of a network on given images."""
+"""Re-estimates a network's batch statistics on given images."""
 
 from typing import Any
 
@@ -17,18 +17,18 @@ def reestimate(
     images: Any,
     batch_size: int = 256,
 ) -> dict[str, Any]:
-    """The variables with batch statistics of these images in place of the running ones.
+    """The variables with batch statistics of these images instead of the running ones.
 
-    For every batch norm: the mean, and the variance around it, of all full batches in train mode,
-    each batch, drawn at random, normalized by its own statistics. A network without batch norm
-    comes back as it is.
+    For every batch norm: the mean, and the variance around it, over all full batches in train
+    mode; batches are random, each normalized by its own statistics. A network without batch norm
+    is returned unchanged.
 
     Args:
       module: a Linen network, see `model.create`.
       variables: {"params", "batch_stats"}.
-      prepare: uint8 images [B, H, W, C] -> what the network sees.
-      images: uint8 [N, H, W, C], on the host, may be memory-mapped or decoded lazily.
-      batch_size: examples a batch; all of them where there are fewer.
+      prepare: uint8 images [B, H, W, C] -> the network's input.
+      images: uint8 [N, H, W, C], on the host; may be memory-mapped or lazily decoded.
+      batch_size: examples per batch; if there are fewer, all.
 
     Raises:
       InputError: fewer than two images.
@@ -37,7 +37,7 @@ def reestimate(
     if not jax.tree.leaves(statistics):
         return variables
     if len(images) < 2:
-        raise InputError("batch statistics need at least two images")
+        raise InputError("batch statistics need at least two images; give more")
     batch_size = min(batch_size, len(images))
 
     def moved(start: float, batch: jax.Array) -> Any:
@@ -49,18 +49,18 @@ def reestimate(
 
     @jax.jit
     def of_batch(batch: jax.Array) -> Any:
-        # running = momentum * start + (1 - momentum) * batch's, so that two starts tell momentum
+        # running = momentum * start + (1 - momentum) * batch's: two starts give the momentum
         zero, one = moved(0.0, batch), moved(1.0, batch)
         own = jax.tree.map(lambda a, b: a / (1 - _momentum(a, b)), zero, one)
-        # variances around zero can be averaged over batches, those around each mean cannot
+        # second moments can be averaged over batches, variances around each mean cannot
         return _norms(own, lambda mean, var: {"mean": mean, "var": var + mean**2})
 
     total: Any = None
-    # in random order: images lie sorted by class, and a batch of one class has other statistics
+    # in random order: sorted images would give batches of one class, with other statistics
     order = np.random.default_rng(0).permutation(len(images))
     starts = range(0, len(images) - batch_size + 1, batch_size)
     for start in starts:
-        rows = np.sort(order[start : start + batch_size])  # as a file is read
+        rows = np.sort(order[start : start + batch_size])  # in the order of the file
         found = of_batch(jnp.asarray(np.asarray(images[rows])))
         total = found if total is None else jax.tree.map(jnp.add, total, found)
     averaged = jax.tree.map(lambda leaf: leaf / len(starts), total)
@@ -69,7 +69,7 @@ def reestimate(
 
 
 def _momentum(zero: jax.Array, one: jax.Array) -> jax.Array:
-    """Of running statistics; that of the channel with the smallest, which rounds least."""
+    """The momentum of running statistics, from the channel with the least rounding error."""
     return (one - zero)[jnp.argmin(jnp.abs(zero))]
 
 
@@ -78,7 +78,7 @@ def _centered(mean: jax.Array, square: jax.Array) -> dict[str, jax.Array]:
 
 
 def _norms(tree: Any, function: Any) -> Any:
-    """`function(mean, var)` in the place of every batch norm's statistics."""
+    """`function(mean, var)` in place of every batch norm's statistics."""
     if set(tree) == {"mean", "var"}:
         return function(tree["mean"], tree["var"])
     return {name: _norms(branch, function) for name, branch in tree.items()}

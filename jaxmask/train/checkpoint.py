@@ -18,7 +18,7 @@ from jaxmask.errors import InputError
 from jaxmask.train.judge import Progress
 from jaxmask.train.state import State, Tree
 
-ROOM = 1.1  # of the arrays' bytes, needed on the disk
+ROOM = 1.1  # disk space needed, as a multiple of the arrays' bytes
 LEAST_ROOM = 2**20
 
 
@@ -30,7 +30,7 @@ class Best(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """What a run needs to go on: its state, its best weights, the loop's own numbers."""
+    """What a run needs to resume: its state, its best weights, the progress of the loop."""
 
     state: State
     best: Best | None
@@ -40,9 +40,9 @@ class Checkpoint(NamedTuple):
 class Checkpoints:
     """The folder `checkpoints/` of a run directory, written by orbax without blocking.
 
-    One step is kept: a save is complete, and the one before it removed, or it does not count.
-    `last` is the state, `best` the best weights, `progress` numbers of the training loop; all
-    three of one moment, so that a resumed run goes on as if it had never stopped.
+    One step is kept: incomplete saves do not count, complete ones replace the one before.
+    `last` is the state, `best` the best weights, `progress` that of the training loop; all three
+    from the same moment, so that a resumed run continues as if it had never stopped.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -53,10 +53,10 @@ class Checkpoints:
         self._folder = folder
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Starts writing; returns once the arrays are copied, so they may be donated.
+        """Starts writing; returns once the arrays are copied, so that they may be donated.
 
         Raises:
-          OSError: there is no room, or an earlier save failed.
+          OSError: the disk is full, or an earlier save failed.
         """
         host = host_copy(checkpoint.state)
         step = int(host.step)
@@ -73,7 +73,7 @@ class Checkpoints:
             self._manager.save(step, args=ocp.args.Composite(**items))
 
     def restore(self, like: State) -> Checkpoint | None:
-        """The newest complete checkpoint, or None where there is none yet.
+        """The newest complete checkpoint, or None if there is none yet.
 
         Args:
           like: a state of the same structure, shapes and dtypes.
@@ -95,7 +95,7 @@ class Checkpoints:
             if progress.chosen:
                 items["best"] = ocp.args.StandardRestore(best._asdict())
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
-            _check_shapes(state._asdict(), restored["last"])  # orbax gives what it finds
+            _check_shapes(state._asdict(), restored["last"])  # orbax does not check them
         except (ValueError, KeyError, TypeError, OSError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
             raise InputError(
@@ -117,14 +117,14 @@ class Checkpoints:
             self._manager.close()
 
     def _check_room(self, trees: Tree) -> None:
-        """Before anything is written: a disk that fills up under orbax tells it in many pages."""
+        """Checks disk space before writing: orbax's errors on a full disk are pages long."""
         needed = ROOM * sum(leaf.nbytes for leaf in jax.tree.leaves(trees)) + LEAST_ROOM
         if shutil.disk_usage(self._folder).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder))
 
     @contextmanager
     def _storage_errors(self) -> Iterator[None]:
-        """Turns what tensorstore says of a full or read-only disk into the OSError that it is."""
+        """Turns tensorstore's errors for a full or read-only disk into OSErrors."""
         try:
             yield
         except ValueError as error:
@@ -145,9 +145,9 @@ def _check_shapes(wanted: Tree, found: Tree) -> None:
 
 
 def host_copy(tree: Tree) -> Tree:
-    """The tree as numpy arrays of its own: on a CPU `device_get` may return a view.
+    """The tree as copies in NumPy: on a CPU, `device_get` may return a view.
 
-    A random key, as noisy optimizers have it, becomes its numbers.
+    Random keys, which noisy optimizers have, become their key data.
     """
     plain = jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)
     return jax.tree.map(lambda leaf: np.array(leaf, copy=True), jax.device_get(plain))

@@ -1,12 +1,12 @@
-"""How many steps make a scan of some seconds, judged before anything is compiled."""
+"""Estimates, before compiling, how many steps make a scan of a few seconds."""
 
 from typing import Any
 
 import jax
 
 SECONDS = 2.0
-# Floating-point operations a second that networks of this kind reach; a power of ten matters,
-# not the second digit.
+# Floating-point operations per second that such networks reach; only the order of magnitude
+# matters.
 RATE = {"cpu": 4e10, "gpu": 2e13, "tpu": 2e13}
 FALLBACK_STEPS = 100
 

@@ -1,4 +1,4 @@
-"""The compiled programs of training: many steps in one scan, and an evaluation."""
+"""The compiled programs of training: many steps in one scan, and evaluation."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -23,8 +23,8 @@ class Programs(NamedTuple):
         is donated.
       evaluate: (learned, batch_stats, frozen, resident, (xs, valid [batches, B])) -> Sums, with
         the running statistics, each valid example once.
-      kept: (learned, frozen) -> tree of int32, how many weights each leaf of the masks keeps.
-      bits: (learned, frozen) -> how many bits the masks have in all; nothing is computed.
+      kept: (learned, frozen) -> tree of int32, the number of weights that each mask leaf keeps.
+      bits: (learned, frozen) -> the number of bits of all masks; nothing is computed.
       train_together, evaluate_together: `train` and `evaluate` of several runs, all their
         arguments stacked along a new first axis.
     """
@@ -47,11 +47,11 @@ def programs(
     """The compiled programs of `problem`, over a mesh with a `data` axis.
 
     Args:
-      fetch: how a feed's batch is cut, `feed.Feed.fetch`.
+      fetch: gets a batch from a feed, `feed.Feed.fetch`.
     """
     across = NamedSharding(mesh, PartitionSpec("data"))
 
-    @jax.jit  # traced once, for its cost and for every length of scan
+    @jax.jit  # traced once, for its cost and for all scan lengths
     def step(state: State, frozen: Tree, resident: Any, x: Any) -> State:
         images, labels = jax.lax.with_sharding_constraint(fetch(resident, x), across)
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)

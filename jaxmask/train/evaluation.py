@@ -10,7 +10,7 @@ from jaxmask.train.feed import Feed, ahead, complete_order, cut
 from jaxmask.train.stack import chunks, stacked
 from jaxmask.train.state import Sums, Tree
 
-BATCHES = 16  # in one scan
+BATCHES = 16  # per scan
 
 
 def evaluate(
@@ -26,12 +26,12 @@ def evaluate(
     """Loss and accuracy over a whole split, each example once.
 
     At most `BATCHES` batches are scanned at a time, while the next are fetched: a streamed split
-    never lies on the device as a whole, and signals are heard in between.
+    is never on the device as a whole, and signals can be handled in between.
 
     Args:
       program: `Programs.evaluate`, or `evaluate_together` for trees and splits of several runs.
-      feeds: the split of each run; `resident`: theirs, stacked.
-      wait: is told how many seconds the device waited for each piece of data.
+      feeds: the split of each run; `resident`: their resident arrays, stacked.
+      wait: called with the seconds that the device waited for each piece of data.
     """
     order, valid = complete_order(feeds[0].examples, batch_size)
     if not len(order):
@@ -44,5 +44,5 @@ def evaluate(
         masks = stacked([mask] * len(feeds))
         sums = program(learned, batch_stats, frozen, resident, (xs, masks))
         total = sums if total is None else Sums(*(a + b for a, b in zip(total, sums)))
-        jax.block_until_ready(total)  # else chunks pile up in the device's queue
+        jax.block_until_ready(total)  # otherwise chunks pile up in the device's queue
     return total

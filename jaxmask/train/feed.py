@@ -1,4 +1,4 @@
-"""How batches reach the device: a dataset that lies there, or a stream of chunks."""
+"""How batches reach the device: from a dataset stored there, or as a stream of chunks."""
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -18,11 +18,11 @@ class Feed(NamedTuple):
     """A split of a dataset as the compiled scans take it.
 
     Attributes:
-      examples: how many there are.
+      examples: the number of examples.
       resident: arrays that stay on the device; an argument of every scan, never a copy.
-      fetch: (resident, x) -> (images uint8 [B, H, W, C], labels [B]), within the scan.
+      fetch: (resident, x) -> (images uint8 [B, H, W, C], labels [B]), inside the scan.
       chunks: (order [steps, B], lengths) -> what to scan over, once for each length.
-      longest: (batch size) -> how many batches may lie on the device at a time.
+      longest: (batch size) -> the most batches that may be on the device at a time.
     """
 
     examples: int
@@ -38,12 +38,12 @@ def make_mesh() -> Mesh:
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """The tree, the same on every device of the mesh."""
+    """The tree, replicated on every device of the mesh."""
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def check_batch(batch_size: int, examples: int, mesh: Mesh) -> None:
-    """Raises InputError where a batch does not fit the devices or the dataset."""
+    """Raises InputError if a batch does not fit the devices or the dataset."""
     if batch_size < 1 or batch_size % mesh.size:
         raise InputError(
             f"batch_size {batch_size} must be a positive multiple of the {mesh.size} devices"
@@ -56,7 +56,7 @@ def check_batch(batch_size: int, examples: int, mesh: Mesh) -> None:
 
 
 def resident(images: np.ndarray, labels: np.ndarray, mesh: Mesh) -> Feed:
-    """A split that lies on every device as uint8; a scan is given the indices of its batches."""
+    """A split stored on every device as uint8; a scan takes the indices of its batches."""
     arrays = replicate((np.asarray(images), np.asarray(labels, np.int32)), mesh)
     across = NamedSharding(mesh, PartitionSpec(None, "data"))
 
@@ -71,10 +71,10 @@ def resident(images: np.ndarray, labels: np.ndarray, mesh: Mesh) -> Feed:
 
 
 def streamed(split: Any, stream: Stream, mesh: Mesh, chunk_bytes: int = 2**28) -> Feed:
-    """A split that stays on the host; a scan is given the batches themselves.
+    """A split that stays on the host; a scan takes the batches themselves.
 
     Args:
-      chunk_bytes: about as many of images are sent to the device at a time.
+      chunk_bytes: about the bytes of images to send to the device at a time.
     """
     across = NamedSharding(mesh, PartitionSpec(None, "data"))
 
@@ -93,13 +93,13 @@ def streamed(split: Any, stream: Stream, mesh: Mesh, chunk_bytes: int = 2**28) -
 
 
 def ahead(chunks: Iterable[Any], wait: Callable[[float], None]) -> Generator[Any]:
-    """The chunks, each of which a thread makes and sends while the caller computes on the last.
+    """The chunks, each made and sent by a thread while the caller computes on the one before.
 
-    Two chunks are there at a time, if the caller is done with one before it takes the next.
+    Two chunks exist at a time, if the caller is done with one before it takes the next.
 
     Args:
-      wait: is told how many seconds the caller waited for each chunk; the device, if the caller
-        leaves it nothing to do, waited as long.
+      wait: called with the seconds that the caller waited for each chunk; so did the device, if
+        the caller left it nothing to do.
     """
     source = iter(chunks)
     with ThreadPoolExecutor(1) as thread:
@@ -115,7 +115,7 @@ def ahead(chunks: Iterable[Any], wait: Callable[[float], None]) -> Generator[Any
 
 
 def shuffled_order(seed: int, epoch: int, examples: int, batch_size: int) -> np.ndarray:
-    """The epoch's batches, int32 [steps, batch_size]: a function of seed and epoch alone.
+    """The epoch's batches, int32 [steps, batch_size]: a function of only seed and epoch.
 
     Every example at most once; a partial last batch is dropped.
     """
@@ -127,7 +127,7 @@ def shuffled_order(seed: int, epoch: int, examples: int, batch_size: int) -> np.
 def complete_order(examples: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Every example once: indices int32 [batches, batch_size] and which of them count, bool.
 
-    The last batch is filled up with example 0, which there does not count.
+    The last batch is padded with example 0, which does not count there.
     """
     batches = -(-examples // batch_size)
     order = np.arange(batches * batch_size, dtype=np.int32)
@@ -137,10 +137,10 @@ def complete_order(examples: int, batch_size: int) -> tuple[np.ndarray, np.ndarr
 
 
 def cut(steps: int, about: int) -> list[int]:
-    """Lengths of equal scans of about so many steps (half to twice), that add up to `steps`.
+    """Lengths of equal scans of about `about` steps (half to twice) that add up to `steps`.
 
-    Each distinct length is a program to compile, so there are two, that differ by one, only
-    where `steps` has no fitting divisor.
+    Each distinct length is a program to compile; so only if `steps` has no fitting divisor, there
+    are two lengths, which differ by one.
     """
     pieces = -(-steps // max(about, 1))
     fitting = [n for n in range(-(-pieces // 2), 2 * pieces + 1) if steps % n == 0]

@@ -1,4 +1,4 @@
-"""A training run: what it is given (`Job`), and what it gives (`Fit`)."""
+"""A training run: its input (`Job`), and its result (`Fit`)."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +15,10 @@ class Settings(NamedTuple):
       epochs: at most this many.
       batch_size: examples per training step.
       evaluation_batch: examples per evaluation step.
-      patience: stop after this many epochs without a lower validation loss; 0 never does.
+      patience: stop after this many epochs without a lower validation loss; 0 is off.
       select: "accuracy" (ties: the lower loss) or "loss", of the validation split: which epoch's
         weights are kept; "last" keeps the newest, as does training without a validation split.
-      checkpoint_seconds: time between two checkpoints.
+      checkpoint_seconds: time between checkpoints.
       scan_steps: most steps in one compiled scan.
       seed: of the data order.
     """
@@ -34,14 +34,14 @@ class Settings(NamedTuple):
 
 
 class Keep(NamedTuple):
-    """A step of training, and what is done with the state right after it."""
+    """A training step, and a function to call with the state right after it."""
 
     step: int
     write: Callable[[State], None]
 
 
 class Job(NamedTuple):
-    """All that one training run is given; see `loop.fit`.
+    """The input of one training run; see `loop.fit`.
 
     Records go to `folder/metrics.jsonl` and TensorBoard, checkpoints to `folder/checkpoints`.
     """
@@ -67,15 +67,14 @@ class Job(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """What training gave: the chosen epoch's weights, and how they came about.
+    """The result of training: the chosen epoch's weights, and how training went.
 
     Attributes:
       learned, batch_stats: of the chosen epoch, on the host.
       validation: {"loss", "accuracy"} at that epoch, empty without a validation split.
-      epoch: the chosen one, counted from 1; 0 where training diverged within the first.
-      steps: all steps done; `seconds`: over all interruptions (and, of runs that are trained
-        together, of all of them); `waited`: the share of them in which the device was idle
-        because data was late.
+      epoch: the chosen one, counted from 1; 0 if training diverged in the first.
+      steps: all steps done; `seconds`: summed over interruptions (for runs trained together, those
+        of all); `waited`: the fraction of them that the device was idle because data was late.
       stopped_early: by `patience`; `diverged`: the loss was not finite at some epoch's end.
       last: the state after the last step.
     """

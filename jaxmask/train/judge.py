@@ -1,4 +1,4 @@
-"""Which epoch is kept, and when training ends early: both by the validation split."""
+"""Which epoch to keep, and early stopping: both by the validation split."""
 
 import math
 from typing import Any, NamedTuple
@@ -7,14 +7,14 @@ PATIENCE, DIVERGED = "patience", "diverged"
 
 
 class Progress(NamedTuple):
-    """What the training loop knows besides the state; it lies in every checkpoint.
+    """What the training loop tracks besides the state; saved in every checkpoint.
 
     Attributes:
-      chosen: the best epoch so far, {"epoch"} with its validation {"loss", "accuracy"}, if any.
-      lowest_loss: of the validation split so far.
+      chosen: the best epoch so far, {"epoch"}, with its validation {"loss", "accuracy"} if any.
+      lowest_loss: the lowest validation loss so far.
       stale: epochs since then.
       ended: why training ended before its last epoch: "patience", "diverged" or None.
-      seconds: spent so far, over all interruptions; `waited`: of these, on data.
+      seconds: spent so far, summed over interruptions; `waited`: of these, on data.
     """
 
     chosen: dict[str, Any] | None = None
@@ -33,15 +33,15 @@ def judge(
     patience: int,
     select: str,
 ) -> Progress:
-    """The progress after an epoch; a new `chosen` says that it is the best one yet.
+    """The progress after an epoch; a new `chosen` means that it is the best so far.
 
     A training loss that is not finite ends training. An epoch whose validation loss is not
-    finite is never the best. Without a validation split every epoch is better than the last.
+    finite is never the best. Without a validation split, every epoch counts as the best so far.
 
     Args:
       training, validation: {"loss", "accuracy"}; validation may be empty.
-      patience: epochs without a lower validation loss after which training ends; 0 is never.
-      select: "accuracy" (among equals the lower loss), "loss", or "last": the newest epoch.
+      patience: epochs without a lower validation loss after which training ends; 0 is off.
+      select: "accuracy" (ties: the lower loss), "loss", or "last": the newest epoch.
     """
     if not math.isfinite(training["loss"]):
         return progress._replace(ended=DIVERGED)
@@ -63,6 +63,6 @@ def judge(
 
 
 def rank(validation: dict[str, float], select: str) -> tuple[float, float]:
-    """What is higher for a better epoch."""
+    """A key that is higher for a better epoch."""
     loss = -validation["loss"]
     return (loss, 0.0) if select == "loss" else (validation["accuracy"], loss)

@@ -15,7 +15,7 @@ from jaxmask.train.state import State, Sums, Tree
 
 
 class Lanes:
-    """Runs that are at the same step, side by side; a single one is not stacked.
+    """Runs at the same step, side by side; a single run is not stacked.
 
     Attributes:
       state: of all runs.
@@ -37,21 +37,21 @@ class Lanes:
         return not jax.tree.leaves(self._resident)
 
     def scan(self, xs: Tree) -> None:
-        """Trains on one piece of data, as `chunks` gives it."""
+        """Trains on one piece of data from `chunks`."""
         train = self._programs.train_together if self._many else self._programs.train
         self.state = train(self.state, self._frozen, self._resident, xs)
 
     def read(self) -> tuple[int, list[dict[str, float]]]:
-        """The steps done, and each run's means of the running epoch, in one transfer."""
+        """The steps done, and each run's means over the current epoch, in one transfer."""
         step, sums = jax.device_get((self.state.step, self.state.sums))
         return int(np.ravel(step)[0]), self._means(sums)
 
     def begin_epoch(self) -> None:
-        """Sets the sums of the running epoch to zero."""
+        """Sets the sums of the current epoch to zero."""
         self.state = self.state._replace(sums=jax.tree.map(jnp.zeros_like, self.state.sums))
 
     def evaluate(self, wait: Callable[[float], None]) -> list[dict[str, float]]:
-        """Each run's loss and accuracy on its validation split; {} where there is none."""
+        """Each run's loss and accuracy on its validation split; {} without one."""
         if not self._held_out:
             return [{} for _ in self._jobs]
         programs = self._programs
@@ -63,11 +63,11 @@ class Lanes:
         return self._means(sums)
 
     def one(self, index: int) -> State:
-        """One run's part of the state, with which it can go on alone."""
+        """One run's part of the state, from which it can continue alone."""
         return jax.tree.map(lambda leaf: leaf[index], self.state) if self._many else self.state
 
     def density(self, index: int) -> float | None:
-        """Of one run's masks; None where it has none."""
+        """The density of one run's masks; None if it has none."""
         if not self._bits:
             return None
         kept = self._programs.kept(self.one(index).learned, self._jobs[index].frozen)

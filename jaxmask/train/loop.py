@@ -1,6 +1,6 @@
 """The training loop: epochs of compiled scans, validation, early stopping, checkpoints.
 
-Runs that share their programs and shapes can be trained together, stacked along a new axis under
+Runs with the same programs and shapes can be trained together, stacked along a new axis under
 `vmap`: each has its own order of examples, records, early stopping and checkpoints.
 """
 
@@ -26,24 +26,24 @@ from jaxmask.train.state import State, Tree
 
 __all__ = ["Fit", "Job", "Keep", "Settings", "fit", "fit_together"]
 
-HISTOGRAMS = 20  # of the scores, over a whole run
+HISTOGRAMS = 20  # of the scores, per run
 
 
 def fit(programs: Programs, job: Job) -> Fit:
-    """Trains `job.state.learned`, or goes on from the checkpoint that lies in its folder.
+    """Trains `job.state.learned`, or resumes from the checkpoint in its folder.
 
     Raises:
-      Interrupted: SIGTERM or Ctrl-C came; a checkpoint was saved.
+      Interrupted: by SIGTERM or Ctrl-C; a checkpoint was saved.
       InputError: a checkpoint in the folder does not fit.
     """
     return fit_together(programs, [job])[0]
 
 
 def fit_together(programs: Programs, jobs: Sequence[Job]) -> list[Fit]:
-    """`fit` of each job: those that are equally far are trained as one program under `vmap`.
+    """`fit` for each job: jobs at the same step are trained as one program under `vmap`.
 
-    The jobs have feeds of equal sizes, states of equal shapes, and settings that differ in the
-    seed alone. A job that ends early waits for the others; its result is that of its own end.
+    The jobs have feeds of equal sizes, states of equal shapes, and settings that differ only in
+    the seed. A job that ends early waits for the others; its result is that of its own end.
     """
     with ExitStack() as opened:
         runs = [
@@ -59,7 +59,7 @@ def fit_together(programs: Programs, jobs: Sequence[Job]) -> list[Fit]:
 
 @dataclass
 class _Run:
-    """A job under way."""
+    """A running job."""
 
     job: Job
     checkpoints: Checkpoints
@@ -77,7 +77,7 @@ class _Run:
 
 @dataclass
 class _Clock:
-    """Seconds since training began or went on, and how many of them the device waited for data."""
+    """Seconds since training started or resumed, and how many the device waited for data."""
 
     began: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
@@ -95,7 +95,7 @@ class _Clock:
 
 @dataclass
 class _Session:
-    """Runs that are trained together, from the step that all of them are at to their ends."""
+    """Runs trained together, from their common step to their ends."""
 
     lanes: Lanes
     runs: list[_Run]
@@ -103,12 +103,12 @@ class _Session:
     bar: Bar
     signals: list[int]
     clock: _Clock
-    before: list[Progress]  # of each run, when the clock was started
+    before: list[Progress]  # of each run, when the clock started
     active: list[int]  # the indices of the runs that have not ended
 
 
 def _open(job: Job, checkpoints: Checkpoints) -> _Run:
-    """The job at its beginning, or where its checkpoint has it."""
+    """The job at its start, or at its checkpoint."""
     state, progress = job.state, Progress()
     best = Best(*host_copy((state.learned, state.batch_stats)))
     found = checkpoints.restore(state)
@@ -136,7 +136,7 @@ def _fitted(run: _Run) -> Fit:
 
 
 def _train(programs: Programs, runs: list[_Run]) -> None:
-    """Trains runs that are at the same step until each has ended."""
+    """Trains runs at the same step until each has ended."""
     job, first, clock = runs[0].job, runs[0].step, _Clock()
     with ExitStack() as opened:
         for run in runs:
@@ -164,7 +164,7 @@ def _train(programs: Programs, runs: list[_Run]) -> None:
 
 
 def _pieces(runs: Sequence[_Run], first: int) -> Iterator[Tree]:
-    """What the scans go over, from step `first` to the last epoch's end."""
+    """The data of the scans, from step `first` to the end of the last epoch."""
     job = runs[0].job
     longest = min(job.settings.scan_steps, job.train.longest(job.settings.batch_size))
     for epoch in range(first // job.steps_per_epoch, job.settings.epochs):
@@ -181,18 +181,18 @@ def _pieces(runs: Sequence[_Run], first: int) -> Iterator[Tree]:
 
 
 def _lengths(step: int, end: int, longest: int, keep: Keep | None) -> list[int]:
-    """Lengths of the scans from `step` to `end`, with a cut at the step to keep if it is there."""
+    """Lengths of the scans from `step` to `end`, with a cut at the step to keep, if any."""
     marks = [step, *([keep.step] if keep and step < keep.step < end else []), end]
     return [length for a, b in pairwise(marks) for length in cut(b - a, longest)]
 
 
 def _epoch(session: _Session, epoch: int, data: Iterator[Tree]) -> None:
-    """Trains to the end of an epoch, evaluates, writes records and picks the best."""
+    """Trains to the end of an epoch, evaluates, writes records and keeps the best."""
     began, waited = session.clock.seconds(), session.clock.waited
     training = _scans(session, epoch, data)
     validation = session.lanes.evaluate(session.clock.wait)
     timed: dict[str, float] = {}
-    if session.lanes.streams:  # what is written of resident data has no times in it
+    if session.lanes.streams:  # records of resident data contain no times
         share = (session.clock.waited - waited) / (session.clock.seconds() - began)
         timed = {"waited": round(share, 4)}
     for index in list(session.active):
@@ -206,7 +206,7 @@ def _epoch(session: _Session, epoch: int, data: Iterator[Tree]) -> None:
 
 
 def _scans(session: _Session, epoch: int, data: Iterator[Tree]) -> list[dict[str, float]]:
-    """Trains to the end of an epoch, scan by scan; each run's means over it."""
+    """Trains to the end of an epoch, scan by scan; returns each run's means over it."""
     job, clock = session.runs[0].job, session.clock
     end = (epoch + 1) * job.steps_per_epoch
     step, means = session.lanes.read()
@@ -220,8 +220,7 @@ def _scans(session: _Session, epoch: int, data: Iterator[Tree]) -> list[dict[str
         session.bar.update(step, examples, **shown, density=session.runs[0].density)
         if job.keep is not None and step == job.keep.step:
             _hand_out(session)
-        # After an epoch's last scan its validation comes first: without it, the epoch
-        # could never be chosen.
+        # Not after an epoch's last scan: its validation comes first, or it could never be chosen.
         if step < end and (session.signals or clock.due(job.settings.checkpoint_seconds)):
             _save(session)
             _obey(session.signals)
@@ -229,7 +228,7 @@ def _scans(session: _Session, epoch: int, data: Iterator[Tree]) -> list[dict[str
 
 
 def _hand_out(session: _Session) -> None:
-    """Gives each run's state to whoever asked for it at this step."""
+    """Passes each run's state to its `keep` function."""
     for index in session.active:
         keep = session.runs[index].job.keep
         if keep is not None:
@@ -244,7 +243,7 @@ def _record(
     validation: dict[str, float],
     timed: dict[str, float],
 ) -> None:
-    """Writes an epoch down: metrics, and now and then histograms of the scores."""
+    """Records an epoch: metrics, and for some epochs histograms of the scores."""
     end, epochs = (epoch + 1) * run.job.steps_per_epoch, run.job.settings.epochs
     run.records.write(end, epoch + 1, "train", **training, density=run.density, **timed)
     if validation:
@@ -256,7 +255,7 @@ def _record(
 def _choose(
     run: _Run, state: State, epoch: int, training: dict[str, float], validation: dict[str, float]
 ) -> None:
-    """Judges an epoch, and keeps its weights if it is the best one yet."""
+    """Judges an epoch, and keeps its weights if it is the best so far."""
     settings, chosen = run.job.settings, run.progress.chosen
     run.progress = judge(
         run.progress, training, validation, epoch + 1, settings.patience, settings.select

@@ -1,4 +1,4 @@
-"""Movement summed over training, as a part of an optimizer's chain."""
+"""Movement summed over training, as part of an optimizer chain."""
 
 from typing import Any, NamedTuple
 
@@ -16,9 +16,9 @@ class SummedMovement(NamedTuple):
 
 
 def summed() -> optax.GradientTransformation:
-    """Leaves updates as they are and keeps `sum_t -w_t * dL_t/dw_t`, over all steps t.
+    """Leaves updates unchanged and accumulates `sum_t -w_t * dL_t/dw_t` over all steps t.
 
-    Put first in a chain, where updates are still the gradient. A weight's sum is high where the
+    Put it first in a chain, where updates are still the gradient. A weight's sum is high if the
     steps moved it away from zero.
 
     Source: Sanh, Wolf, Rush, Movement pruning: adaptive sparsity by fine-tuning, 2020,
@@ -38,5 +38,5 @@ def summed() -> optax.GradientTransformation:
 
 
 def total(optimizer_state: Any) -> Tree:
-    """The sum that lies in the state of a chain with `summed` in it."""
+    """The sum in the state of a chain with `summed` in it."""
     return optax.tree.get(optimizer_state, "movement")

@@ -1,4 +1,4 @@
-"""Functions by name and arguments, as a config writes them: "sgd(momentum=0.9, nesterov=True)"."""
+"""Functions by name and arguments, as in configs: "sgd(momentum=0.9, nesterov=True)"."""
 
 import ast
 import inspect
@@ -9,7 +9,7 @@ from jaxmask.errors import InputError, nearest
 
 
 class Call(NamedTuple):
-    """One function of a table with the arguments that the text gave it."""
+    """A function of a table, with the arguments from the text."""
 
     name: str
     function: Callable[..., Any]
@@ -17,7 +17,7 @@ class Call(NamedTuple):
     keywords: dict[str, Any]
 
     def __call__(self, **more: Any) -> Any:
-        """The function's value, with further keyword arguments."""
+        """Calls the function, with further keyword arguments."""
         return self.function(*self.arguments, **self.keywords, **more)
 
 
@@ -25,11 +25,11 @@ def calls(text: str, table: Mapping[str, Callable[..., Any]], what: str) -> list
     """Reads "f(1.0), g(x=2)" as calls of the functions in `table`, without calling them.
 
     Arguments are Python literals or calls of functions in the same table; a bare name is a call
-    without arguments. `what` says in the error message what the text is ("optimizer").
+    without arguments. `what` is the kind of function ("optimizer"), for error messages.
 
     Raises:
-      InputError: the text cannot be read, a function is not in the table, or it does not take
-        the arguments.
+      InputError: the text cannot be read, a function is not in the table, or does not take the
+        arguments.
     """
     try:
         body = ast.parse(text.strip() or "()", mode="eval").body
@@ -37,7 +37,7 @@ def calls(text: str, table: Mapping[str, Callable[..., Any]], what: str) -> list
         raise InputError(f"{what} {text!r} cannot be read; write name(argument=value)") from None
     nodes = body.elts if isinstance(body, ast.Tuple) else [body]
     if not nodes:
-        raise InputError(f"{what} is empty; known are {', '.join(sorted(table))}")
+        raise InputError(f"{what} is empty; known: {', '.join(sorted(table))}")
     return [_call(node, text, table, what) for node in nodes]
 
 
@@ -45,7 +45,7 @@ def call(text: str, table: Mapping[str, Callable[..., Any]], what: str) -> Any:
     """The value of the one call that `text` describes; see `calls`."""
     found = calls(text, table, what)
     if len(found) != 1:
-        raise InputError(f"{what} {text!r} must name one function, it names {len(found)}")
+        raise InputError(f"{what} {text!r} must name one function; it names {len(found)}")
     return _evaluated(found[0], what)
 
 
@@ -64,7 +64,7 @@ def _call(node: ast.expr, text: str, table: Mapping[str, Callable[..., Any]], wh
             raise InputError(f"{what} {text!r} cannot be read; '**' is not allowed")
         keywords[each.arg] = _value(each.value, text, table, what)
     try:
-        # The learning rate may be missing: it comes from a field of its own.
+        # The learning rate may be missing: it has its own field.
         inspect.signature(table[name]).bind_partial(*arguments, **keywords)
     except TypeError as error:
         accepted = list(inspect.signature(table[name]).parameters)

@@ -12,18 +12,18 @@ from jaxmask.errors import InputError
 from jaxmask.train.named import Call, call, calls
 
 Schedule = Callable[[Any], Any]  # step -> factor
-Group = str  # of what is learned: "train" (weights), "scores", or what else an adapter calls it
+Group = str  # a learned group: "train" (weights), "scores", or another of an adapter
 RATES = ("learning_rate", "mask_learning_rate")  # fields of a training section
 
 
 class Section(NamedTuple):
-    """A config's training section, from which an adapter takes the optimizers of its groups.
+    """A config's training section, from which an adapter gets the optimizers of its groups.
 
     Attributes:
       config: the section, see `run.defaults.train`.
-      steps: of the whole training.
-      steps_per_epoch: of them.
-      first: transformations that see the gradient of weights before all others.
+      steps: all training steps.
+      steps_per_epoch: training steps per epoch.
+      first: transformations applied to the gradient of weights before all others.
     """
 
     config: Any
@@ -47,14 +47,14 @@ class Section(NamedTuple):
 
 
 def schedule(text: str, steps: int, steps_per_epoch: int) -> Schedule:
-    """A learning rate's course over `steps`, as a factor of its peak: step -> [0, 1].
+    """A learning-rate schedule over `steps`, as a factor of the peak: step -> [0, 1].
 
-    Known are `constant`, `cosine(warmup_epochs=0)`, which rises linearly from 0 for the warm-up
-    and then falls along half a cosine to 0, and `steps(epochs=(80, 120), factor=0.1)`, which
+    Known: `constant`, `cosine(warmup_epochs=0)`, which rises linearly from 0 in the warm-up and
+    then falls along half a cosine to 0, and `steps(epochs=(80, 120), factor=0.1)`, which
     multiplies by `factor` at each of the epochs.
 
     Raises:
-      InputError: an unknown schedule, or a warm-up that leaves no steps after it.
+      InputError: the schedule is unknown, or its warm-up leaves no further steps.
     """
 
     def cosine(warmup_epochs: float = 0) -> Schedule:
@@ -88,11 +88,11 @@ def optimizer(
     first: tuple[optax.GradientTransformation, ...] = (),
     rate: str = "learning_rate",
 ) -> optax.GradientTransformation:
-    """The optax chain that `text` describes, its learning rate's peak a number in its state.
+    """The optax chain that `text` describes, with the peak learning rate in its state.
 
     The learning rate at a step is `peak * course(step)`. It goes to the function of the chain
-    that takes one (`sgd`, `adamw`, ...), or is applied last (`trace(0.9)`). Because the peak
-    lies in the state (`set_peaks`), another rate needs no recompilation.
+    that takes one (`sgd`, `adamw`, ...), or is applied last (`trace(0.9)`). Because the peak is
+    in the state (`set_peaks`), another rate needs no recompilation.
 
     Args:
       text: for example "sgd(momentum=0.9)" or "scale_by_adam, add_decayed_weights(1e-4)".
@@ -143,9 +143,9 @@ def optimizer(
 
 
 def set_peaks(state: Mapping[Group, Any], peaks: Mapping[str, float]) -> dict[Group, Any]:
-    """The state of `grouped` optimizers with other peak learning rates, by the name of the rate.
+    """The state of `grouped` optimizers with new peak learning rates, by the name of the rate.
 
-    An optimizer that has none of these rates in its state stays as it is.
+    An optimizer without these rates in its state is unchanged.
     """
 
     def peaked(each: Any) -> Any:
@@ -165,7 +165,7 @@ def rates(state: Mapping[Group, Any]) -> set[str]:
 
 
 def grouped(groups: Mapping[Group, optax.GradientTransformation]) -> optax.GradientTransformation:
-    """One transformation for a dict of trees, each tree with the optimizer of its name.
+    """One transformation for a dict of trees: each tree has the optimizer of its name.
 
     Raises:
       InputError: by `init`, for a tree without one.
@@ -173,7 +173,7 @@ def grouped(groups: Mapping[Group, optax.GradientTransformation]) -> optax.Gradi
 
     def initialize(learned: Mapping[Group, Any]) -> dict[Group, Any]:
         if missing := sorted(learned.keys() - groups.keys()):
-            raise InputError(f"no optimizer is given for the learned {', '.join(missing)}")
+            raise InputError(f"no optimizer is given for the learned {', '.join(missing)}; add one")
         return {name: groups[name].init(tree) for name, tree in learned.items()}
 
     def update(
@@ -192,11 +192,11 @@ def grouped(groups: Mapping[Group, optax.GradientTransformation]) -> optax.Gradi
 
 
 def falling(steps: int) -> optax.GradientTransformation:
-    """A density that falls linearly from 1 in so many steps, whatever its gradient.
+    """A density that falls linearly from 1 in `steps` steps, ignoring its gradient.
 
     Its parameters are `{"now": density, "target": density}`; after step k, `now` is
-    `1 - (1 - target) * min(k / steps, 1)`, and from then on `target`, to one
-    unit of its last place.
+    `1 - (1 - target) * min(k / steps, 1)`, from step `steps` on `target`, to one unit in the
+    last place.
     """
 
     def initialize(parameters: Mapping[str, Any]) -> Any:
@@ -218,7 +218,7 @@ def _takes_learning_rate(each: Call) -> bool:
 
 
 def _optax_functions() -> dict[str, Any]:
-    """The public functions of optax that make a gradient transformation when called."""
+    """The public functions of optax that return a gradient transformation."""
     found = {}
     for name in dir(optax):
         function = getattr(optax, name)

@@ -1,4 +1,4 @@
-"""Progress for whoever watches: a bar on a terminal, plain lines where there is none."""
+"""Progress display: a bar on a terminal, otherwise plain lines."""
 
 import sys
 import time
@@ -12,7 +12,7 @@ PLAIN_SECONDS = 10.0  # between two plain lines
 
 
 class Bar:
-    """Shows steps done of `total`, with loss, accuracy, density, examples a second, time left."""
+    """Shows steps done of `total`, with loss, accuracy, density, examples/s and time left."""
 
     def __init__(self, title: str, total: int, done: int = 0) -> None:
         self._title = title
@@ -33,7 +33,7 @@ class Bar:
             self._task = self._progress.add_task(title, total=total, completed=done, text="")
 
     def update(self, step: int, examples: int, **values: float | None) -> None:
-        """Tells that `step` steps are done and `examples` were seen since the start."""
+        """Shows that `step` steps are done and `examples` were seen since the start."""
         now = time.monotonic()
         seconds = max(now - self._start, 1e-9)
         shown = [f"{name} {value:.4g}" for name, value in values.items() if value is not None]

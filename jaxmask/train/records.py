@@ -1,4 +1,4 @@
-"""What a run writes down as it goes: metrics.jsonl and TensorBoard, cut back on resuming."""
+"""The records of a run: metrics.jsonl and TensorBoard, truncated on resuming."""
 
 import json
 import math
@@ -17,9 +17,9 @@ class Records:
     """Writes one object per record to `metrics.jsonl`, and the same numbers to `tensorboard/`.
 
     Opening it on the folder of an interrupted run removes every record after `step`, the step of
-    the checkpoint that the run goes on from, so that no step is told twice; the record of the
-    test split too, because that is read at the very end. A line that a killed process wrote in
-    part is removed as well.
+    the checkpoint that the run resumes from, so that no step is recorded twice; also the record of
+    the test split, which is read at the very end, and a line that a killed process left
+    incomplete.
     """
 
     def __init__(self, folder: Path, step: int = 0) -> None:
@@ -44,7 +44,7 @@ class Records:
                 self._tensorboard().add_scalar(f"{split}/{name}", value, step)
 
     def histograms(self, step: int, leaves: Mapping[str, np.ndarray]) -> None:
-        """Adds one histogram a leaf to TensorBoard, under its path; empty leaves are left out."""
+        """Adds one histogram per leaf to TensorBoard, under its path; empty leaves are skipped."""
         for path, values in leaves.items():
             values = np.asarray(values, np.float32).ravel()
             if values.size and np.isfinite(values).all():
@@ -53,9 +53,9 @@ class Records:
 
     def _tensorboard(self) -> Any:
         if self._writer is None:
-            from tensorboardX import SummaryWriter  # a second to import, so not before it is used
+            from tensorboardX import SummaryWriter  # takes a second to import
 
-            # The suffix keeps a file that was begun within the same second from being overwritten.
+            # The suffix keeps a file of the same second from being overwritten.
             self._writer = SummaryWriter(
                 str(self._folder / "tensorboard"),
                 purge_step=self._purge,
@@ -78,7 +78,7 @@ class Records:
 
 
 def finite(value: Any) -> Any:
-    """None for NaN and infinity, which JSON does not have; everything else as it is."""
+    """None for NaN and infinity, which JSON lacks; everything else unchanged."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -94,7 +94,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
             try:
                 record = json.loads(line)
             except json.JSONDecodeError:
-                break  # cut short by a kill: nothing after it counts
+                break  # incomplete because of a kill: nothing after it counts
             if not isinstance(record, dict) or not {"step", "epoch", "split"} <= record.keys():
                 break
             found.append(record)

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C during training: noted at once, obeyed between two scans."""
+"""SIGTERM and Ctrl-C during training: noted at once, handled between scans."""
 
 import signal
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from jaxmask.errors import Interrupted
 
 @contextmanager
 def deferred() -> Iterator[list[int]]:
-    """Within, SIGTERM and SIGINT are put into the list; a second one acts at once.
+    """In the context, SIGTERM and SIGINT are added to the list; a second one acts at once.
 
     Signals can only be handled in the main thread; elsewhere the list stays empty.
     """

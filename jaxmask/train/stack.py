@@ -11,7 +11,7 @@ from jaxmask.train.state import Tree
 
 
 def stacked(trees: Sequence[Tree]) -> Tree:
-    """The trees along a new first axis; a single one as it is, () for none."""
+    """The trees stacked along a new first axis; a single one unchanged, () for none."""
     if not trees:
         return ()
     if len(trees) == 1:
@@ -22,10 +22,10 @@ def stacked(trees: Sequence[Tree]) -> Tree:
 def chunks(
     feeds: Sequence[Feed], orders: Sequence[np.ndarray], lengths: Sequence[int]
 ) -> Iterable[Tree]:
-    """What the compiled scans go over: each feed's own order, stacked."""
+    """The data of the compiled scans: each feed's chunks in its own order, stacked."""
     return map(stacked, zip(*(feed.chunks(o, lengths) for feed, o in zip(feeds, orders))))
 
 
 def average(each: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The mean over runs of each number."""
+    """The mean of each number over runs."""
     return {key: float(np.mean([one[key] for one in each])) for key in each[0]}

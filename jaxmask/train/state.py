@@ -1,4 +1,4 @@
-"""What a training run is (`Problem`) and what it carries from step to step (`State`)."""
+"""A training problem (`Problem`), and the state carried from step to step (`State`)."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,13 +11,13 @@ Tree = Any
 
 
 class Problem(NamedTuple):
-    """The functions that make up a training problem; all pure, all jittable.
+    """The functions that define a training problem; all pure and jittable.
 
     Attributes:
       parameters: (learned, frozen) -> parameters of the network; both are dicts of trees.
-      masks: (learned, frozen) -> tree of masks, for the density; {} where none are learned.
+      masks: (learned, frozen) -> tree of masks, for the density; {} if none are learned.
       network: (parameters, batch_stats, images, train) -> (logits [B, C], batch_stats).
-      augment: (key or None, uint8 images [B, H, W, C]) -> float images; None evaluates.
+      augment: (key or None, uint8 images [B, H, W, C]) -> float images; None for evaluation.
       loss: (logits [B, C], labels [B]) -> [B], minimized in training.
     """
 
@@ -37,7 +37,7 @@ class Sums(NamedTuple):
 
     @classmethod
     def zero(cls) -> "Sums":
-        """Nothing seen yet."""
+        """The sums over no examples."""
         return cls(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
     def means(self) -> dict[str, float]:
@@ -52,11 +52,11 @@ class State(NamedTuple):
 
     Attributes:
       step: int32, steps done.
-      key: uint32, the data of the run's random key; step k uses `fold_in(key, k)`.
+      key: uint32, the key data of the run's random key; step k uses `fold_in(key, k)`.
       learned: dict of trees with holes, by group, such as "scores" and "train".
       batch_stats: the network's running statistics.
       optimizer: optax's state.
-      sums: metrics of the running epoch's training batches.
+      sums: metrics of the current epoch's training batches.
     """
 
     step: jax.Array

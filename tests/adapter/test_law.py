@@ -1,4 +1,4 @@
-"""The law of adapters: what is stored gives back the network that was trained, bit for bit."""
+"""The law of adapters: what is stored restores the trained network, bit for bit."""
 
 import chex
 import jax
@@ -29,13 +29,13 @@ ADAPTERS = {
     ),
     "lora": adapter.lora(RULES, rank=2, scale=0.7),
 }
-# which adapter a file of ours is restored by, knowing its method alone
+# the adapter that restores a file of ours, by its method alone
 KNOWN = {"full": "full", "bias": "bias", "sign": "mask_sign", "lora": "lora",
          "top_k": "mask_topk", "no rescaling": "mask"}  # fmt: skip
 
 
 def moved(learned, seed):
-    """What is learned after some training: everything has changed."""
+    """The learned trees after some training: everything has changed."""
     random = np.random.default_rng(seed)
 
     def leaf(path, value):
@@ -47,7 +47,7 @@ def moved(learned, seed):
 
 
 def as_in_a_file(stored):
-    """Nested dicts by path, masks as bits, as a mask file gives them back."""
+    """Nested dicts by path, masks as bits, as read from a mask file."""
     signs = any((np.asarray(leaf) < 0).any() for leaf in jax.tree.leaves(stored.masks))
     bits = {
         path: np.where(np.asarray(leaf) > 0, 1, -1).astype(np.int8) if signs else leaf > 0
@@ -73,7 +73,7 @@ def check(way, params, seed=0, restores=None):
 
 
 def network(name):
-    """The parameters of a real network, small."""
+    """The parameters of a small real network."""
     made = model.create(name, classes=3, width=0.05 if name == "vit_ti16" else 0.25)
     channels = 3 if name == "vit_ti16" else 1
     return model.initialize(made, jax.random.key(0), (16, 16, channels))["params"]
@@ -120,7 +120,7 @@ def test_random_trees_come_back_bit_for_bit(shapes, dtype, name, seed):
     check(ADAPTERS[name], {**params, "head": layer((3, 2))}, seed)
 
 
-def test_the_gradient_reaches_everything_that_is_learned():
+def test_the_gradient_reaches_all_learned_parameters():
     for name, way in ADAPTERS.items():
         learned, frozen = way.init(jax.random.key(0), LENET)
         learned = moved(learned, 1)

@@ -1,4 +1,4 @@
-"""An adapter and a transform of the user's own: trained, stored, shown, applied, served."""
+"""The user's own adapter and transform: trained, stored, shown, applied, served."""
 
 import json
 import sys
@@ -65,7 +65,7 @@ def scaled_masks(rules):
 
 
 def soft():
-    """A transform whose masked weights keep a tenth where the mask is off."""
+    """A transform that keeps a tenth of a weight whose mask is off."""
     hard = mask.threshold()
 
     def put(bits, weights):
@@ -83,7 +83,7 @@ ADAPTERS = {**adapter.KNOWN, "scaled": scaled_masks(()), "soft": adapter.masks(s
 
 
 def config_file(folder):
-    """A config with sections for the user's own methods, as the user writes one."""
+    """A config with sections for the user's own methods."""
     path = folder / "own.py"
     path.write_text(
         "from ml_collections import ConfigDict\n"
@@ -122,7 +122,7 @@ def images():
 
 
 @pytest.mark.parametrize("name", ["scaled", "soft"])
-def test_it_is_trained_compared_and_gives_the_accuracy_it_reports(run, name):
+def test_it_is_trained_compared_and_reproduces_its_accuracy(run, name):
     found = result(run)["methods"][name]
     assert found["accuracy"] > 0.8
     assert found["mask_bits"] > 0
@@ -138,14 +138,14 @@ def test_its_scales_were_learned(run):
 
 
 @pytest.mark.parametrize("name", ["scaled", "soft"])
-def test_commands_know_it_from_the_caller_alone(run, tmp_path, capsys, name):
+def test_commands_know_it_only_from_the_caller(run, tmp_path, capsys, name):
     file = run / name
     assert masks_cli.main(["show", str(file)]) == 0
     assert name in capsys.readouterr().out
     for command in (["apply", str(file), f"--out={tmp_path}/a.safetensors"],
                     ["export", str(file), f"--out={tmp_path}/e.safetensors"]):  # fmt: skip
         if command[0] == "export":
-            continue  # conv2 has no names in PyTorch
+            continue  # conv2 has no PyTorch names
         assert masks_cli.main(command) == 2
         assert f"the adapter {name!r}, which is not known here" in capsys.readouterr().err
         assert masks_cli.main(command, ADAPTERS) == 0
@@ -157,7 +157,7 @@ def test_commands_know_it_from_the_caller_alone(run, tmp_path, capsys, name):
     assert told == pytest.approx(result(run)["methods"][name]["accuracy"], abs=0.1)
 
 
-def test_it_is_served_beside_others(run):
+def test_it_is_served_with_others(run):
     names = ("scaled", "soft", "mask")
     served = task.serve([run / name for name in names], adapters=ADAPTERS)
     x, _ = images()
@@ -217,7 +217,7 @@ def test_an_optimizer_that_ignores_the_choices_is_refused(tmp_path, capsys):
     assert "no optimizer of this method takes 'mask_learning_rate'" in capsys.readouterr().err
 
 
-def test_a_section_of_the_config_is_all_that_a_method_needs():
+def test_a_method_needs_only_its_config_section():
     config = defaults.adapt("digits", 1)
     assert {"full", "mask", "lora", "knn"} <= set(config.keys())
     assert isinstance(config.mask, ConfigDict)

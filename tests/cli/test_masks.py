@@ -19,7 +19,7 @@ CLASSES = ("cat", "dog", "owl", "fox")
 
 
 def random_network(name="resnet20", seed=0, **options):
-    """{path: array} of a network with no zeros and ones in it, made without compiling."""
+    """{path: array} of a network without zeros and ones, made without compiling."""
     random = np.random.default_rng(seed)
     module = model.create(name, classes=7, **options)
     shapes = jax.eval_shape(
@@ -65,7 +65,7 @@ def nested(flat):
 
 
 def write_task(path, flat, masks, arrays, head_in_base=False, weights=None, **about):
-    """A task over the network `flat`, as the recipe `adapt` writes it."""
+    """A task over the network `flat`, as written by the recipe `adapt`."""
     frozen = {key: leaf for key, leaf in flat.items() if head_in_base or "/head/" not in key}
     about = {
         "network": "resnet20", "width": 0.25, "stem": "", "classes": CLASSES, "mean": [0.5] * 3,
@@ -99,7 +99,7 @@ def some(tmp_path_factory):
 
 
 def told(capsys, *arguments):
-    """What a command that succeeds prints."""
+    """The output of a command that succeeds."""
     assert main([str(argument) for argument in arguments]) == 0, capsys.readouterr().err
     return capsys.readouterr().out
 
@@ -143,12 +143,12 @@ def test_folders_and_run_directories(some, tmp_path, capsys):
         assert text.count("no mask") == count
 
 
-def test_show_what_is_no_task(tmp_path, capsys):
-    """Metadata that are no JSON, a kind of masks, and no base network."""
+def test_show_a_file_without_a_task(tmp_path, capsys):
+    """Metadata that is not JSON, and no base network."""
     masks = {"w": np.array([1, -1, -1, 1])}
     mask.file.save(tmp_path / "t.mask", masks, metadata={"by": "snip", "density": "0.1"})
     text = told(capsys, "show", tmp_path / "t.mask")
-    for part in ("not said", "sign", "snip", "0.5000", "0.1"):
+    for part in ("unknown", "sign", "snip", "0.5000", "0.1"):
         assert part in text
     mask.file.save(tmp_path / "t.mask", {}, metadata={"metrics": '{"loss": NaN}'})
     (found,) = json.loads(told(capsys, "show", tmp_path / "t.mask", "--json"), parse_constant=int)
@@ -189,7 +189,7 @@ def test_overlap_is_jaccards_index(some, tmp_path, capsys):
 
 
 def test_overlap_by_chance_is_that_of_independent_masks(tmp_path, capsys):
-    """Densities that differ by leaf: what masks without a relation share, they share by chance."""
+    """Densities differ by leaf: unrelated masks overlap only by chance."""
     densities = {"x": (0.1, 0.5), "y": (0.9, 0.2), "z": (0.3, 0.3)}
     random, trees = np.random.default_rng(0), []
     for which in range(2):
@@ -198,7 +198,7 @@ def test_overlap_by_chance_is_that_of_independent_masks(tmp_path, capsys):
     told(capsys, "overlap", tmp_path, f"--out={tmp_path}/o.csv")
     (row,) = csv.DictReader((tmp_path / "o.csv").open())
     assert (row["a"], row["b"]) == ("0", "1")
-    for _ in range(3):  # one of the two in another order within each leaf
+    for _ in range(3):  # one of the two permuted within each leaf
         x = np.concatenate([random.permutation(leaf) for leaf in trees[0].values()])
         y = np.concatenate(list(trees[1].values()))
         expected = (x & y).sum() / (x | y).sum()
@@ -209,7 +209,7 @@ def test_overlap_by_chance_is_that_of_independent_masks(tmp_path, capsys):
 
 
 def by_hand(flat, masks, arrays, rescale=True, signs=False):
-    """A task put on base weights, in NumPy alone."""
+    """A task applied to base weights, in NumPy only."""
     found = {path: leaf.astype(np.float64) for path, leaf in flat.items() if "/head/" not in path}
     for path, leaf in arrays.items():
         if not path.startswith("low_rank"):
@@ -265,7 +265,7 @@ def test_apply_writes_the_adapted_network(some, tmp_path, capsys, method):
 
 
 def test_apply_with_a_head_that_is_part_of_the_base(some, tmp_path, capsys):
-    """Pruning keeps the head of the network; it is then in the fingerprint and not in the file."""
+    """Pruning keeps the network's head, which is then in the fingerprint, not in the file."""
     folder, masks, flat = some
     write_task(tmp_path / "x.mask", flat, masks["a"], {}, head_in_base=True)
     out = tmp_path / "w.safetensors"
@@ -275,7 +275,7 @@ def test_apply_with_a_head_that_is_part_of_the_base(some, tmp_path, capsys):
 
 
 def test_the_base_of_a_run_is_found(some, tmp_path, capsys):
-    """In the run directory, though the file names another place."""
+    """In the run directory, although the file names another place."""
     _, masks, flat = some
     (tmp_path / "mask" / "masks").mkdir(parents=True)
     write_task(tmp_path / "mask/masks/task.mask", flat, masks["a"], random_arrays(flat, 0),
@@ -294,12 +294,12 @@ def test_the_base_of_a_run_is_found(some, tmp_path, capsys):
 
 @pytest.mark.parametrize("layout", ["swav", "dino"])
 def test_export_in_the_names_of_the_base(tmp_path, capsys, layout):
-    """PyTorch weights in, PyTorch weights out, in the same names unless others are asked for."""
+    """PyTorch weights in, PyTorch weights out, with the same names unless others are given."""
     flat = random_network("resnet18", width=0.0625)
     body = {path: leaf for path, leaf in flat.items() if "/head/" not in path}
     state = model.pretrained.export(nested(body), "resnet18", layout)
     if layout == "swav":
-        state["module.prototypes.weight"] = np.ones((3, 4), np.float32)  # by which it is known
+        state["module.prototypes.weight"] = np.ones((3, 4), np.float32)  # identifies the layout
     model.pretrained.save(tmp_path / "base.safetensors", state)
     masks, arrays = random_masks(flat, 1), random_arrays(flat, 2)
     write_task(tmp_path / "x.mask", flat, masks, arrays, network="resnet18", width=0.0625)
@@ -327,7 +327,7 @@ def test_export_in_the_names_of_the_base(tmp_path, capsys, layout):
     ],
 )
 def test_pytorch_gives_the_same_logits(tmp_path, capsys, name, options, head):
-    """A stranger loads the exported file into a PyTorch network; here the masked network runs."""
+    """A PyTorch network with the exported file, against the masked network here."""
     torch = pytest.importorskip("torch")
     flat = random_network(name, **options)
     save_file(flat, tmp_path / "base.safetensors")
@@ -346,7 +346,7 @@ def test_pytorch_gives_the_same_logits(tmp_path, capsys, name, options, head):
     x = np.random.default_rng(3).normal(size=(3, 32, 40, 3)).astype(np.float32)
 
     @jax.jit
-    def logits(weights, scores, arrays):  # the layers as they are trained
+    def logits(weights, scores, arrays):  # the layers as in training
         under = mask.threshold().apply(scores, weights)
         return module.apply(nested({**arrays, **{f"params/{k}": v for k, v in under.items()}}), x)
 
@@ -361,7 +361,7 @@ def test_pytorch_gives_the_same_logits(tmp_path, capsys, name, options, head):
 
 
 def torch_resnet(torch, state, head, imagenet):
-    """A residual network of basic blocks with the state dict on it, as PyTorch's users write it."""
+    """A PyTorch residual network of basic blocks with the state dict loaded."""
     nn = torch.nn
     shortcut = any("downsample" in key for key in state)
 
@@ -449,7 +449,7 @@ def test_merge(some, tmp_path, capsys, how, names):
 
 
 def test_a_merged_mask_is_put_on_weights(some, tmp_path, capsys):
-    """It has no head: what comes out is a network to start from."""
+    """It has no head: the result is a network to start from."""
     folder, masks, flat = some
     told(capsys, "merge", folder / "tasks", "--how=union", f"--out={tmp_path}/m.mask")
     shown = told(capsys, "apply", tmp_path / "m.mask", f"--out={tmp_path}/w.safetensors")
@@ -470,16 +470,16 @@ def test_signs_are_voted_on_and_a_tie_is_minus(tmp_path, capsys):
     assert mask.file.load(tmp_path / "m.mask")["w"].tolist() == [1, -1, -1, -1]
     (tmp_path / "m.mask").unlink()
     assert main(["merge", str(tmp_path), "--how=union", f"--out={tmp_path}/m.mask"]) == 2
-    assert "masks of signs have no union" in capsys.readouterr().err
+    assert "masks of signs cannot be merged by union" in capsys.readouterr().err
     assert not (tmp_path / "m.mask").exists()
 
 
-# --- what is wrong
+# --- errors
 
 
 @pytest.fixture(scope="module")
 def wrong(some):
-    """A folder of files that are at fault in one way each."""
+    """A folder of files with one fault each."""
     folder, masks, flat = some
     place = folder / "wrong"
     (place / "empty").mkdir(parents=True)
@@ -521,10 +521,10 @@ def wrong(some):
         ("apply A --base=empty --out=w.safetensors", "empty holds no"),
         ("apply A --out=w.pth", "must end in .safetensors"),
         ("apply A --out=nowhere/w.safetensors", "make the folder"),
-        ("apply A --out=BASE", "would replace what is read"),
+        ("apply A --out=BASE", "would overwrite an input"),
         ("apply TASKS --out=w.safetensors", "holds 3 mask files"),
-        ("apply plain.mask --out=w.safetensors", "a mask and no task with it"),
-        ("apply odd.mask --out=w.safetensors", "a mask and no task with it"),
+        ("apply plain.mask --out=w.safetensors", "a mask but no task"),
+        ("apply odd.mask --out=w.safetensors", "a mask but no task"),
         ("apply knn.mask --base=BASE --out=w.safetensors", "nearest neighbors"),
         ("apply scale.mask --base=BASE --out=w.safetensors", "low_rank_scale"),
         ("apply other.mask --out=w.safetensors", "give them: --base"),
@@ -535,14 +535,14 @@ def wrong(some):
         ("merge A B --out=w.mask", "--how"),
         ("merge A B --how=most --out=w.mask", "see --help"),
         ("merge A --how=vote --out=w.mask", "give two or more"),
-        ("merge A B --how=vote --out=A", "would replace what is read"),
+        ("merge A B --how=vote --out=A", "would overwrite an input"),
         ("merge A B --how=vote --out=w.safetensors", "must end in .mask"),
         ("merge A other.mask --how=vote --out=w.mask", "for different base networks"),
         ("merge A signs.mask --how=vote --out=w.mask", "different kinds"),
         ("merge A unscaled.mask --how=vote --out=w.mask", "whether they rescale"),
     ],
 )
-def test_what_is_wrong_is_one_line(some, wrong, capsys, monkeypatch, arguments, message):
+def test_errors_are_one_line(some, wrong, capsys, monkeypatch, arguments, message):
     folder, _, _ = some
     monkeypatch.chdir(wrong)
     names = {"A": folder / "tasks/a.mask", "B": folder / "tasks/b.mask", "TASKS": folder / "tasks",
@@ -561,7 +561,7 @@ def test_what_is_wrong_is_one_line(some, wrong, capsys, monkeypatch, arguments, 
 
 
 def test_files_without_a_base_are_compared_by_their_leaves(some, wrong, capsys):
-    """As those of the format's first version are."""
+    """Like those of the first format version."""
     folder, _, _ = some
     shown = told(capsys, "overlap", folder / "tasks/a.mask", wrong / "plain.mask")
     assert shown.count("1.000 (0.33") == 4  # two equal masks of density 0.5

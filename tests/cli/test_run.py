@@ -16,7 +16,7 @@ QUICK = (
 
 
 def refused(capsys, *arguments):
-    """The one line with which the command refuses the arguments."""
+    """The one-line error of the command for these arguments."""
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("jaxmask: ")
@@ -50,7 +50,7 @@ def test_a_config_is_found_by_name_or_file_from_anywhere(name, folder, tmp_path,
     assert str(parse([f"--config={name}"])[1]) == folder
 
 
-def test_a_file_of_ones_own_is_a_config_too(tmp_path):
+def test_your_own_file_can_be_a_config(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(
         "from jaxmask.recipe import defaults\n"
@@ -150,7 +150,7 @@ def test_an_error_in_a_config_file_names_the_file(capsys, tmp_path):
         ("seed=-1", "seed is -1"),
     ],
 )
-def test_a_config_that_cannot_be_run_is_refused_before_anything_is_made(
+def test_an_invalid_config_is_refused_before_anything_is_created(
     capsys, tmp_path, override, message
 ):
     folder = tmp_path / "run"
@@ -179,10 +179,10 @@ def test_dense_refuses_rules_that_train_nothing(capsys, tmp_path):
     )
     error = refused(capsys, f"--config={path}", f"--workdir={tmp_path / 'run'}",
                     "--config.rules=(('.*', 'freeze'),)")  # fmt: skip
-    assert "the rules say 'train' or 'freeze'" in error
+    assert "the rules must say 'train' or 'freeze'" in error
 
 
-def test_the_directory_of_another_run_is_left_alone(capsys, tmp_path):
+def test_the_directory_of_another_run_is_unchanged(capsys, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"recipe": "dense"}))
     error = refused(capsys, "--config=digits", f"--workdir={tmp_path}")
     assert "holds a run of another config" in error
@@ -225,7 +225,7 @@ def test_a_working_directory_that_is_a_file_is_one_line(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{}", "{"])
-def test_a_result_that_is_none_is_refused(capsys, tmp_path, content):
+def test_an_invalid_result_is_refused(capsys, tmp_path, content):
     config, _ = parse(["--config=digits"])
     (tmp_path / "config.json").write_text(config.to_json())
     (tmp_path / "result.json").write_text(content)

@@ -79,7 +79,7 @@ def test_every_point_has_a_run_and_all_start_from_shared_weights(swept):
     assert (swept / "report" / "table.md").read_text().startswith("|")
 
 
-def test_the_same_command_does_nothing_again(swept, capsys):
+def test_repeating_the_command_does_nothing(swept, capsys):
     before = {path: path.stat().st_mtime_ns for path in swept.glob("*/result.json")}
     assert main(command(swept), sweep.sweep) == 0
     assert "8 runs, 8 of them finished before" in capsys.readouterr().out
@@ -92,7 +92,7 @@ def test_runs_under_vmap_give_what_the_loop_gives(swept, tmp_path):
     assert alone.keys() == together.keys()
     for name, run in alone.items():
         other = together[name]
-        # masks come from the same scores; training sums in another order
+        # same scores, so same masks; training sums in another order
         assert other["density_by_leaf"] == run["density_by_leaf"]
         assert other["initial"]["sha256"] == run["initial"]["sha256"]
         assert other["loss"] == pytest.approx(run["loss"], rel=1e-2)
@@ -110,7 +110,7 @@ def test_tickets_of_a_lottery_are_trained_together_level_by_level(tmp_path):
         assert both[name]["accuracy"] == pytest.approx(run["accuracy"], abs=0.03)
 
 
-def test_a_killed_grid_goes_on_where_it_was(swept, tmp_path):
+def test_a_killed_grid_resumes(swept, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "jaxmask.sweep", *command(tmp_path)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -148,7 +148,7 @@ def test_two_processes_never_do_the_same_run(tmp_path):
     assert len(done) == len(results(tmp_path)) == 5
 
 
-def test_a_run_that_another_process_has_is_left_to_it(tmp_path):
+def test_a_run_of_another_process_is_left_to_it(tmp_path):
     with files.locked(tmp_path / ".locks" / "a") as mine:
         assert mine
         with (tmp_path / ".locks" / "a").open("w") as file, pytest.raises(BlockingIOError):
@@ -181,13 +181,13 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path, capsys):
         (((("density", ("low",)),),), "density is 'low'; it must be float"),
         (((("shots", (1.5,)),),), "shots is 1.5; it must be int"),
         (((("recipe,shots", (("prune",),)),),), "does not give a value to each"),
-        ((("density",),), "is no axis"),
-        ((3,), "3 is no grid"),
-        (((),), "() is no grid"),
+        ((("density",),), "is not an axis"),
+        ((3,), "3 is not a grid"),
+        (((),), "() is not a grid"),
         (((("density", (0.1,)), ("shots,density", ((1, 0.2),))),), "two axes set 'density'"),
     ],
 )
-def test_a_faulty_grid_is_told(grid, message):
+def test_an_invalid_grid_is_refused(grid, message):
     with pytest.raises(InputError) as error:
         sweep.expand(config(grid))
     assert message in str(error.value)
@@ -201,20 +201,20 @@ def test_a_faulty_grid_is_told(grid, message):
         ("((('recipe',('prune_all',)),),)", "unknown recipe 'prune_all'"),
     ],
 )
-def test_a_faulty_run_is_told_before_anything_is_made(grid, message, tmp_path, capsys):
+def test_an_invalid_run_is_refused_before_anything_is_created(grid, message, tmp_path, capsys):
     folder = tmp_path / "grid"
     assert main(command(folder, grid), sweep.sweep) == 2
     assert message in capsys.readouterr().err
     assert not folder.exists()
 
 
-def test_a_run_directory_of_another_config_is_told_before_anything_is_trained(swept, capsys):
+def test_a_run_directory_of_another_config_is_refused_before_training(swept, capsys):
     assert main([*command(swept), "--config.rounds=7"], sweep.sweep) == 2
     error = capsys.readouterr().err
     assert "holds a run of another config (it differs in rounds" in error
 
 
-def test_a_negative_number_of_runs_at_once_is_told(tmp_path, capsys):
+def test_a_negative_number_of_runs_at_once_is_refused(tmp_path, capsys):
     assert main(command(tmp_path / "x", GRID, "--config.together=-1"), sweep.sweep) == 2
     assert "together is -1" in capsys.readouterr().err
 
@@ -231,7 +231,7 @@ def test_a_config_without_a_grid_is_for_main(tmp_path, capsys):
     assert "run it with python -m jaxmask.main" in capsys.readouterr().err
 
 
-def test_the_grid_is_no_part_of_a_single_run():
+def test_the_grid_is_not_part_of_a_single_run():
     made = config(((("seed", (0,)),),))
     assert isinstance(made, ConfigDict)
     assert "grid" not in sweep.expand(made)["seed=0"]

@@ -1,4 +1,4 @@
-"""The command line that evaluates learned tasks and predicts with them."""
+"""The command line for learned tasks: evaluate and predict."""
 
 import csv
 import json
@@ -54,7 +54,7 @@ def test_predictions_are_those_of_the_masked_network(learned, tmp_path, capsys):
     assert rows[1][1] == CLASSES[int(logits[one].argmax())]
 
 
-def test_evaluation_counts_what_is_right(learned, tmp_path):
+def test_evaluation_counts_correct_predictions(learned, tmp_path):
     file, images, logits = learned
     given = ["evaluate", str(file), f"folder:{images}", "--split=all", f"--out={tmp_path}"]
     assert main(given) == 0
@@ -82,7 +82,7 @@ def test_classes_are_matched_by_name_and_others_left_out(learned, capsys):
 
 
 def test_statistics_of_new_images(learned, tmp_path, capsys):
-    """Of a network with batch norms other predictions, of one without the same."""
+    """They change the predictions of a network with batch norms, but not of one without."""
     file, images, _ = learned
     path, variables = base(tmp_path, "resnet20", 0.25)
     with_norms = tmp_path / "norms.mask"
@@ -110,7 +110,7 @@ def test_statistics_of_new_images(learned, tmp_path, capsys):
         (["evaluate", "EMPTY"], "not a finished run directory"),
     ],
 )
-def test_what_is_wrong_is_one_line(learned, tmp_path, capsys, arguments, message):
+def test_errors_are_one_line(learned, tmp_path, capsys, arguments, message):
     file, images, _ = learned
     (tmp_path / "damaged.png").write_bytes(b"not a picture")
     (tmp_path / "empty").mkdir()

@@ -1,4 +1,4 @@
-"""Directories of finished runs that were never run, with real masks and weights."""
+"""Fake directories of finished runs, with real masks and weights."""
 
 import json
 
@@ -33,7 +33,7 @@ def make_run(
     files=True,
     **changes,
 ):
-    """Writes a finished run; its masks differ between methods and seeds, its weights too."""
+    """Writes a finished run; masks and weights differ between methods and seeds."""
     folder.mkdir(parents=True)
     random = np.random.default_rng([seed, *map(ord, method + schedule)])
     masks = {path: random.random(shape) < target for path, shape in shapes.items()}

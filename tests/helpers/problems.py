@@ -1,4 +1,4 @@
-"""A small problem to train in tests: a network with batch norm on images that a rule labels."""
+"""A small training problem: a network with batch norm on images labeled by a rule."""
 
 from typing import NamedTuple
 
@@ -58,7 +58,7 @@ def fit(folder, *, how="resident", rate=0.5, train=150, steps_of_schedule=27, wi
 
 
 def jobs(*, how="resident", train=150, steps_of_schedule=27, width=8):
-    """Programs, and a function (seed, folder, ...) -> the job of a run that they train."""
+    """Programs, and a function (seed, folder, ...) -> a job for them."""
     network, mesh = Network(width), feed.make_mesh()
 
     def apply(parameters, batch_stats, x, training):

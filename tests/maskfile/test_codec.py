@@ -1,4 +1,4 @@
-"""Codecs: bytes come back, are those of the standard library, and never more than declared."""
+"""Codecs: bytes come back, match the standard library, and are never more than declared."""
 
 import bz2
 import gzip
@@ -72,7 +72,7 @@ def test_a_bomb_takes_no_memory(name):
 def test_a_dictionary_of_a_gigabyte_is_refused():
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 2**30}]
     with pytest.raises(InputError, match="lzma"):
-        # the decoder would set the memory aside before it reads a byte
+        # the decoder would allocate the memory before it reads a byte
         codec.decompress("lzma", lzma.compress(b"x", filters=filters), 1)
 
 

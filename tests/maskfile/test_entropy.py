@@ -1,4 +1,4 @@
-"""The entropy codec: masks come back, and take no more bytes than their model says they must."""
+"""The entropy codec: masks come back, and take no more bytes than their model predicts."""
 
 import lzma
 import math
@@ -41,7 +41,7 @@ def drawn(random, scores):
 
 
 def learned(size=80):
-    """Masks like learned ones: channels differ, and the bits of a filter are alike."""
+    """Masks like learned ones: channels differ, and the bits of a filter are similar."""
     random = np.random.default_rng(0)
     masks = []
     for shape in ((3, 3, size, size), (1, 1, size, 2 * size), (2 * size, size)):
@@ -63,7 +63,7 @@ def test_any_masks_come_back(masks):
     assert entropy.compress([mask.copy() for mask in masks]) == stored
 
 
-def test_these_bytes_are_read_for_ever():
+def test_these_bytes_stay_readable():
     masks = [np.arange(2 * 2 * 3 * 4).reshape(2, 2, 3, 4) % 5 != 0, np.arange(6) < 4]
     stored = bytes.fromhex(PINNED)
     for mask, other in zip(masks, entropy.decompress(stored, [mask.shape for mask in masks])):
@@ -85,7 +85,7 @@ def test_the_code_is_as_long_as_the_model_says():
     masks = learned()
     offs, layouts, given_ = planes(masks)
     model = fit.fit(offs, layouts, given_)
-    # written out anew from the table in the docstring of `contexts`, bit by bit
+    # reimplemented from the table in the docstring of `contexts`, bit by bit
     bits = 0.0
     for index, (off, leaf) in enumerate(zip(offs, layouts)):
         names = contexts.names(leaf.kernel, False)
@@ -144,7 +144,7 @@ def test_planes_of_different_density():
     assert len(round_trip([mask])) < 1.01 * bits / 8 + 40
 
 
-def test_a_leaf_that_is_empty_but_for_a_few_inputs():
+def test_a_leaf_with_only_a_few_inputs_on():
     mask = np.zeros((3, 3, 300, 200), bool)
     mask[:, :, 100:103, :20] = np.random.default_rng(0).random((3, 3, 3, 20)) < 0.7
     assert len(round_trip([mask])) < lzma_bytes([mask])
@@ -152,7 +152,7 @@ def test_a_leaf_that_is_empty_but_for_a_few_inputs():
 
 @pytest.mark.parametrize("value", [True, False])
 @pytest.mark.parametrize("shape", [(1000, 1000), (10**6,), (4096, 1, 24), (3, 3, 1, 1)])
-def test_one_value_only_takes_next_to_nothing(value, shape):
+def test_a_constant_mask_takes_almost_no_bytes(value, shape):
     assert len(round_trip([np.full(shape, value)])) < 64
 
 
@@ -175,7 +175,7 @@ def test_absurd_sizes_are_refused_before_memory_is_taken():
     for shape in ((2**24, 2**24), (2**33,), (2**28,)):
         with pytest.raises(InputError, match="cannot hold"):
             entropy.decompress(stored, [shape])
-    # not absurd, but not these bytes either: found before all of it is decoded
+    # not absurd, but wrong for these bytes: found before everything is decoded
     coded = entropy.compress([np.random.default_rng(0).random((20, 20)) < 0.9])
     with pytest.raises(InputError, match="ends before"):
         entropy.decompress(coded, [(20, 2**20)])
@@ -196,6 +196,6 @@ def test_layouts():
     assert contexts.layout((8, 9)) == (1, 1, 8, 9)
     assert contexts.layout((9,)) == (1, 1, 1, 9)
     assert contexts.layout(()) == (1, 1, 1, 1)
-    # no levels of channels for what is not there; no time that grows as the planes' square
+    # no channel levels for empty leaves; no time quadratic in the number of planes
     assert contexts.layout((0, 2**40)) == (1, 1, 0, 0)
     assert contexts.layout((2**20, 2, 9)) == (1, 1, 2**21, 9)

@@ -1,4 +1,4 @@
-"""Mask files: round trips, the same bytes, whole or not at all."""
+"""Mask files: round trips, the same bytes, atomic writes."""
 
 import hashlib
 import os
@@ -145,13 +145,13 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     assert path.read_bytes() != before
 
 
-def test_a_saved_file_may_be_read_by_those_who_may_read_others(tmp_path):
+def test_a_saved_file_has_the_usual_permissions(tmp_path):
     (tmp_path / "plain").write_bytes(b"")
     mask.file.save(tmp_path / "x.mask", MASKS)
     assert os.stat(tmp_path / "x.mask").st_mode == os.stat(tmp_path / "plain").st_mode
 
 
-def test_what_is_no_file(tmp_path):
+def test_loading_what_is_not_a_mask_file(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         mask.file.load(tmp_path / "no.mask")
     with pytest.raises(InputError, match="cannot be read"):

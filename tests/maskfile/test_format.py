@@ -1,4 +1,4 @@
-"""The bytes of mask files: exact, the same for ever, and damaged ones give only InputError."""
+"""The bytes of mask files: exact and stable; damaged ones give only InputError."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ def sealed(body: bytes) -> bytes:
 
 
 def made(header: object, payload: bytes = b"", version: int = 1) -> bytes:
-    """A file whose checksum is right, of any header."""
+    """A file with a correct checksum and any header."""
     text = header if isinstance(header, bytes) else json.dumps(
         header, sort_keys=True, separators=(",", ":")
     ).encode()  # fmt: skip
@@ -40,7 +40,7 @@ def second(leaves: list, **changes: object) -> dict:
     return {**header(leaves), **more, **changes}
 
 
-def test_these_bytes_are_version_2_for_ever():
+def test_these_bytes_stay_version_2():
     head = second([["w", [3]]], arrays=[["b", "int16", [1]]], sizes=[1, 2], base=["lenet", "ab"])
     content = made(head, b"\xa0\1\2", version=2)
     arrays = {"b": np.array([513], np.int16)}
@@ -50,7 +50,7 @@ def test_these_bytes_are_version_2_for_ever():
     )
 
 
-def test_these_bytes_are_version_1_for_ever():
+def test_these_bytes_stay_version_1():
     content = decode(made(header([["w", [3]]]), b"\xa0"))
     np.testing.assert_array_equal(content.masks["w"], [True, False, True])
     content = decode(made(header([["w", [2]]], kind="sign"), b"\x80"))
@@ -175,7 +175,7 @@ def test_what_cannot_be_loaded(tmp_path, content, words):
     path.write_bytes(content)
     for read in (mask.file.load, mask.file.read, mask.file.read_header):
         if read is mask.file.read_header and "given the frozen" in words:
-            continue  # which does not decode these
+            continue  # does not decode these
         with pytest.raises(InputError, match=words) as error:
             read(path)
         assert "x.mask" in str(error.value)
@@ -184,7 +184,7 @@ def test_what_cannot_be_loaded(tmp_path, content, words):
 
 @st.composite
 def damaged(draw):
-    """A good file with bytes changed, cut out or put in, half of them with a new checksum."""
+    """A good file with bytes changed, removed or inserted, half of them with a new checksum."""
     content = bytearray(GOOD[:-32] if draw(st.booleans()) else GOOD)
     sealing = len(content) < len(GOOD)
     for _ in range(draw(st.integers(1, 3))):
@@ -201,7 +201,7 @@ def damaged(draw):
         elif kind == "copy":
             content[at:at] = content[at : at + draw(st.integers(1, 40))]
     if sealing:
-        # half the time, the length of the header is put right as well
+        # half the time, the length of the header is corrected too
         if draw(st.booleans()) and len(content) > 16:
             length = len(content) - 16 - len(GOOD[:-32]) + struct.unpack("<I", GOOD[12:16])[0]
             content[12:16] = struct.pack("<I", max(length, 0))
@@ -210,13 +210,13 @@ def damaged(draw):
 
 
 def opened(content):
-    """The header's text, and what follows it but for the checksum."""
+    """The header's text, and what follows it without the checksum."""
     start = 16 + struct.unpack_from("<I", content, 12)[0]
     return headers.unpacked(content[16:start]), content[start:-32]
 
 
 def read_or_refused(content):
-    """What is in the bytes, or None if they are refused as they should be."""
+    """The content of the bytes, or None if they are refused correctly."""
     try:
         return decode(content)
     except InputError as error:
@@ -228,8 +228,8 @@ def read_or_refused(content):
 def test_a_damaged_file_is_refused_or_is_a_good_one(content):
     if read := read_or_refused(content):
         _, head, masks, arrays = read
-        # what was read gives exactly this file (but for how zlib put its header), so somebody
-        # could have saved it; only that all signs are + cannot be told from a binary mask
+        # saving what was read gives exactly this file (except for zlib's choices), so it is a
+        # valid one; but signs that are all + cannot be told from a binary mask
         if head["kind"] == "binary" or any((leaf < 0).any() for leaf in masks.values()):
             again = encode(masks, head["metadata"], arrays, head["base"], "raw")
             assert opened(again) == opened(content)

@@ -33,7 +33,7 @@ def sealed(body: bytes) -> bytes:
 
 
 def changed(data: bytes, draw: random.Random) -> bytes:
-    """Bytes flipped, replaced, cut out, put in or copied, at one to three places."""
+    """Bytes flipped, replaced, removed, inserted or copied, at one to three places."""
     content = bytearray(data)
     for _ in range(draw.randint(1, 3)):
         at, length = draw.randrange(len(content) + 1), draw.randint(1, 12)
@@ -52,7 +52,7 @@ def changed(data: bytes, draw: random.Random) -> bytes:
 
 
 def changed_header(header: dict, draw: random.Random) -> None:
-    """Another value of the right kind, often an absurd one, somewhere in it."""
+    """Replaces a value somewhere by another of the right kind, often absurd."""
     number = draw.choice([-1, 0, 1, 2, 3, 9, 2**20, 2**31, 2**33, 2**48, 2**64])
     entry = draw.choice([*header["leaves"], *header["arrays"]])
     kind = draw.choice(["axis", "axis", "axes", "path", "dtype", "codec", "kind", "size", "drop"])
@@ -77,7 +77,7 @@ def changed_header(header: dict, draw: random.Random) -> None:
 
 
 def mutated(content: bytes, draw: random.Random) -> bytes:
-    """Half of them as they are, half with lengths and checksum put right."""
+    """Half unchanged, half with lengths and checksum corrected."""
     if draw.random() < 0.5:
         return changed(content, draw)
     start = 16 + struct.unpack_from("<I", content, 12)[0]
@@ -96,7 +96,7 @@ def mutated(content: bytes, draw: random.Random) -> bytes:
 
 
 def check(content: bytes) -> bool:
-    """Whether it is read; what is read must be what the header says, and can be saved again."""
+    """Whether it is read; the content must match the header and can be saved again."""
     try:
         _, header, masks, arrays = decode(content)
     except InputError as error:
@@ -129,6 +129,6 @@ def test_random_changes_are_refused_or_are_mask_files(seed):
     assert 0 < read < MUTATIONS / 4 / 4
 
 
-def test_what_is_changed_is_read_when_it_is_not():
+def test_unchanged_files_are_read():
     for content in FILES:
         assert check(content)

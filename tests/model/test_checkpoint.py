@@ -27,7 +27,7 @@ def test_find_a_file_or_a_folder(tmp_path):
     [
         ("nothing.safetensors", "there are no weights at .*nothing.safetensors; give"),
         ("empty", "holds no model.safetensors and no pytorch_model.bin"),
-        ("notes.txt", "is no .safetensors, .pth, .pt or .bin file"),
+        ("notes.txt", "is not a .safetensors, .pth, .pt or .bin file"),
     ],
 )
 def test_nothing_to_find(source, message, tmp_path):
@@ -88,8 +88,8 @@ def test_hub_fetches_a_named_file(hub, tmp_path):
     ("source", "message"),
     [
         ("hub:a/b", "has no model.safetensors and no pytorch_model.bin"),
-        ("hub:a", "hub:a is no hub:owner/name"),
-        ("hub:/b", "is no hub:owner/name"),
+        ("hub:a", "hub:a is not hub:owner/name"),
+        ("hub:/b", "is not hub:owner/name"),
         ("hub:a/unreachable", "the hub cannot be reached and there is no copy here"),
         ("hub:a/private", r"cannot fetch model.safetensors of hub:a/private \(403 Forbidden\)"),
     ],
@@ -114,7 +114,7 @@ def test_read_safetensors(tmp_path):
     whole = (tmp_path / "a.safetensors").read_bytes()
     for content in (whole[:-1], whole[:20], b"", b"\xff" * 100):
         (tmp_path / "b.safetensors").write_bytes(content)
-        with pytest.raises(InputError, match="is no whole safetensors file"):
+        with pytest.raises(InputError, match="is not a complete safetensors file"):
             checkpoint.read_safetensors(tmp_path / "b.safetensors")
         assert checkpoint.safetensors_names(tmp_path / "b.safetensors") == []
 

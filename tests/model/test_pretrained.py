@@ -213,7 +213,7 @@ def test_wrong_source(small, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="size is 30"):
         pretrained.load(file, "vit_ti16", width=0.125, size=30)
     file.write_bytes(file.read_bytes()[:-8])
-    with pytest.raises(InputError, match="is no whole safetensors file"):
+    with pytest.raises(InputError, match="is not a complete safetensors file"):
         pretrained.load(file, "vit_ti16")
     monkeypatch.setitem(sys.modules, "torch", None)
     (tmp_path / "a.pth").write_bytes(b"")

@@ -56,7 +56,7 @@ def test_every_method_has_a_complete_run_directory(adapted):
         assert (adapted / "figures" / f"{picture}.png").stat().st_size > 5000
 
 
-def test_the_test_split_is_read_once_and_by_no_choice(adapted):
+def test_the_test_split_is_read_once_and_not_by_choices(adapted):
     for name in ("pretrain", "linear_probe", "full", "mask"):
         assert [line["split"] for line in read_records(adapted / name)].count("test") == 1
     choices = list(adapted.glob("*/choices/*"))
@@ -80,7 +80,7 @@ def test_the_chosen_value_is_the_best_on_validation_data(adapted):
 
 
 def accuracy_of(base, folder, classes, network):
-    """Test accuracy, in numpy, of the base weights with what a mask's run directory stores."""
+    """Test accuracy, in NumPy, of the base weights with the stored mask, head and statistics."""
     import jax.numpy as jnp
 
     from jaxmask import data, model, tree
@@ -104,7 +104,7 @@ def accuracy_of(base, folder, classes, network):
 
 
 def test_the_mask_file_is_all_that_the_task_needs(adapted):
-    """The stored bits, over the frozen weights, give the accuracy that was reported."""
+    """The stored bits and the frozen weights give the reported accuracy."""
     result = read(adapted / "mask")
     accuracy, bits = accuracy_of(adapted / "pretrain", adapted / "mask", (5, 6, 7, 8, 9), 0.25)
     assert accuracy == pytest.approx(result["accuracy"])
@@ -115,13 +115,13 @@ def test_the_mask_file_is_all_that_the_task_needs(adapted):
     )
 
 
-def test_masking_random_weights_with_a_masked_head_and_a_share_of_the_scores(tmp_path):
+def test_masking_random_weights_with_a_masked_head_and_a_fraction_of_the_scores(tmp_path):
     status = main(
         ["--config=digits", f"--workdir={tmp_path}", "--config.network.width=0.5",
          "--config.start=random", "--config.methods=('mask',)", "--config.mask.choices=(50.0,)",
          "--config.mask.head=mask", "--config.mask.train.epochs=20",
          "--config.mask.trainable_share=0.5", "--config.mask.trainable_by=magnitude",
-         "--config.data.memory_gib=0.0"]  # streamed, too
+         "--config.data.memory_gib=0.0"]  # also streamed
     )  # fmt: skip
     assert status == 0
     result = read(tmp_path / "mask")
@@ -133,7 +133,7 @@ def test_masking_random_weights_with_a_masked_head_and_a_share_of_the_scores(tmp
     assert accuracy == pytest.approx(result["accuracy"])
 
 
-def test_a_new_head_that_is_masked_is_stored_with_the_task(adapted, tmp_path):
+def test_a_masked_new_head_is_stored_with_the_task(adapted, tmp_path):
     base = adapted / "pretrain"
     status = main(
         ["--config=digits", f"--workdir={tmp_path}", "--config.network.width=0.25",
@@ -177,7 +177,7 @@ def test_a_choice_that_diverged_after_its_best_epoch_is_not_chosen(tmp_path, mon
     assert read(tmp_path / "full")["learning_rate"] == 0.001
 
 
-def test_choices_that_all_diverged_are_one_line(tmp_path, capsys):
+def test_choices_that_all_diverge_are_a_one_line_error(tmp_path, capsys):
     arguments = [
         "--config=digits", f"--workdir={tmp_path}", "--config.network.width=0.125",
         "--config.start=random", "--config.methods=('full',)", "--config.full.train.epochs=3",

@@ -1,4 +1,4 @@
-"""A grid of `adapt` runs under `vmap` gives what one run after the other gives."""
+"""A grid of `adapt` runs under `vmap` gives the same as separate runs."""
 
 import json
 
@@ -20,13 +20,13 @@ def config(seed):
     made.methods = ("full", "mask", "mask_topk")
     made.full.choices = (0.05,)
     made.mask.choices = made.mask_topk.choices = (20.0,)
-    made.mask_topk.density = 0.0  # the one that `mask` found, another for each seed
+    made.mask_topk.density = 0.0  # the one that `mask` found, different for each seed
     return made
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """The results of two seeds, alone and together; how many runs each training had together."""
+    """The results of two seeds, alone and together; the number of runs in each training."""
     folder, widths = tmp_path_factory.mktemp("grid"), []
     alone = [recipe.run(config(seed), folder / "alone" / str(seed)) for seed in (0, 1)]
     whole = loop.fit_together
@@ -43,7 +43,7 @@ def both(tmp_path_factory):
 
 
 def test_every_training_of_both_runs_is_one_under_vmap(both):
-    """Three methods; the density that `mask_topk` is given differs between the runs."""
+    """Three methods; the density of `mask_topk` differs between the runs."""
     _, _, _, widths = both
     assert widths == [2] * 3
 

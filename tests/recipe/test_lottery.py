@@ -32,7 +32,7 @@ def magnitude(tmp_path_factory):
     return folder
 
 
-def test_each_round_removes_the_same_share_of_what_is_left(magnitude):
+def test_each_round_removes_the_same_fraction_of_the_rest(magnitude):
     densities = [result(magnitude / f"level_{level:02d}")["density"] for level in range(3)]
     assert densities == pytest.approx([1.0, 0.3, 0.09], abs=1e-3)
     whole = result(magnitude)
@@ -42,7 +42,7 @@ def test_each_round_removes_the_same_share_of_what_is_left(magnitude):
     assert result(magnitude / "level_00")["method"] == "dense"
 
 
-def test_a_round_keeps_the_largest_trained_weights_among_those_left(magnitude):
+def test_a_round_keeps_the_largest_of_the_remaining_trained_weights(magnitude):
     for level in (1, 2):
         before, after = magnitude / f"level_{level - 1:02d}", magnitude / f"level_{level:02d}"
         trained = kernels(before / "weights.safetensors")
@@ -54,7 +54,7 @@ def test_a_round_keeps_the_largest_trained_weights_among_those_left(magnitude):
 
 
 def started(folder, monkeypatch, **changes):
-    """The learned weights that each level's training began with."""
+    """The learned weights that each level's training started from."""
     seen = []
     fit = loop.fit
 
@@ -68,7 +68,7 @@ def started(folder, monkeypatch, **changes):
     return seen
 
 
-def test_rewinding_gives_the_very_bits_of_the_initial_weights(tmp_path, monkeypatch):
+def test_rewinding_restores_the_initial_weights_bit_for_bit(tmp_path, monkeypatch):
     seen = started(tmp_path, monkeypatch, density=0.1, train__epochs=1)
     initial = kernels(tmp_path / "initial.safetensors")
     for level, (step, weights) in enumerate(seen):
@@ -79,7 +79,7 @@ def test_rewinding_gives_the_very_bits_of_the_initial_weights(tmp_path, monkeypa
             assert weights[name].tobytes() == expected.astype(np.float32).tobytes()
 
 
-def test_rewinding_to_a_step_gives_the_weights_of_that_step(tmp_path, monkeypatch):
+def test_rewinding_to_a_step_restores_the_weights_of_that_step(tmp_path, monkeypatch):
     step = 20
     seen = started(tmp_path, monkeypatch, density=0.1, train__epochs=2, rewind_step=step)
     assert [at for at, _ in seen] == [0, step, step]
@@ -90,14 +90,14 @@ def test_rewinding_to_a_step_gives_the_weights_of_that_step(tmp_path, monkeypatc
             assert (weights[name][~left[name]] == 0).all()
             assert (weights[name][left[name]] != initial[name][left[name]]).any()
     both = bits(tmp_path / "level_02")
-    for name in KERNELS:  # the same kept state serves both levels
+    for name in KERNELS:  # both levels use the same kept state
         np.testing.assert_array_equal(seen[1][1][name][both[name]], seen[2][1][name][both[name]])
     steps = [line["step"] for line in read_records(tmp_path / "level_01")]
     assert min(steps) > step
 
 
 def test_movement_is_summed_over_training(tmp_path, monkeypatch):
-    """Against a sum over the steps of plain SGD, worked out from the weights it visits."""
+    """Against a sum over the steps of plain SGD, computed from the visited weights."""
     scores = []
 
     def watched(task, made):
@@ -153,13 +153,13 @@ def test_many_shots_in_each_round(tmp_path):
         ({"train__epochs": 0}, "train.epochs has 0"),
     ],
 )
-def test_bad_input_is_told_before_anything_is_made(changes, message, tmp_path):
+def test_invalid_input_is_reported_before_anything_is_created(changes, message, tmp_path):
     with pytest.raises(InputError, match=message):
         finished(tmp_path / "run", "lottery", **changes)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_step_that_early_stopping_never_reached_is_told(tmp_path):
+def test_a_rewind_step_after_early_stopping_is_an_error(tmp_path):
     with pytest.raises(InputError, match="nothing was kept at rewind_step 300: training stopped"):
         finished(
             tmp_path, "lottery", rewind_step=300, train__epochs=10, train__patience=1,
@@ -177,7 +177,7 @@ def test_movement_with_frozen_layers_prunes_the_others(tmp_path):
     np.testing.assert_array_equal(kernels(tmp_path / "weights.safetensors")["fc2"], initial["fc2"])
 
 
-def test_movement_of_a_training_that_diverged_is_no_score(tmp_path):
+def test_movement_of_a_diverged_training_is_an_error(tmp_path):
     with pytest.raises(InputError, match=r"movement, round 1: the loss became infinite"):
         finished(
             tmp_path, "lottery", criterion="movement", rounds=1, train__epochs=8,
@@ -185,7 +185,7 @@ def test_movement_of_a_training_that_diverged_is_no_score(tmp_path):
         )  # fmt: skip
 
 
-def test_an_optimizer_whose_memory_has_other_shapes_can_be_rewound(tmp_path):
+def test_an_optimizer_state_of_other_shapes_can_be_rewound(tmp_path):
     whole = finished(
         tmp_path, "lottery", rounds=1, rewind_step=5, train__epochs=1, train__optimizer="adafactor"
     )

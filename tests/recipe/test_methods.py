@@ -1,4 +1,4 @@
-"""Every method of `adapt`: what it learns, what it stores, and that this is all it needs."""
+"""Every method of `adapt`: what it learns, and that its file is all it needs."""
 
 import json
 
@@ -19,7 +19,7 @@ TRAINED = ("full", "partial", "bias", "lora", "mask", "mask_topk", "mask_sign")
 
 @pytest.fixture(scope="module")
 def adapted(tmp_path_factory):
-    """A run of all methods that a network without norms can have."""
+    """A run of all methods that work for a network without norms."""
     folder = tmp_path_factory.mktemp("methods") / "run"
     status = main(
         ["--config=digits", f"--workdir={folder}", "--config.network.width=0.25",
@@ -40,14 +40,14 @@ def read(folder):
 
 
 def restored(folder, method):
-    """The task's file, and the network's variables with it."""
+    """The task's file, and the network's variables with it applied."""
     base, _ = weights.load(folder / "start.safetensors")
     path = folder / method / "masks" / "task.mask"
     return base, mask.file.read(path), task_file.restored(base, task_file.read(path))
 
 
 def changed(base, now):
-    """Paths of parameters that are not what they were."""
+    """Paths of parameters that changed."""
     before = traverse_util.flatten_dict(base["params"], sep="/")
     after = traverse_util.flatten_dict(now["params"], sep="/")
     assert before.keys() == after.keys()
@@ -76,7 +76,7 @@ def test_the_stored_task_gives_the_accuracy_that_was_reported(adapted, method):
                   "head/bias"}),
     ],
 )  # fmt: skip
-def test_a_method_changes_what_it_says_and_nothing_else(adapted, method, paths):
+def test_a_method_changes_only_its_own_parameters(adapted, method, paths):
     base, file, variables = restored(adapted, method)
     assert changed(base, variables) <= paths
     assert {path for path in paths if path.endswith("kernel")} <= changed(base, variables)
@@ -93,7 +93,7 @@ def test_full_changes_everything_and_partial_the_last_stage(adapted):
     assert changed(base, variables) == trained < set(tree.paths(base["params"]))
 
 
-def test_masks_leave_the_frozen_weights_as_they_are(adapted):
+def test_masks_leave_the_frozen_weights_unchanged(adapted):
     for method in ("mask", "mask_topk", "mask_sign"):
         base, file, variables = restored(adapted, method)
         now = traverse_util.flatten_dict(variables["params"], sep="/")
@@ -158,7 +158,7 @@ def test_a_learned_task_is_loaded_from_its_run_directory(adapted, method):
         ("--config.mask_topk.scope=all", "scope"),
     ],
 )
-def test_what_cannot_be_is_one_line(tmp_path, capsys, change, message):
+def test_invalid_settings_are_one_line_errors(tmp_path, capsys, change, message):
     given = ["--config=digits", f"--workdir={tmp_path}/run", "--config.start=random",
              "--config.methods=('partial', 'lora', 'mask_topk', 'mask')", change]  # fmt: skip
     assert main(given) == 2

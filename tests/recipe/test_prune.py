@@ -27,7 +27,7 @@ def ticket(folder):
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
-def test_every_criterion_leaves_exactly_what_was_asked_for(criterion, tmp_path):
+def test_every_criterion_keeps_exactly_the_density(criterion, tmp_path):
     result = finished(tmp_path, criterion=criterion, density=0.05, train__epochs=0)
     kept = sum(leaf.sum() for leaf in ticket(tmp_path).values())
     assert kept == WEIGHTS - int(0.95 * WEIGHTS)
@@ -39,7 +39,7 @@ def test_every_criterion_leaves_exactly_what_was_asked_for(criterion, tmp_path):
 @pytest.mark.parametrize(
     "optimizer", ["sgd(momentum=0.9)", "adamw(weight_decay=0.1)", "lion", "noisy_sgd"]
 )
-def test_what_is_pruned_stays_exactly_zero_whatever_the_optimizer(optimizer, tmp_path):
+def test_pruned_weights_stay_exactly_zero_with_any_optimizer(optimizer, tmp_path):
     result = finished(
         tmp_path, density=0.1, train__optimizer=optimizer, train__learning_rate=0.01,
         train__epochs=2,
@@ -49,12 +49,12 @@ def test_what_is_pruned_stays_exactly_zero_whatever_the_optimizer(optimizer, tmp
         assert (weights[f"params/{name}"][~bits] == 0).all()
         assert (weights[f"params/{name}"][bits] != 0).all()
     assert result["steps"] == 2 * (1078 // 32)
-    # and the network that was trained, and tested, is the one with the zeros
+    # and the trained and tested network has these zeros
     assert accuracy_of(tmp_path / "weights.safetensors") == pytest.approx(result["accuracy"])
 
 
 def accuracy_of(file):
-    """Test accuracy of a weight file of LeNet on digits, in numpy."""
+    """Test accuracy of a LeNet weight file on digits, in NumPy."""
     variables, about = weights_file.load(file)
     test = tasks.load_data(config().data, 0).test
     x = test.images.reshape(len(test.labels), -1) / 255
@@ -66,7 +66,7 @@ def accuracy_of(file):
     return (logits.argmax(axis=1) == test.labels).mean()
 
 
-def test_what_is_left_learns_and_the_run_directory_is_complete(tmp_path):
+def test_remaining_weights_learn_and_the_run_directory_is_complete(tmp_path):
     result = finished(
         tmp_path,
         criterion="snip",
@@ -102,7 +102,7 @@ def test_every_criterion_of_a_seed_starts_from_the_same_weights_stored_once(tmp_
 
 
 def test_many_shots_keep_a_layer_alive_that_one_shot_empties(tmp_path, caplog):
-    """The central claim of SynFlow, where a wide layer sits beside small ones."""
+    """The central claim of SynFlow, for a wide layer next to small ones."""
     one = finished(tmp_path / "one", criterion="magnitude", density=0.004, train__epochs=0)
     many = finished(
         tmp_path / "many", criterion="synflow", shots=100, density=0.004, train__epochs=0
@@ -112,7 +112,7 @@ def test_many_shots_keep_a_layer_alive_that_one_shot_empties(tmp_path, caplog):
     assert len(one["density_by_leaf"]) == 3
 
 
-def test_an_empty_layer_is_told(tmp_path, caplog):
+def test_an_empty_layer_is_reported(tmp_path, caplog):
     result = finished(
         tmp_path, criterion="magnitude", density=0.0005, train__epochs=0, network__width=0.5
     )
@@ -137,7 +137,7 @@ def test_a_trained_network_can_be_pruned(tmp_path):
     assert again["accuracy"] > dense["accuracy"] - 0.05
 
 
-def test_a_finished_run_is_not_done_again_and_another_config_is_refused(tmp_path):
+def test_a_finished_run_is_not_repeated_and_another_config_is_refused(tmp_path):
     finished(tmp_path, train__epochs=0)
     stamp = (tmp_path / "result.json").stat().st_mtime_ns
     finished(tmp_path, train__epochs=0)
@@ -170,7 +170,7 @@ def test_a_finished_run_is_not_done_again_and_another_config_is_refused(tmp_path
         ({"start": "nowhere"}, "there are no weights at nowhere"),
     ],
 )
-def test_bad_input_is_told_before_anything_is_made(changes, message, tmp_path):
+def test_invalid_input_is_reported_before_anything_is_created(changes, message, tmp_path):
     with pytest.raises(InputError, match=message):
         finished(tmp_path / "run", **changes)
     assert not (tmp_path / "run").exists()
@@ -186,7 +186,7 @@ def changed_start(folder, change):
     return str(folder)
 
 
-def test_starting_weights_that_are_not_finite_are_told_at_once(tmp_path):
+def test_starting_weights_that_are_not_finite_are_refused_at_once(tmp_path):
     def spoil(weights):
         weights["params/fc2/kernel"][0, 0] = np.nan
 
@@ -205,7 +205,7 @@ def test_scores_that_are_not_finite_name_the_layer(tmp_path):
         finished(tmp_path / "run", criterion="snip", start=start)
 
 
-def test_starting_weights_without_a_head_are_told_at_once(tmp_path):
+def test_starting_weights_without_a_head_are_refused_at_once(tmp_path):
     start = changed_start(tmp_path / "dense", lambda weights: weights.pop("params/head/kernel"))
     with pytest.raises(InputError, match=r"they lack params/head/kernel"):
         finished(tmp_path / "run", start=start)

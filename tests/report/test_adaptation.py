@@ -94,7 +94,7 @@ def test_finished_methods_of_an_unfinished_run_count_and_it_is_reported(tmp_path
     assert sorted(collect([tmp_path])["method"]) == ["full", "knn"]
     said = capsys.readouterr().err
     assert "2 unfinished runs are left out" in said
-    assert f"{run} (but for its finished methods: full, knn)" in said
+    assert f"{run} (except its finished methods: full, knn)" in said
     assert f"{tmp_path / 'begun'}," in said
 
 

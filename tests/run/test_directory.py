@@ -20,7 +20,7 @@ def test_a_run_is_finished_when_its_result_is_there(tmp_path):
     assert "jax" in again.more["versions"]
 
 
-def test_a_directory_of_another_config_is_refused_and_the_field_named(tmp_path):
+def test_a_directory_of_another_config_is_refused_naming_the_field(tmp_path):
     config = defaults.dense("digits", 1)
     directory.begin(tmp_path, config)
     config.train.epochs = 2

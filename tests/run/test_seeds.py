@@ -14,6 +14,6 @@ def test_seeds_belong_to_names():
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
-def test_a_seed_that_no_key_has_is_refused(seed):
+def test_a_seed_out_of_range_is_refused(seed):
     with pytest.raises(InputError, match="seed is"):
         seeds.check_seed(seed)

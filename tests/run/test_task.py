@@ -42,7 +42,7 @@ def test_a_new_head_over_the_weights_of_another_task():
     ("spoil", "message"),
     [
         (lambda w: w["params"].pop("conv1"), "lack params/conv1/kernel"),
-        (lambda w: w["params"].update(more={"kernel": np.ones(2)}), "have besides params/more"),
+        (lambda w: w["params"].update(more={"kernel": np.ones(2)}), "also have params/more"),
         (lambda w: w["params"]["conv1"].update(kernel=np.ones((3, 3, 1, 9))), r"\(3, 3, 1, 9\)"),
         (lambda w: w.pop("batch_stats"), "batch_stats"),
     ],

@@ -1,4 +1,4 @@
-"""Many tasks over one network: a batch whose examples name their tasks."""
+"""Many tasks over one network: a batch whose examples have different tasks."""
 
 from functools import partial
 
@@ -20,7 +20,7 @@ CLASSES = (("a", "b", "c"), ("d", "e"), ("f", "g", "h", "i"))
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory):
-    """A folder of three tasks: threshold masks, signs, and trained biases; what each network is."""
+    """A folder of three tasks (threshold masks, signs, trained biases), and their networks."""
     folder = tmp_path_factory.mktemp("library")
     path, variables = base(folder)
     random = np.random.default_rng(0)
@@ -37,7 +37,7 @@ def tasks(tmp_path_factory):
 
 
 def expected(made, images, numbers):
-    """Logits one example at a time, -inf where its task has no more classes."""
+    """Logits one example at a time, -inf for classes that its task lacks."""
     found = np.full((len(images), 4), -np.inf, np.float32)
     for row, (image, number) in enumerate(zip(images, numbers)):
         net = model.create("lenet_300_100", classes=len(CLASSES[number]), width=0.05)
@@ -74,7 +74,7 @@ def test_grouping_is_a_loop_over_examples(numbers, group):
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
-def test_switching_tasks_compiles_nothing():
+def test_switching_tasks_does_not_recompile():
     @jax.jit
     @chex.assert_max_traces(n=1)
     def serve(matrices, images, numbers):
@@ -95,7 +95,7 @@ def test_tasks_of_another_base_are_refused(tasks, tmp_path):
         library.load([folder / "1.mask", tmp_path / "other.mask"], str(path))
 
 
-def test_tasks_of_several_bases_are_refused_also_where_each_finds_its_own(tmp_path):
+def test_tasks_of_several_bases_are_refused_even_if_each_finds_its_own(tmp_path):
     for seed in (0, 1):
         path, variables = base(tmp_path, seed=seed)
         task(tmp_path / f"{seed}.mask", path, variables, CLASSES[0])
@@ -103,7 +103,7 @@ def test_tasks_of_several_bases_are_refused_also_where_each_finds_its_own(tmp_pa
         library.load([tmp_path])
 
 
-def test_what_cannot_be_served_is_one_line(tasks, tmp_path):
+def test_tasks_that_cannot_be_served_are_one_line_errors(tasks, tmp_path):
     _, path, _ = tasks
     with pytest.raises(InputError, match=r"no \.mask file"):
         library.load([tmp_path])

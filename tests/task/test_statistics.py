@@ -27,7 +27,7 @@ def images(number):
 
 
 def test_the_first_norm_has_the_moments_of_its_inputs(network):
-    """Over all batches together: computed with numpy from the stem's outputs."""
+    """Over all batches together: computed with NumPy from the stem's outputs."""
     module, variables = network
     found = statistics.reestimate(module, variables, prepare, images(32), 16)["batch_stats"]["bn1"]
     x = np.asarray(prepare(jnp.asarray(images(32))), np.float64)

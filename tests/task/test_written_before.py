@@ -1,7 +1,7 @@
-"""Files of the version before this layout (0.1.0 of 2026-11-21) give the networks they gave.
+"""Files of the version before this layout (0.1.0 of 2026-11-21) give the same networks as then.
 
-`written_before/run` holds what `adapt` stored for digits, over the random weights beside it;
-`logits.json` what that version computed with them, for random images.
+`written_before/run` is a run of `adapt` on digits, with its random base weights; `logits.json` has
+the logits that that version computed for random images.
 """
 
 import json
@@ -49,16 +49,16 @@ def test_show_and_apply_read_them(method, tmp_path, capsys):
     assert status == (2 if method == "knn" else 0)
 
 
-def test_a_run_directory_that_was_begun_is_refused_in_one_line(tmp_path, capsys):
+def test_a_run_directory_that_was_started_is_refused_in_one_line(tmp_path, capsys):
     shutil.copy(BEFORE / "run" / "config.json", tmp_path)
     assert run(["--config=digits", f"--workdir={tmp_path}"]) == 2
     told = capsys.readouterr().err
-    assert "was begun by an earlier version of jaxmask" in told
+    assert "was started by an earlier version of jaxmask" in told
     assert told.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
-def test_the_old_name_of_the_module_of_mask_files_is_the_new_one():
+def test_the_old_module_name_of_mask_files_still_works():
     from jaxmask import maskfile
 
     assert mask.file is maskfile

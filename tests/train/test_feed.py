@@ -33,7 +33,7 @@ def test_evaluation_counts_every_example_once(n, batch):
 
 
 @given(st.integers(1, 2000), st.integers(1, 300))
-def test_cuts_add_up_and_need_two_programs_at_most(steps, about):
+def test_cuts_add_up_and_need_at_most_two_programs(steps, about):
     lengths = feed.cut(steps, about)
     assert sum(lengths) == steps
     assert max(lengths) <= 2 * about
@@ -72,7 +72,7 @@ def test_resident_and_streamed_feeds_give_the_same_batches():
             np.testing.assert_array_equal(got[1], batch[1])
 
 
-def test_batches_that_cannot_be_are_refused():
+def test_invalid_batch_sizes_are_refused():
     mesh = feed.make_mesh()
     with pytest.raises(InputError, match="positive multiple"):
         feed.check_batch(0, 10, mesh)
@@ -80,7 +80,7 @@ def test_batches_that_cannot_be_are_refused():
         feed.check_batch(64, 10, mesh)
 
 
-def test_one_chunk_is_made_ahead_and_no_more():
+def test_only_one_chunk_is_made_ahead():
     made = []
 
     def chunks():
@@ -97,11 +97,11 @@ def test_one_chunk_is_made_ahead_and_no_more():
         assert len(made) == min(index + 2, 5)
     assert [index for index, _ in made] == list(range(5))
     assert threading.get_ident() not in {thread for _, thread in made}
-    assert len(waits) == 6  # the last one finds that there is nothing more
+    assert len(waits) == 6  # the last one finds no more data
     assert sum(waits[1:]) < 5
 
 
-def test_waiting_is_told_and_so_are_errors():
+def test_waiting_and_errors_are_reported():
     def chunks():
         yield 1
         time.sleep(0.2)
@@ -116,7 +116,7 @@ def test_waiting_is_told_and_so_are_errors():
         next(pieces)
 
 
-def test_chunks_that_nobody_takes_end_their_thread():
+def test_unused_chunks_end_their_thread():
     before = threading.active_count()
     pieces = feed.ahead(iter(range(100)), lambda seconds: None)
     next(pieces)

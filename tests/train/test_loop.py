@@ -67,7 +67,7 @@ def test_the_time_that_the_device_waited_is_summed_up(tmp_path, monkeypatch):
     assert all("waited" not in line for line in read_records(tmp_path / "resident"))
 
 
-def test_how_an_epoch_is_cut_into_scans_changes_nothing(tmp_path):
+def test_the_scan_length_changes_nothing(tmp_path):
     whole = problems.fit(tmp_path / "a", scan_steps=9)
     pieces = problems.fit(tmp_path / "b", scan_steps=2)
     chex.assert_trees_all_equal(learned(whole), learned(pieces))
@@ -78,7 +78,7 @@ class StopError(Exception):
 
 
 @pytest.mark.parametrize("at", [1, 4, 6, 8])
-def test_a_run_that_died_goes_on_bit_for_bit(tmp_path, monkeypatch, at):
+def test_a_killed_run_resumes_bit_for_bit(tmp_path, monkeypatch, at):
     whole = problems.fit(tmp_path / "whole", checkpoint_seconds=0)
     real, scans = problems.feed.resident, []
 
@@ -104,7 +104,7 @@ def test_a_run_that_died_goes_on_bit_for_bit(tmp_path, monkeypatch, at):
     assert read_records(tmp_path / "died") == read_records(tmp_path / "whole")
 
 
-def test_early_stopping_ends_a_run_and_survives_being_resumed(tmp_path):
+def test_early_stopping_ends_a_run_and_survives_resuming(tmp_path):
     fit = problems.fit(tmp_path, epochs=40, patience=2, rate=3.0)
     assert fit.stopped_early
     assert fit.steps < 40 * 9
@@ -122,10 +122,8 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
 @pytest.mark.parametrize(
     ("scan_steps", "at"), [(4, at) for at in range(12)] + [(9, at) for at in range(6)]
 )
-def test_a_signal_stops_and_the_same_call_goes_on_as_if_nothing_had_been(
-    tmp_path, monkeypatch, at, scan_steps
-):
-    """The signal comes in any scan, of training or of validation."""
+def test_a_signal_stops_and_the_same_call_resumes_exactly(tmp_path, monkeypatch, at, scan_steps):
+    """The signal arrives in any scan, of training or of validation."""
     whole = problems.fit(tmp_path / "whole", scan_steps=scan_steps)
     real, scans = problems.feed.resident, []
 
@@ -170,7 +168,7 @@ np.savez({out!r}, *leaves, accuracy=fit.validation["accuracy"], loss=fit.validat
 
 
 def test_eight_devices_give_what_one_gives(tmp_path):
-    """20 steps with batch norm; neither 170 nor 50 examples divide by the batch or by eight."""
+    """20 steps with batch norm; 170 and 50 examples are not multiples of the batch or of eight."""
     out = str(tmp_path / "eight.npz")
     script = EIGHT.format(
         here=str(Path(problems.__file__).parent), folder=str(tmp_path / "eight"), out=out

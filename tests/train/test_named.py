@@ -25,7 +25,7 @@ def test_arguments_are_literals_or_calls_of_the_table():
         ("outer, outer", "must name one"),
     ],
 )
-def test_what_cannot_be_read_is_refused_in_one_line(text, message):
+def test_unreadable_text_is_refused_in_one_line(text, message):
     with pytest.raises(InputError, match=message.replace("(", r"\(")) as caught:
         call(text, TABLE, "thing")
     assert "\n" not in str(caught.value)

@@ -46,7 +46,7 @@ def test_bad_schedules_are_refused(text):
         ),
     ],
 )
-def test_a_chain_by_name_is_optax_own(text, reference):
+def test_a_chain_by_name_is_that_of_optax(text, reference):
     course = optimizer.schedule("cosine", 20, 5)
     ours = optimizer.optimizer(text, course)
     theirs = reference(lambda step: 0.3 * course(step))
@@ -68,7 +68,7 @@ def test_clipping_bounds_the_norm_of_the_gradient():
     np.testing.assert_allclose(updates["a"], [-0.3, -0.4], rtol=1e-6)
 
 
-def test_groups_have_their_own_rates_and_another_rate_compiles_nothing():
+def test_groups_have_their_own_rates_and_another_rate_does_not_recompile():
     course = optimizer.schedule("constant", 1, 1)
     both = optimizer.grouped(
         {"mask": optimizer.optimizer("sgd", course), "train": optimizer.optimizer("sgd", course)}

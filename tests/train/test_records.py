@@ -13,7 +13,7 @@ def scalars(folder):
     return [event.step for event in events.Scalars("train/loss")]
 
 
-def test_resuming_cuts_records_and_tensorboard_back_to_the_checkpoint(tmp_path):
+def test_resuming_truncates_records_and_tensorboard_to_the_checkpoint(tmp_path):
     with Records(tmp_path) as records:
         for step in (10, 20, 30):
             records.write(step, step // 10, "train", loss=1.0 / step)

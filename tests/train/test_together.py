@@ -1,4 +1,4 @@
-"""Runs that are trained together under vmap, against the same runs one after the other."""
+"""Runs trained together under vmap, against the same runs one after the other."""
 
 import chex
 import jax
@@ -47,7 +47,7 @@ def test_together_gives_what_one_after_the_other_gives(made, tmp_path):
 
 def test_a_run_that_ends_early_waits_for_the_others_and_is_not_changed(made, tmp_path):
     programs, job = made
-    rates = {0: 0.05, 1: 3.0}  # the second soon gets no better
+    rates = {0: 0.05, 1: 3.0}  # the second soon stops improving
     changes = {"epochs": 5, "patience": 1}
     alone = [
         loop.fit(programs, job(seed, tmp_path / "alone" / f"{seed}", rate=rate, **changes))
@@ -60,7 +60,7 @@ def test_a_run_that_ends_early_waits_for_the_others_and_is_not_changed(made, tmp
         same(one, other)
 
 
-def test_runs_that_were_stopped_together_go_on_alone(made, tmp_path, monkeypatch):
+def test_runs_stopped_together_resume_alone(made, tmp_path, monkeypatch):
     programs, job = made
     whole = loop.fit_together(programs, [job(seed, tmp_path / f"w{seed}") for seed in (0, 1)])
     judged = []
@@ -82,7 +82,7 @@ def test_runs_that_were_stopped_together_go_on_alone(made, tmp_path, monkeypatch
         same(one, other)
 
 
-def test_the_state_at_a_step_is_handed_out_of_every_run(made, tmp_path):
+def test_the_state_at_a_step_is_passed_on_for_every_run(made, tmp_path):
     programs, job = made
     kept = {}
 
@@ -98,7 +98,7 @@ def test_the_state_at_a_step_is_handed_out_of_every_run(made, tmp_path):
         chex.assert_trees_all_close(kept[f"alone {seed}"], kept[f"{seed}"], **TOLERANCE)
 
 
-def test_a_run_that_has_ended_hands_out_no_later_state(made, tmp_path):
+def test_an_ended_run_passes_on_no_later_state(made, tmp_path):
     programs, job = made
     kept = []
     rates = {0: 0.05, 1: 3.0}
