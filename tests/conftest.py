@@ -75,5 +75,5 @@ def compilation_cache():
     import jax
 
     jax.config.update("jax_compilation_cache_dir", os.environ["JAXMASK_CACHE"] + "/xla")
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
