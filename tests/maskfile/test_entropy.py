@@ -186,14 +186,3 @@ def test_a_last_word_of_zero_is_refused():
     mask = np.random.default_rng(0).random((20, 20)) < 0.9
     with pytest.raises(InputError, match="a word of 0"):
         entropy.decompress(entropy.compress([mask]) + bytes(4), [mask.shape])
-
-
-def test_layouts():
-    assert contexts.layout((3, 5, 8, 9)) == (3, 5, 8, 9)
-    assert contexts.layout((2, 3, 5, 8, 9)) == (6, 5, 8, 9)
-    assert contexts.layout((8, 9)) == (1, 1, 8, 9)
-    assert contexts.layout((9,)) == (1, 1, 1, 9)
-    assert contexts.layout(()) == (1, 1, 1, 1)
-    # no levels of channels for what is not there; no time that grows as the planes' square
-    assert contexts.layout((0, 2**40)) == (1, 1, 0, 0)
-    assert contexts.layout((2**20, 2, 9)) == (1, 1, 2**21, 9)

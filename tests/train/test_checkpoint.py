@@ -25,7 +25,9 @@ def state(step=3, shape=(4, 2), seed=0):
         "scores": {"w": jnp.asarray(random.normal(size=shape), jnp.float32), "hole": None},
         "train": {"b": jnp.asarray(random.normal(size=2), jnp.bfloat16)},
     }
-    made = initial(learned, {"mean": jnp.ones(2)}, optax.noisy_sgd(0.1, key=7), jax.random.key(seed))
+    made = initial(
+        learned, {"mean": jnp.ones(2)}, optax.noisy_sgd(0.1, key=7), jax.random.key(seed)
+    )
     return made._replace(step=jnp.int32(step))
 
 
