@@ -8,9 +8,9 @@ from jaxmask.run import defaults
 from jaxmask.run import task as tasks
 
 
-def dataset(train=96, validation=30, test=40):
+def dataset(train=96, validation=30, test=40, names=("left", "middle", "right")):
     splits = (problems.images(count, seed) for seed, count in enumerate((train, validation, test)))
-    return Dataset("made", *(Split(*split) for split in splits), ("left", "middle", "right"))
+    return Dataset("made", *(Split(*split) for split in splits), names)
 
 
 def config(recipe="adapt", epochs=2, **changes):

@@ -1,9 +1,7 @@
 import jax
 import numpy as np
-import pytest
 
 from jaxmask.data import Dataset, Split
-from jaxmask.errors import InputError
 from jaxmask.run import defaults, starting
 from jaxmask.run import task as tasks
 
@@ -22,38 +20,6 @@ def task(classes=3, **network):
     config.network.width = 0.25
     config.network.update(network)
     return tasks.make_task(config.data, config.network, dataset, ((0.5,), (0.25,)))
-
-
-def test_a_new_head_over_the_weights_of_another_task():
-    old, new = task(classes=3), task(classes=5)
-    weights = starting.starting_variables(old, starting.Start(None, "random"), jax.random.key(0))
-    start = starting.Start(jax.tree.map(np.asarray, weights), "old")
-    variables = starting.starting_variables(new, start, jax.random.key(1))
-    np.testing.assert_array_equal(
-        variables["params"]["conv1"]["kernel"], weights["params"]["conv1"]["kernel"]
-    )
-    assert variables["params"]["head"]["kernel"].shape[-1] == 5
-    assert "bn1" in variables["batch_stats"]
-    other = starting.starting_variables(new, start, jax.random.key(2))
-    assert (other["params"]["head"]["kernel"] != variables["params"]["head"]["kernel"]).any()
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda w: w["params"].pop("conv1"), "lack params/conv1/kernel"),
-        (lambda w: w["params"].update(more={"kernel": np.ones(2)}), "also have params/more"),
-        (lambda w: w["params"]["conv1"].update(kernel=np.ones((3, 3, 1, 9))), r"\(3, 3, 1, 9\)"),
-        (lambda w: w.pop("batch_stats"), "batch_stats"),
-    ],
-)
-def test_weights_that_do_not_fit_are_listed(spoil, message):
-    made = task()
-    weights = starting.starting_variables(made, starting.Start(None, "random"), jax.random.key(0))
-    weights = jax.tree.map(np.asarray, weights)
-    spoil(weights)
-    with pytest.raises(InputError, match=message):
-        starting.check_fits(made, starting.Start(weights, "elsewhere"))
 
 
 def test_the_network_changes_its_statistics_only_in_training():

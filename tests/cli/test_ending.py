@@ -1,0 +1,77 @@
+"""How a command ends: an exit status, and one line on stderr."""
+
+import errno
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from jaxmask.cli.ending import exit_status, refuse
+from jaxmask.errors import InputError, Interrupted
+
+
+def raising(error):
+    def work():
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (InputError("x is 3; give 4"), 2, "jaxmask: x is 3; give 4\n"),
+        (SystemExit(0), 0, ""),
+        (Interrupted(signal.SIGTERM), 143, "jaxmask: stopped by SIGTERM; go on there\n"),
+        (Interrupted(signal.SIGINT), 130, "jaxmask: stopped by SIGINT; go on there\n"),
+        (KeyboardInterrupt(), 130, "jaxmask: stopped by SIGINT; go on there\n"),
+        (OSError(errno.ENOSPC, "full", "/x/y"), 1,
+         "jaxmask: cannot read or write /x/y: No space left on device; fix this and rerun\n"),
+        (OSError(errno.EROFS, "read-only"), 1,
+         "jaxmask: cannot read or write the place: Read-only file system; fix this and rerun\n"),
+    ],
+)  # fmt: skip
+def test_what_was_at_fault_is_one_line(error, status, told, capsys):
+    assert exit_status(raising(error), lambda: "the place", lambda: "; go on there") == status
+    assert capsys.readouterr().err == told
+
+
+def test_work_that_is_done_says_nothing(capsys):
+    done = []
+    assert exit_status(lambda: done.append(1), lambda: "") == 0
+    assert done == [1]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("a library's own"), ValueError("x"), ZeroDivisionError()]
+)
+def test_a_fault_of_the_program_is_not_hidden(error):
+    with pytest.raises(type(error)):
+        exit_status(raising(error), lambda: "")
+
+
+def test_an_argument_that_is_refused_points_to_the_help(capsys):
+    assert exit_status(lambda: refuse("unknown argument x"), lambda: "") == 2
+    assert capsys.readouterr().err == "jaxmask: unknown argument x; see --help\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault():
+    """`command | head -1`: the rest of the output goes nowhere, and nothing is told."""
+    script = (
+        "import sys\n"
+        "from jaxmask.cli.ending import exit_status\n"
+        "def work():\n"
+        "    for _ in range(10**5):\n"
+        "        print('a line of output')\n"
+        "    sys.stdout.flush()\n"
+        "sys.exit(exit_status(work, lambda: 'the output'))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"a line of output\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

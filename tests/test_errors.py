@@ -1,0 +1,55 @@
+"""What ends a run early, and the help that messages give."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxmask.errors import InputError, Interrupted, check_numbers, nearest
+
+
+def test_an_input_error_is_a_value_error_and_an_interruption_is_none():
+    assert issubclass(InputError, ValueError)
+    assert not issubclass(Interrupted, ValueError)
+    stop = Interrupted(15)
+    assert (stop.number, str(stop)) == (15, "signal 15")
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "told"),
+    [
+        ("snap", ["snip", "grasp", "random"], "; did you mean 'snip'"),
+        ("snap", [], ""),
+        ("xyz", ["b", "a"], "; known: a, b"),
+        ("snip", ["snip"], "; did you mean 'snip'?"),
+    ],
+)
+def test_the_closest_names_are_told_or_all_of_a_short_list(name, known, told):
+    assert nearest(name, known).startswith(told)
+    assert (nearest(name, known) == "") is (known == [])
+
+
+def test_three_names_at_most_and_of_a_long_list_always_some():
+    many = [f"network{index}" for index in range(30)]
+    assert nearest("network", many).count("'") == 2 * 3
+    far = nearest("zzz", many)
+    assert far.startswith("; did you mean ")
+    assert far.count("'") == 2 * 3
+    assert "known:" not in far
+
+
+NUMBERS = st.integers() | st.floats() | st.booleans() | st.none() | st.text(max_size=3)
+
+
+@given(st.lists(NUMBERS, max_size=4), st.sampled_from([-math.inf, 0, 1.5]))
+def test_numbers_are_finite_at_least_the_least_and_no_truths(values, least):
+    good = all(
+        type(value) in (int, float) and math.isfinite(value) and value >= least for value in values
+    )
+    if good:
+        check_numbers("field", values, least)
+        return
+    with pytest.raises(InputError, match=r"^field has ") as error:
+        check_numbers("field", values, least)
+    assert ("at least" in str(error.value)) is math.isfinite(least)
