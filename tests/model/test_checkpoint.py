@@ -80,7 +80,7 @@ def test_hub_fetches_the_weights_and_what_lies_beside(hub, tmp_path):
 def test_hub_fetches_a_named_file(hub, tmp_path):
     (tmp_path / "other.pth").write_bytes(b"")
     assert checkpoint.find("hub:a/b/other.pth") == tmp_path / "other.pth"
-    with pytest.raises(InputError, match=r"hub:a/b/folder/x.pth has no folder/x.pth; name its"):
+    with pytest.raises(InputError, match=r"hub:a/b/folder/x.pth has no folder/x.pth; give its"):
         checkpoint.find("hub:a/b/folder/x.pth")
 
 
@@ -139,8 +139,8 @@ def test_moments(files, expected, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[1]", "is no JSON object"),
-        ("{", "is no JSON object"),
+        ("[1]", "is not a valid JSON object"),
+        ("{", "is not a valid JSON object"),
         ('{"mean": [1, 2], "std": [1, 2, 3]}', r"is \[1, 2\], not 3 numbers"),
         ('{"mean": [1, 2, NaN], "std": [1, 2, 3]}', "not 3 numbers"),
         ('{"mean": "abc", "std": [1, 2, 3]}', "not 3 numbers"),
