@@ -182,7 +182,7 @@ def _check_alike(task: task_file.TaskFile, first: task_file.TaskFile) -> None:
     for field in ("network", "width", "stem", "mean", "std", "image_shape"):
         if task.about.get(field) != first.about.get(field):
             raise InputError(
-                f"{task.path} and {first.path} differ in {field}: they cannot be served together"
+                f"{task.path} and {first.path} differ in their {field}: serve them apart"
             )
     if learned.classifier_of(task.about) is not None:
         method = task.about["method"]

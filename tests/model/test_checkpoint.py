@@ -80,7 +80,7 @@ def test_hub_fetches_the_weights_and_what_lies_beside(hub, tmp_path):
 def test_hub_fetches_a_named_file(hub, tmp_path):
     (tmp_path / "other.pth").write_bytes(b"")
     assert checkpoint.find("hub:a/b/other.pth") == tmp_path / "other.pth"
-    with pytest.raises(InputError, match=r"hub:a/b/folder/x.pth has no folder/x.pth; name its"):
+    with pytest.raises(InputError, match=r"hub:a/b/folder/x.pth has no folder/x.pth; give its"):
         checkpoint.find("hub:a/b/folder/x.pth")
 
 
