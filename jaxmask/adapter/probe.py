@@ -6,7 +6,7 @@ import jax
 
 from jaxmask import evaluate
 from jaxmask.adapter.base import Classifier, Evaluator, Stored
-from jaxmask.errors import check_numbers
+from jaxmask.errors import InputError, check_numbers
 
 
 def _fit(
@@ -27,6 +27,8 @@ def _fit(
 
 def _check(section: Any) -> None:
     check_numbers("linear_probe.iterations", [section.iterations], 1)
+    if not isinstance(section.iterations, int):
+        raise InputError(f"linear_probe.iterations has {section.iterations}; give a whole number")
 
 
 LINEAR_PROBE = Evaluator(

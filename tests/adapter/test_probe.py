@@ -50,5 +50,5 @@ def test_the_networks_own_head_classifies():
 @pytest.mark.parametrize("iterations", [0, -3, 2.5, "many"])
 def test_iterations_that_cannot_be_are_refused(iterations):
     LINEAR_PROBE.check(section())
-    with pytest.raises(InputError, match=r"linear_probe\.iterations is"):
+    with pytest.raises(InputError, match=r"linear_probe\.iterations has"):
         LINEAR_PROBE.check(ConfigDict({**LINEAR_PROBE.defaults, "iterations": iterations}))

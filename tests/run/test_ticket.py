@@ -76,7 +76,7 @@ def test_initial_weights_that_cannot_be_used_are_to_be_deleted(at, tmp_path, how
     if how == "damaged":
         path.write_bytes(made.path.read_bytes()[:100])
         other = at.task
-    with pytest.raises(InputError, match="delete it, and the same command makes it anew"):
+    with pytest.raises(InputError, match="delete it, and the same command will recreate it"):
         ticket.initial_weights(other, Start(None, "random"), CONFIG, tmp_path, None)
 
 

@@ -97,7 +97,7 @@ def test_weights_of_another_network_are_refused(made, tmp_path):
     ],
 )
 def test_a_file_that_names_no_network_is_no_task(made, tmp_path, about, known):
-    with pytest.raises(InputError, match="has a mask and no task"):
+    with pytest.raises(InputError, match="has a mask but no task"):
         bases.find(tmp_path / "a.mask", about, made[2] if known else None, str(made[0]))
 
 

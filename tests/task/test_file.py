@@ -168,7 +168,7 @@ def test_a_file_with_a_mask_alone_is_no_task(tmp_path):
     task_file.check_task(ABOUT, tmp_path)
     for name in ABOUT:
         about = {key: value for key, value in ABOUT.items() if key != name}
-        with pytest.raises(InputError, match="has a mask and no task"):
+        with pytest.raises(InputError, match="has a mask but no task"):
             task_file.check_task(about, tmp_path / "a.mask")
 
 

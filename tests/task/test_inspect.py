@@ -88,7 +88,7 @@ def test_files_of_one_network_and_the_same_leaves_are_read(tmp_path):
     ("changes", "message"),
     [
         ({"base": Base("net", "2" * 64)}, r"a\.mask .*net, 1{12}\) and .*b\.mask .*net, 2{12}\)"),
-        ({"masks": {"w": np.array([True, False])}}, r"'v' is \(1,\) in the one, missing in"),
+        ({"masks": {"w": np.array([True, False])}}, r"'v' is \(1,\) in the first, missing in"),
         ({"masks": {"w": np.array([True]), "v": np.array([True])}}, r"'w' is \(2,\) .*, \(1,\) in"),
         ({"masks": {}}, r"b\.mask holds no mask"),
     ],
