@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxmask.maskfile import contexts
-from jaxmask.maskfile.contexts import LIMIT, UNIT, Layout
+from jaxmask.maskfile.contexts import LIMIT, UNIT, Planes
 
 
 def test_layouts():
@@ -47,7 +47,7 @@ def test_the_names_of_features_are_of_what_there_is():
 @settings(max_examples=20)
 @given(st.integers(1, 3), st.integers(0, 50), st.integers(0, 4), st.sampled_from([1, 5, 40]))
 def test_chunks_are_all_inputs_of_every_plane_once_and_in_order(planes, inputs, outputs, most):
-    leaf = Layout(planes, 1, inputs, outputs)
+    leaf = Planes(planes, 1, inputs, outputs)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contexts, "_CHUNK", most)
         found = list(contexts.chunks(leaf))
@@ -96,7 +96,7 @@ def by_loops(off, leaf, plane, row, column, given):
 @pytest.mark.parametrize("with_weights", [False, True])
 def test_features_are_what_the_table_says(with_weights):
     random = np.random.default_rng(1)
-    leaf = Layout(2, 3, 4, 2)
+    leaf = Planes(2, 3, 4, 2)
     off = random.integers(0, 2, leaf.planes).astype(np.uint8)
     given_ = contexts.frozen(random.normal(size=leaf.planes), leaf) if with_weights else None
     names = contexts.names(leaf.kernel, with_weights)[2:]
@@ -113,7 +113,7 @@ def test_features_are_what_the_table_says(with_weights):
 
 def test_a_score_is_the_offset_the_channels_and_the_weighted_features():
     random = np.random.default_rng(2)
-    leaf = Layout(1, 2, 3, 4)
+    leaf = Planes(1, 2, 3, 4)
     off = random.integers(0, 2, leaf.planes).astype(np.uint8)
     weights = (3, -5, 7, 11, 13, 17, -19)
     model = contexts.Leaf(leaf, np.array([10, -20], np.int32), np.arange(3, dtype=np.int32),

@@ -100,7 +100,7 @@ def test_the_same_masks_give_the_same_model():
 def test_bound_channels_are_their_level_times_step_and_weight():
     channels = (fit.Channels(2, np.array([1, -2, 3])), fit.Channels(1, np.array([4, -5])))
     model = fit.Model([[7]], [channels], {(1, 1): (32, 64)})
-    bound = fit.bind(model, 0, contexts.Layout(1, 1, 2, 3))
+    bound = fit.bind(model, 0, contexts.Planes(1, 1, 2, 3))
     assert bound.outputs.tolist() == [1 * 16 // 2, -2 * 16 // 2, 3 * 16 // 2]  # of steps of 16
     assert bound.inputs.tolist() == [4 * 8, -5 * 8]
     assert (bound.offsets.tolist(), bound.weights) == ([7], ())
