@@ -98,13 +98,6 @@ def test_finished_methods_of_an_unfinished_run_count_and_it_is_reported(tmp_path
     assert f"{tmp_path / 'begun'}," in said
 
 
-def test_a_run_without_its_methods_is_named(tmp_path):
-    run = make_adapt(tmp_path / "run", {"full": 0.5, "mask": 0.6})
-    (run / "mask" / "result.json").unlink()
-    with pytest.raises(InputError, match=r"run is a run of 'adapt', but mask/result\.json"):
-        collect([run])
-
-
 def test_settings_of_other_methods_make_no_setting(tmp_path):
     for seed in range(2):
         for stages in (0, 2):

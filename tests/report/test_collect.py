@@ -2,11 +2,10 @@ import json
 
 import pandas as pd
 import pytest
-from finished_runs import make_dense, make_run
+from finished_runs import make_run
 
 from jaxmask.errors import InputError
 from jaxmask.report.collect import collect, write_table
-from jaxmask.report.find import find, natural
 
 
 def test_a_tree_gives_one_row_a_run_and_no_row_for_its_parts(grid, capsys):
@@ -22,13 +21,6 @@ def test_a_tree_gives_one_row_a_run_and_no_row_for_its_parts(grid, capsys):
     assert "1 unfinished run is left out: " + str(grid / "cut") in capsys.readouterr().err
     assert len(collect([grid, grid / "deep", lottery])) == 16
     assert len(collect([grid, lottery / "round-0"])) == 17
-
-
-def test_runs_are_in_natural_order(tmp_path):
-    for seed in (10, 9, 2):
-        make_dense(tmp_path / f"seed{seed}", 0.9, seed)
-    assert [path.name for path in find([tmp_path])[0]] == ["seed2", "seed9", "seed10"]
-    assert sorted(["b", "a10/x", "a9", "3"], key=natural) == ["3", "a9", "a10/x", "b"]
 
 
 def test_only_config_fields_that_differ_and_say_something_new_have_a_column(tmp_path):

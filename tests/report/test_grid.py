@@ -8,7 +8,6 @@ from finished_runs import make_dense, make_run
 from safetensors.numpy import load_file
 
 from jaxmask import mask, report
-from jaxmask.errors import InputError
 from jaxmask.report import collect, mask_figures, one_density, weight_figures
 from jaxmask.report.__main__ import main
 from jaxmask.report.grid import make
@@ -94,16 +93,6 @@ def test_kept_weights_are_those_under_the_mask(tmp_path):
     arrays = load_file(run / "weights.safetensors")
     expected = np.sort(np.concatenate([leaf[leaf != 0] for leaf in arrays.values()]))
     assert np.array_equal(np.sort(weight_figures.kept_weights(run)), expected)
-
-
-def test_the_density_drawn_is_that_of_most_methods(grid):
-    make_run(grid / "x", 0.9, "snip", target=0.01)
-    frame = collect.collect([grid])
-    assert one_density.chosen_density(frame) == 0.1
-    assert one_density.chosen_density(frame, 0.01) == 0.01
-    with pytest.raises(InputError, match=r"0\.2; known: 0\.01, 0\.1, 0\.5"):
-        one_density.chosen_density(frame, 0.2)
-    assert one_density.chosen_density(frame[frame["method"] == "dense"]) is None
 
 
 @pytest.mark.parametrize(

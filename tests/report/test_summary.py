@@ -5,7 +5,7 @@ from finished_runs import A, B, frame_of
 from rich.console import Console
 
 from jaxmask.errors import InputError
-from jaxmask.report import published, summary
+from jaxmask.report import summary
 from jaxmask.report.significance import compare
 
 FAR = [0.14, 0.11, 0.1]
@@ -69,44 +69,9 @@ def test_other_metrics_are_not_percent():
     assert summary.caption(compare(frame, metric="seconds")).startswith("seconds by")
 
 
-def write(tmp_path, text):
-    path = tmp_path / "published.csv"
-    path.write_text(text)
-    return path
-
-
-def test_published_figures_stand_beside_ours(tmp_path, table):
-    path = write(tmp_path, "algorithm,source,50%,0.1\nSNIP uss,them,93.1,89.83\nOther,,1,\n")
-    found = published.read(path, ["snip USS", "a|b USS"])
-    assert found == {"snip USS": {0.5: "93.1", 0.1: "89.83"}}
+def test_other_figures_stand_beside_ours(table):
+    found = {"snip USS": {0.5: "93.1", 0.1: "89.83"}}
     shown = summary.pivot(table, beside=found)
     assert shown.values.tolist()[2] == ["snip USS", "92.75 ± 1.71 (93.1)", "90.33 ± 2.52 (89.83)"]
-    rows = ["Other=a|b USS", "SNIP uss=snip USS"]
-    found = published.read(path, ["snip USS", "a|b USS"], rows)
-    assert found["a|b USS"] == {0.5: "1"}
     shown = summary.pivot(table, beside={"a|b USS": {0.1: "7"}})
     assert shown.values.tolist()[0] == ["a|b USS", "50.00", "(7)"]
-
-
-@pytest.mark.parametrize(
-    ("text", "rows", "reason"),
-    [
-        ("name,0.1\nx,1\n", [], "no column 'algorithm' .it has name, 0.1"),
-        ("algorithm,x\nsnip USS,1\n", [], "no column for a density"),
-        ("algorithm,0.1\nx,1\n", [], r"none of its algorithms \(x\).*\(snip USS\)"),
-        ("algorithm,0.1\nx,1\nx,2\n", [], "'x' twice"),
-        ("algorithm,0.1\nx,1\n", ["x"], "must be NAME=LABEL"),
-        ("algorithm,0.1\nx,1\n", ["y=snip USS"], "no algorithm 'y'; known: x"),
-        ("algorithm,0.1\nx,1\n", ["x=snap USS"], "no row 'snap USS'; did you mean 'snip USS'"),
-        ("", [], "is not a CSV file"),
-        ('algorithm,0.1\n"x,1\n', [], "is not a CSV file"),
-    ],
-)
-def test_a_bad_file_of_figures_is_reported(tmp_path, text, rows, reason):
-    with pytest.raises(InputError, match=reason):
-        published.read(write(tmp_path, text), ["snip USS"], rows)
-
-
-def test_a_missing_file_of_figures_is_reported(tmp_path):
-    with pytest.raises(InputError, match=r"no\.csv does not exist"):
-        published.read(tmp_path / "no.csv", [])

@@ -1,6 +1,6 @@
 import json
 
-from jaxmask.report import figures, tables
+from jaxmask.report import tables
 
 RESULT = {
     "method": "mask", "accuracy": 0.98214, "validation_accuracy": 0.99, "density": 0.9358,
@@ -34,19 +34,3 @@ def test_a_comparison_has_a_row_for_each_method(tmp_path):
         "| mask | 98.21% | 99.00% | 0.936 | 92,069 | 14,558 | 3.3 |",
         "| full | 98.21% | 99.00% | 1.000 | 92,069 | 370,548 | 3.3 |",
     ]
-
-
-def test_plots_are_drawn_the_same_twice(tmp_path):
-    write(tmp_path / "mask")
-    write(tmp_path / "probe", density_by_leaf={})
-    (tmp_path / "probe" / "metrics.jsonl").write_text("")
-    figures.comparison(tmp_path, ["mask", "probe"])
-    names = ("accuracy_against_bytes", "loss", "density_mask")
-    first = [(tmp_path / "figures" / f"{name}.png").read_bytes() for name in names]
-    figures.comparison(tmp_path, ["mask", "probe"])
-    assert first == [(tmp_path / "figures" / f"{name}.png").read_bytes() for name in names]
-    figures.method(tmp_path / "mask", "mask", RESULT["density_by_leaf"])
-    figures.method(tmp_path / "probe", "probe", {})
-    assert (tmp_path / "mask" / "figures" / "density_by_layer.png").exists()
-    assert (tmp_path / "mask" / "figures" / "loss.png").exists()
-    assert not (tmp_path / "probe" / "figures").exists()

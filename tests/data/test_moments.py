@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxmask.data import statistics
+from jaxmask.data import Lazy, statistics
 from jaxmask.errors import InputError
 
 
@@ -46,3 +46,19 @@ def test_the_order_of_the_examples_does_not_matter():
 def test_anything_but_images_is_refused(images):
     with pytest.raises(InputError, match="uint8 images"):
         statistics(images)
+
+
+def test_of_images_made_on_demand_a_sample_is_used_evenly_spaced(monkeypatch):
+    monkeypatch.setattr("jaxmask.data.moments.SAMPLE", 5)
+    images = np.random.default_rng(0).integers(0, 256, (21, 3, 3, 2), np.uint8)
+    made = []
+
+    def make(indices):
+        made.extend(indices.tolist())
+        return images[indices]
+
+    mean, std = statistics(Lazy(make, (3, 3, 2), np.arange(21)))
+    chosen = images[[0, 5, 10, 15, 20]] / 255
+    assert sorted(made) == [0, 5, 10, 15, 20]
+    np.testing.assert_allclose(mean, chosen.mean((0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(std, chosen.std((0, 1, 2)), rtol=1e-9)

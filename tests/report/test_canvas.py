@@ -1,0 +1,53 @@
+"""A figure to draw on: its styles, and its file."""
+
+import pandas as pd
+import pytest
+
+from jaxmask.report import canvas
+
+
+def table(*pairs):
+    return pd.DataFrame(
+        [{"series": f"{method} {schedule}".strip(), "schedule": schedule}
+         for method, schedule in pairs]
+    )  # fmt: skip
+
+
+def test_a_method_has_one_color_and_a_schedule_one_style_of_line():
+    found = canvas.styles(table(("snip", "USS"), ("snip", "UMS"), ("grasp", "USS"), ("dense", "")))
+    assert found["snip USS"]["color"] == found["snip UMS"]["color"] != found["grasp USS"]["color"]
+    assert found["snip USS"]["marker"] == found["snip UMS"]["marker"]
+    styles = {name: each["linestyle"] for name, each in found.items()}
+    assert styles == {"snip USS": "-", "snip UMS": "--", "grasp USS": "-", "dense": "-"}
+
+
+@pytest.mark.parametrize("count", [10, 20])
+def test_so_many_methods_have_colors_of_their_own(count):
+    found = canvas.styles(table(*((f"method{index}", "USS") for index in range(count))))
+    assert len({each["color"] for each in found.values()}) == count
+
+
+def test_rows_of_one_series_count_once():
+    once = table(("a", "USS"), ("b", "USS"))
+    assert canvas.styles(pd.concat([once, once])) == canvas.styles(once)
+
+
+@pytest.mark.parametrize(("names", "columns"), [(1, 1), (20, 1), (21, 2), (41, 3)])
+def test_a_long_legend_has_more_columns(names, columns):
+    _, axes = canvas.new(4, 3)
+    for index in range(names):
+        axes.plot([0, 1], [0, index], label=str(index))
+    canvas.legend(axes)
+    assert axes.get_legend()._ncols == columns
+
+
+def test_the_same_figure_gives_the_same_bytes_and_folders_are_made(tmp_path):
+    contents = []
+    for name in ("a", "b"):
+        figure, axes = canvas.new(2, 1)
+        axes.plot([0, 1], [1, 0])
+        path = tmp_path / name / "deep" / "x.png"
+        canvas.save(figure, path)
+        contents.append(path.read_bytes())
+    assert contents[0] == contents[1]
+    assert contents[0].startswith(b"\x89PNG")

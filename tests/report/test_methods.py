@@ -1,0 +1,66 @@
+"""The methods of `adapt` runs in the place of the runs, and the fields that matter for each."""
+
+import pytest
+from finished_runs import make_adapt, make_dense
+
+from jaxmask.errors import InputError
+from jaxmask.report import find, methods
+from jaxmask.report.collect import collect
+
+
+def expanded(*folders):
+    return methods.expand(*find.find(folders))
+
+
+def test_a_run_without_its_methods_is_named(tmp_path):
+    run = make_adapt(tmp_path / "run", {"full": 0.5, "mask": 0.6})
+    (run / "mask" / "result.json").unlink()
+    with pytest.raises(InputError, match=r"run is a run of 'adapt', but mask/result\.json"):
+        collect([run])
+
+
+def test_a_run_of_adapt_is_its_methods_and_other_runs_are_themselves(tmp_path):
+    run = make_adapt(tmp_path / "a", {"full": 0.5, "mask": 0.6})
+    dense = make_dense(tmp_path / "b", 0.9)
+    assert expanded(tmp_path) == ([run / "full", run / "mask", dense], {})
+    assert expanded(run / "mask", run)[0] == [run / "mask", run / "full"]
+
+
+def test_choices_are_left_out_also_where_they_are_given(tmp_path):
+    run = make_adapt(tmp_path / "a", {"mask": 0.6}, tried={"mask": {0.1: 0.5, 1.0: 0.8}})
+    assert expanded(*(run / "mask" / "choices").iterdir()) == ([], {})
+
+
+def test_finished_methods_of_an_unfinished_run_are_found_and_told(tmp_path):
+    run = make_adapt(tmp_path / "a", {"full": 0.5, "mask": None}, finished=False)
+    begun = tmp_path / "b"
+    begun.mkdir()
+    for text in ("{", '{"recipe": "adapt", "methods": 3}', '{"recipe": "adapt", "methods": [3]}'):
+        (begun / "config.json").write_text(text)
+        found, told = expanded(tmp_path)
+        assert found == [run / "full"]
+        assert told == {run: " (but for its finished methods: full)", begun: ""}
+
+
+CONFIG = {
+    "seed": 0, "methods": "[]", "grid": "[]", "together": 2, "data.share": 1.0,
+    "mask.choices": "[1]", "mask.stages": 0, "mask_topk.choices": "[1]", "mask_topk.density": 0.5,
+    "full.choices": "[1]", "full.train.epochs": 3, "pretrain.train.epochs": 5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "own"),
+    [
+        ("full", {}, {"full"}),
+        ("mask", {}, {"mask"}),
+        ("mask_topk", {}, {"mask_topk"}),
+        ("mask_topk", {"mask_topk.density": 0.0}, {"mask_topk", "mask"}),
+    ],
+)
+def test_the_fields_of_other_methods_do_not_matter(method, changes, own):
+    found = methods.own_fields({**CONFIG, **changes}, method)
+    shared = {"seed", "data", "pretrain"}
+    assert {name.partition(".")[0] for name in found} == own | shared
+    assert found == {name: value for name, value in {**CONFIG, **changes}.items()
+                     if name.partition(".")[0] in own | shared}  # fmt: skip
