@@ -69,7 +69,7 @@ def test_good_headers_have_no_fault_and_their_bits_and_bytes_are_counted():
         ({"leaves": [["w", [0, 2**49]]]}, "absurdly large"),
         ({"leaves": [["b", [1]], ["a", [1]]]}, "not sorted"),
         ({"leaves": [["a", [1]], ["a", [1]]]}, "occurs twice"),
-        ({"leaves": [["a", [1]], ["a/b", [1]]]}, "'a' is a leaf, yet 'a/b' is below it"),
+        ({"leaves": [["a", [1]], ["a/b", [1]]]}, "'a' is a leaf, but 'a/b' is below it"),
         ({"leaves": [["a", [2**33 + 1]]]}, "sizes are absurd"),
         ({"arrays": [["a", "float64", [2**31]]]}, "sizes are absurd"),
     ],

@@ -39,7 +39,7 @@ def test_finished_methods_of_an_unfinished_run_are_found_and_told(tmp_path):
         (begun / "config.json").write_text(text)
         found, told = expanded(tmp_path)
         assert found == [run / "full"]
-        assert told == {run: " (but for its finished methods: full)", begun: ""}
+        assert told == {run: " (except its finished methods: full)", begun: ""}
 
 
 CONFIG = {
