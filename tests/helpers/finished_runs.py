@@ -69,6 +69,19 @@ def make_dense(folder, accuracy, seed=0, **changes):
     )
 
 
+def make_grid(folder):
+    """Two methods at two densities and the dense network, three seeds each."""
+    random = np.random.default_rng(0)
+    for seed in range(3):
+        make_dense(folder / f"dense-{seed}", 0.98 + 0.001 * seed, seed)
+        for method, better in (("snip", 0.0), ("grasp(temperature=200.0)", 0.03)):
+            for target in (0.5, 0.1):
+                accuracy = 0.8 + 0.2 * target + better + 0.002 * random.normal()
+                name = f"{method[:5]}-{target}-{seed}"
+                make_run(folder / name, accuracy, method, target=target, seed=seed)
+    return folder
+
+
 def frame_of(samples, **changes):
     """The table of runs of {(method, density): accuracies by seed}."""
     rows = [

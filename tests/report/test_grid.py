@@ -95,34 +95,6 @@ def test_kept_weights_are_those_under_the_mask(tmp_path):
     assert np.array_equal(np.sort(weight_figures.kept_weights(run)), expected)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        (["nowhere"], "nowhere does not exist"),
-        (["empty"], "no finished run"),
-        (["grid", "--baseline=snip"], "known: 'dense', 'grasp(temperature=200.0) USS', "),
-        (["grid", "--metric=loss"], "no metric 'loss'"),
-        (["grid", "--density=0.3"], "no pruned run has target density 0.3"),
-        (["grid", "--published=no.csv"], "no.csv does not exist"),
-        (["grid", "--published-row=a=b"], "--published-row needs --published"),
-        (["grid", "--density=x"], "invalid float value: 'x'; see --help"),
-        (["grid", "--bseline=snip USS"], "unknown argument --bseline; see --help"),
-        ([], "RUNS; see --help"),
-    ],
-)  # fmt: skip
-def test_bad_input_is_one_line_and_nothing_is_written(
-    grid, tmp_path, monkeypatch, capsys, arguments, reason
-):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty").mkdir()
-    assert main([*arguments, "--out=out"]) == 2
-    said = capsys.readouterr()
-    assert reason in said.err
-    assert said.err.startswith("jaxmask: ")
-    assert said.err.count("\n") == 1
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.parametrize("name", ["masks/ticket.mask", "weights.safetensors"])
 def test_a_damaged_file_is_named_and_nothing_is_written(grid, tmp_path, capsys, name):
     (grid / "snip-0.1-0" / name).write_bytes(b"nonsense")
@@ -145,8 +117,3 @@ def test_repetitions_and_unfinished_runs_are_reported(grid, capsys):
     said = capsys.readouterr().err
     assert "1 unfinished run is left out" in said
     assert "1 of 16 runs repeat another run's setting and seed" in said
-
-
-def test_help_is_not_an_error(capsys):
-    assert main(["--help"]) == 0
-    assert "--baseline" in capsys.readouterr().out
