@@ -59,6 +59,7 @@ def test_pruned_weights_are_zero_before_during_and_after(optimizer):
     learned, frozen = way.init(None, PARAMS)
     state = optimizer.init(learned)
     off = ~np.asarray(KEPT["fc"]["kernel"])
+    assert (np.asarray(learned["train"]["fc"]["kernel"])[off] == 0).all()
 
     def loss(learned):
         leaves = jax.tree.leaves(way.parameters(learned, frozen))
