@@ -42,6 +42,17 @@ def test_as_many_bits_are_expected_off_as_are_off(shape, density):
     assert found == pytest.approx((~mask).sum(), abs=mask.size * 0.25 / UNIT + 1)
 
 
+@pytest.mark.parametrize("wanted", [1, 40, 100, 199])
+def test_an_offset_is_the_lowest_that_makes_enough_bits_off(wanted):
+    scores = np.random.default_rng(0).integers(-300, 300, 200)
+    often = np.bincount(scores + fit._FAR, minlength=2 * fit._FAR + 1)
+    found = fit._offset(often, wanted)
+    sums = [
+        contexts.probabilities(scores + offset).sum(dtype=float) for offset in (found - 1, found)
+    ]
+    assert sums[0] < wanted <= sums[1]
+
+
 def test_planes_of_different_density_have_offsets_of_their_own():
     shares = np.array([0.9, 0.3, 0.6, 0.1]).reshape(2, 2, 1, 1)
     mask = np.random.default_rng(0).random((2, 2, 40, 50)) < shares
