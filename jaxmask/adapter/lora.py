@@ -69,6 +69,7 @@ def lora(rules: Iterable[tuple[str, str]], rank: int = 4, scale: float = 1.0) ->
         for path, pair in _pairs(stored.arrays.get("low_rank", {})).items():
             if path not in known:
                 raise InputError(f"there is a low-rank update of {path!r}, which does not exist")
+            _check_fits(path, known[path], pair)
             changed[path] = _updated(known[path], pair, scale)
         return tree.replaced(params, tree.nested(changed), "the low-rank updates")
 
@@ -91,6 +92,16 @@ def factors(key: jax.Array, kernels: Tree, rank: int) -> Tree:
 def _updated(weight: jax.Array, pair: dict[str, jax.Array], scale: float) -> jax.Array:
     update = jnp.tensordot(pair["a"], pair["b"], 1)
     return weight + (scale * update).astype(weight.dtype)
+
+
+def _check_fits(path: str, weight: jax.Array, pair: dict[str, jax.Array]) -> None:
+    """Raises InputError unless the factors multiply to the shape of the weight."""
+    a, b = jnp.shape(pair["a"]), jnp.shape(pair["b"])
+    if not a or len(b) != 2 or a[-1] != b[0] or (*a[:-1], b[1]) != jnp.shape(weight):
+        raise InputError(
+            f"the factors of {path!r} have shapes {a} and {b}, which do not multiply to that of "
+            f"the weight, {jnp.shape(weight)}"
+        )
 
 
 def _pairs(low_rank: Tree) -> dict[str, dict[str, Any]]:

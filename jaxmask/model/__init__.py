@@ -3,7 +3,7 @@
 import warnings
 from typing import Any
 
-from jaxmask.model.apply import apply_function, feature_function
+from jaxmask.model.apply import apply_function, feature_function, mode
 from jaxmask.model.registry import count, create, initialize, names, rules, stages
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "create",
     "feature_function",
     "initialize",
+    "mode",
     "names",
     "rules",
     "stages",

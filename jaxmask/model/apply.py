@@ -18,16 +18,17 @@ def apply_function(module: nn.Module) -> Callable[..., tuple[jax.Array, Any]]:
       (parameters, batch_stats, images [B, H, W, C], train) -> (logits [B, classes], batch_stats).
       A module whose `__call__` takes no `train` is called without it.
     """
-    training: dict[str, Any] = {"train": True} if _takes(module, "train") else {}
 
     def network(
         parameters: Any, batch_stats: Any, images: jax.Array, train: bool
     ) -> tuple[jax.Array, Any]:
         variables = {"params": parameters, "batch_stats": batch_stats}
         if not train:
-            logits: Any = module.apply(variables, images)
+            logits: Any = module.apply(variables, images, **mode(module, False))
             return logits, batch_stats
-        logits, changed = module.apply(variables, images, mutable=["batch_stats"], **training)
+        logits, changed = module.apply(
+            variables, images, mutable=["batch_stats"], **mode(module, True)
+        )
         return logits, changed.get("batch_stats", batch_stats)
 
     return network
@@ -48,10 +49,15 @@ def feature_function(
 
     @jax.jit
     def features(variables: Any, images: jax.Array) -> jax.Array:
-        found: Any = module.apply(variables, prepare(images), features=True)
+        found: Any = module.apply(variables, prepare(images), features=True, **mode(module, False))
         return found.astype(jnp.float32)
 
     return features
+
+
+def mode(module: nn.Module, train: bool) -> dict[str, Any]:
+    """The argument `train` of a module's `__call__`, where it takes one."""
+    return {"train": train} if _takes(module, "train") else {}
 
 
 def _takes(module: nn.Module, argument: str) -> bool:

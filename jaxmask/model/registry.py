@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 
 from jaxmask.errors import InputError, nearest
 from jaxmask.model import outside
+from jaxmask.model.apply import mode
 from jaxmask.model.cifar_resnet import CifarResNet
 from jaxmask.model.clip import ImageTower
 from jaxmask.model.conv import ConvNet
@@ -220,7 +221,7 @@ def stages(name: str) -> tuple[str, ...]:
 @partial(jax.jit, static_argnums=(0, 2))
 def _init(module: nn.Module, key: jax.Array, shape: tuple[int, ...]) -> Any:
     # The result does not depend on the forward pass, so XLA removes it.
-    return module.init(key, jnp.zeros((1, *shape)))
+    return module.init(key, jnp.zeros((1, *shape)), **mode(module, False))
 
 
 def initialize(

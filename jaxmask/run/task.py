@@ -159,8 +159,13 @@ def shapes(task: Task) -> dict[str, Any]:
         return jax.eval_shape(
             lambda: model.initialize(task.module, jax.random.key(0), task.image_shape)
         )
-    except (NotImplementedError, OverflowError, MemoryError) as error:
-        raise InputError(f"the network cannot be built: {_first_line(error)}") from None
+    except InputError:
+        raise
+    except Exception as error:  # a network of the user's own may raise anything
+        raise InputError(
+            f"the network cannot be built for images {task.image_shape}: "
+            f"{type(error).__name__}: {_first_line(error)}"
+        ) from None
 
 
 def _first_line(error: BaseException) -> str:

@@ -169,9 +169,11 @@ def _ready(
     def logits(variables: dict[str, Any], images: jax.Array) -> jax.Array:
         network = {name: variables[name] for name in ("params", "batch_stats")}
         if classify is None:
-            found: Any = module.apply(network, prepare(images))
+            found: Any = module.apply(network, prepare(images), **model.mode(module, False))
             return found
-        features: Any = module.apply(network, prepare(images), features=True)
+        features: Any = module.apply(
+            network, prepare(images), features=True, **model.mode(module, False)
+        )
         return classify(variables["stored"], about, features, len(classes))
 
     if classify is not None:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmask import tree
+from jaxmask import model, tree
 from jaxmask.adapter import KNOWN, Adapter, Stored
 from jaxmask.errors import InputError
 from jaxmask.task import file as task_file
@@ -99,7 +99,8 @@ def load(
             def logits(index: jax.Array, images: jax.Array) -> jax.Array:
                 one = jax.tree.map(lambda leaf: leaf[index], stacked[kind])
                 module, prepare = pipelines[kind]
-                found: Any = module.apply(_variables(kinds[kind], shared, one), prepare(images))
+                variables = _variables(kinds[kind], shared, one)
+                found: Any = module.apply(variables, prepare(images), **model.mode(module, False))
                 more = count - kinds[kind].classes
                 return jnp.pad(found, ((0, 0), (0, more)), constant_values=-jnp.inf)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmask.errors import InputError
+from jaxmask.model import mode
 
 
 def reestimate(
@@ -44,7 +45,9 @@ def reestimate(
         """The running statistics after one batch, from `start` everywhere."""
         before = jax.tree.map(lambda leaf: jnp.full_like(leaf, start), statistics)
         given = {**variables, "batch_stats": before}
-        _, after = module.apply(given, prepare(batch), train=True, mutable=["batch_stats"])
+        _, after = module.apply(
+            given, prepare(batch), mutable=["batch_stats"], **mode(module, True)
+        )
         return after["batch_stats"]
 
     @jax.jit

@@ -105,7 +105,7 @@ def test_a_leaf_of_one_axis_stays_frozen_whatever_its_label():
 
 def test_rules_that_name_no_kernel_are_refused():
     for rules in ([(".*", "train")], [("head/.*", "train"), (".*/bias", "mask")]):
-        with pytest.raises(InputError, match="name no kernel"):
+        with pytest.raises(InputError, match="label no kernel"):
             adapter.lora(rules).init(jax.random.key(0), network())
 
 
@@ -120,7 +120,7 @@ PAIR = {"a": np.ones((6, 2), np.float32), "b": np.ones((2, 7), np.float32)}
         ({"fc": {"kernel": PAIR}}, {"low_rank_scale": "1"}, "low_rank_scale is '1'"),
         ({"fc": {"kernel": PAIR}}, {"low_rank_scale": float("nan")}, "low_rank_scale is nan"),
         ({"fc": {"kernel": {"a": PAIR["a"]}}}, {"low_rank_scale": 1}, "lacks one of its factors"),
-        ({"gone": {"kernel": PAIR}}, {"low_rank_scale": 1}, "'gone/kernel', which is not there"),
+        ({"gone": {"kernel": PAIR}}, {"low_rank_scale": 1}, "'gone/kernel', which does not exist"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(low_rank, settings_of_file, message):
@@ -129,7 +129,6 @@ def test_a_file_that_does_not_fit_is_refused(low_rank, settings_of_file, message
         lora(()).restore(network(), stored)
 
 
-@pytest.mark.xfail(strict=True, reason="a TypeError, or broadcast without a word")
 @pytest.mark.parametrize("shapes", [((6, 2), (2, 8)), ((1, 2), (2, 7)), ((6, 2), (3, 7))])
 def test_factors_of_another_kernel_are_refused(shapes):
     pair = {name: np.ones(shape, np.float32) for name, shape in zip("ab", shapes)}
