@@ -88,8 +88,8 @@ def test_a_network_comes_back_bit_for_bit(name, dtype):
     check(ADAPTERS[name], jax.tree.map(lambda leaf: leaf.astype(dtype), LENET))
 
 
-@pytest.mark.parametrize("name", ["full", "threshold", "sign", "lora"])
-@pytest.mark.parametrize("deep", ["resnet20", "vit_ti16"])
+@pytest.mark.parametrize("name", ["threshold", "lora"])
+@pytest.mark.parametrize("deep", ["resnet20"])
 def test_deep_networks_come_back_bit_for_bit(deep, name):
     check(ADAPTERS[name], network(deep))
 
@@ -102,7 +102,7 @@ def test_the_known_adapter_of_a_method_restores_what_it_stored(name, method):
 SHAPES = st.lists(st.integers(1, 4), min_size=2, max_size=4).map(tuple)
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(
     shapes=st.lists(SHAPES, min_size=1, max_size=2),
     dtype=st.sampled_from(["float32", "bfloat16", "float16"]),

@@ -86,7 +86,7 @@ def test_rescale_is_one_of_three():
     for rescale in (True, False, "constant"):
         check.check_rescale(rescale)
     for wrong in (1, 0, None, "true", np.True_):
-        with pytest.raises(InputError, match=r"rescale .*; one of True, 'constant', False"):
+        with pytest.raises(InputError, match=r"rescale .*; give one of True, 'constant', False"):
             check.check_rescale(wrong)
 
 
