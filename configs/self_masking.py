@@ -23,7 +23,7 @@ by `--config.data.name`: `eurosat`, `dtd`, `oxford_flowers102`, `oxford_iiit_pet
 
 Every method's rate is chosen from three on held-out training images: the published one, a fifth of
 it and five times it. Not measured: the weights, the data and a GPU were not available. A run of
-`resnet18` with three methods is eight trainings of 150 epochs.
+`resnet18` with its four methods is eight trainings of 150 epochs.
 """
 
 from ml_collections import ConfigDict
