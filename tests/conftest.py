@@ -18,6 +18,8 @@ settings.load_profile("jaxmask")
 BEGUN_FIRST = ("test_interruption", "test_sweep", "test_benchmarks", "adapter/", "recipe/",
                "train/", "score/test_synflow")  # fmt: skip
 
+FORGET_ABOVE = 1.1  # gigabytes of a worker
+
 # before JAX is imported; subprocesses of tests inherit it
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault(
@@ -55,10 +57,12 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not any(name in item.nodeid for name in BEGUN_FIRST))
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def forget_compiled_programs():
-    """Keeping the programs of all files would take gigabytes."""
+    """A worker that keeps the programs of all its tests grows by gigabytes."""
     yield
+    if resident_gigabytes() < FORGET_ABOVE:
+        return
     import jax
 
     jax.clear_caches()
@@ -68,6 +72,15 @@ def forget_compiled_programs():
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # of other C libraries than glibc
         ctypes.CDLL("libc.so.6").malloc_trim(0)  # gives freed memory back to the system
+
+
+def resident_gigabytes():
+    """Of this process; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e9
+    except OSError:
+        return 0.0
 
 
 @pytest.fixture(scope="session", autouse=True)
