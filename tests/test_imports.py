@@ -15,10 +15,11 @@ CORE = ("tree", "mask", "score", "prune")
 APART = ("model", "data", "loss")
 LEARNED = {*CORE, *APART, "train", "evaluate", "adapter", "maskfile", "task"}
 
-EVERYBODY_MAY = {"errors", "convolution"}
+EVERYBODY_MAY = {"errors", "convolution", "signals"}
 # room or module -> the others that it may also import
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "signals": set(),
     "convolution": set(),
     "files": set(),
     **{room: set(CORE[:index]) for index, room in enumerate(CORE)},
@@ -33,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recipe": {*LEARNED, "files", "run", "report"},
     "cli": {*LEARNED, "files", "run", "report", "recipe"},
     **{entry: {"cli"} for entry in ("main", "sweep", "masks")},
-    "__init__": set(CORE),
+    "__init__": {*CORE, "signals"},
 }
 # further imports of single modules: a lazy alias, and the modules that start commands
 BESIDES = {

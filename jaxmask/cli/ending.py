@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from jaxmask import signals
 from jaxmask.errors import InputError, Interrupted
 
 
@@ -22,7 +23,9 @@ def exit_status(
       0: done. 1: storage failed. 2: invalid input. 130, 143: Ctrl-C or SIGTERM.
     """
     try:
-        work()
+        with signals.noted():
+            signals.obey()  # one that came during the imports
+            work()
     except InputError as error:
         return tell(str(error), 2)
     except SystemExit:  # argparse has shown its help

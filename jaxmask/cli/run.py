@@ -7,21 +7,18 @@ mode to run it in (`mnist:supermask`). Every field of the config can be overridd
 """
 
 import ast
-import contextlib
 import importlib.util
 import os
-import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from absl import logging
 from ml_collections import ConfigDict
 
 from jaxmask.cli.ending import exit_status
-from jaxmask.errors import InputError, Interrupted, nearest
+from jaxmask.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from jaxmask.run.result import Result
@@ -46,7 +43,6 @@ def main(arguments: Sequence[str], execute: Execute | None = None, **options: An
     folders: list[Path] = []
 
     def work() -> None:
-        _obey_sigterm()
         config, folder = parse(arguments)
         folders.append(folder)
         _use_compilation_cache(config.get("compilation_cache", ""))
@@ -179,16 +175,6 @@ def fields(config: ConfigDict, at: str = "") -> list[tuple[str, Any]]:
         else:
             found.append((at + name, value))
     return found
-
-
-def _obey_sigterm() -> None:
-    """Makes SIGTERM end the run like Ctrl-C, also outside of the training loop."""
-
-    def stop(number: int, _: FrameType | None) -> None:
-        raise Interrupted(number)
-
-    with contextlib.suppress(ValueError):  # only the main thread may
-        signal.signal(signal.SIGTERM, stop)
 
 
 def _use_compilation_cache(folder: str) -> None:

@@ -28,7 +28,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxmask import files
+from jaxmask import files, signals
 from jaxmask.cli import run as cli
 from jaxmask.errors import InputError
 
@@ -93,6 +93,7 @@ def sweep(config: ConfigDict, folder: Path, **options: Any) -> None:
     left = []
     for name, run in runs.items():
         try:
+            signals.obey()
             if directory.result_of(folder / name, run) is None:
                 # again when it starts: all datasets at once may be too large
                 recipe.prepare(run, **options)
@@ -102,7 +103,9 @@ def sweep(config: ConfigDict, folder: Path, **options: Any) -> None:
     at_once = config.get("together", 0) or (1 if jax.default_backend() == "cpu" else TOGETHER)
     print(f"{len(runs)} runs, {len(runs) - len(left)} of them finished before", flush=True)
     failed: dict[str, str] = {}
+    files.sweep(folder)
     while left:
+        signals.obey()
         with ExitStack() as stack:
             batch: list[str] = []
             for name in left:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxmask import files
+from jaxmask import files, signals
 from jaxmask.adapter import KNOWN, Adapter
 from jaxmask.cli.ending import exit_status, refuse
 from jaxmask.errors import InputError
@@ -211,6 +211,7 @@ def _read_images(paths: Sequence[Path], task: Any) -> np.ndarray:
 
     side, images, damaged = _side(task), [], []
     for path in paths:
+        signals.obey()
         try:
             images.append(decode_file(path, side))
         except Exception:  # decoders raise all kinds of errors for damaged files

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxmask import files
+from jaxmask import files, signals
 from jaxmask.errors import InputError
 
 SAFETENSORS = (".safetensors",)
@@ -54,6 +54,7 @@ def _from_hub(source: str) -> Path:
         raise InputError(f"{source} is not hub:owner/name or hub:owner/name/file")
 
     def fetch(wanted: str) -> Path | None:
+        signals.obey()
         try:
             return Path(hf_hub_download(f"{owner}/{name}", wanted))
         except LocalEntryNotFoundError:

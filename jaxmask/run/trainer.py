@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from jaxmask import signals
 from jaxmask.adapter import Adapter
 from jaxmask.errors import InputError, check_numbers
 from jaxmask.loss import cross_entropy
@@ -153,7 +154,7 @@ def make_trainer(
         whole = task.feed("test")
         sums = evaluation.evaluate(
             compiled().programs.evaluate, learned, batch_stats, frozen, [whole], whole.resident,
-            evaluation_batch(task, config, whole.examples),
+            evaluation_batch(task, config, whole.examples), lambda seconds: signals.obey(),
         )  # fmt: skip
         return sums.means()
 

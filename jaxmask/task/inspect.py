@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxmask import maskfile
+from jaxmask import maskfile, signals
 from jaxmask.adapter import KNOWN, Stored
 from jaxmask.errors import InputError
 from jaxmask.maskfile.codec import GIVEN_WEIGHTS
@@ -70,6 +70,7 @@ def adapted(path: Path, base: str, adapters: task_file.Adapters = KNOWN) -> Adap
 
 def summary(path: Path, base: str) -> dict[str, Any]:
     """The content of a file, ready for JSON; "kept" are the bits on, or + in masks of signs."""
+    signals.obey()
     header = maskfile.read_header(path)
     file = _read(path, header, base)
     shapes = header["leaves"]
@@ -102,6 +103,7 @@ def summary(path: Path, base: str) -> dict[str, Any]:
 
 def read(path: Path, base: str) -> maskfile.MaskFile:
     """Reads a mask file, and its base weights if its masks are coded given them."""
+    signals.obey()
     return _read(path, maskfile.read_header(path), base)
 
 

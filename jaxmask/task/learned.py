@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxmask import data, files, maskfile, model
+from jaxmask import data, files, maskfile, model, signals
 from jaxmask.adapter import EVALUATORS, KNOWN
 from jaxmask.errors import InputError
 from jaxmask.model import outside
@@ -92,6 +92,7 @@ def read(file: Path, base: str = "") -> Parts:
     Raises:
       InputError: see `load`.
     """
+    signals.obey()
     header = maskfile.read_header(file)
     about = task_file.metadata(header["metadata"])
     task_file.check_task(about, file)
