@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from absl import logging
 from ml_collections import ConfigDict
 
+from jaxmask import signals
 from jaxmask.cli.ending import exit_status
 from jaxmask.errors import InputError, nearest
 
@@ -53,8 +54,8 @@ def main(arguments: Sequence[str], execute: Execute | None = None, **options: An
             _run_recipe(config, folder, options)
 
     def again() -> str:
-        where = f"; the same command goes on in {folders[0]}" if folders else ""
-        return where or "; nothing was started"
+        begun = folders and folders[0].exists()
+        return f"; the same command goes on in {folders[0]}" if begun else "; nothing was started"
 
     return exit_status(work, lambda: str(folders[0]) if folders else "the run directory", again)
 
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str], execute: Execute | None = None, **options: An
 def _run_recipe(config: ConfigDict, folder: Path, options: dict[str, Any]) -> None:
     from jaxmask import recipe
 
+    signals.obey()  # the import takes seconds
     _show(recipe.run(config, folder, **options), folder)
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
-from jaxmask import files
+from jaxmask import files, signals
 from jaxmask.errors import InputError
 from jaxmask.run import result
 from jaxmask.run.defaults import RENAMED
@@ -33,6 +33,7 @@ def alone_in(
     if finished is not None:
         return finished
     refuse_held(folder)
+    signals.obey()
     with files.locked(folder / LOCK) as mine:
         if not mine:
             raise _taken(folder, files.holder(folder / LOCK) or "another process")

@@ -11,7 +11,7 @@ import numpy as np
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from jaxmask import maskfile, model
+from jaxmask import maskfile, model, signals
 from jaxmask.errors import InputError
 from jaxmask.model import pretrained
 from jaxmask.model import weights as weights_file
@@ -134,6 +134,7 @@ def starting_variables(task: tasks.Task, start: Start, key: jax.Array) -> dict[s
     Raises:
       InputError: arrays are missing, unknown, or of another shape.
     """
+    signals.obey()
     fresh = model.initialize(task.module, key, task.image_shape)
     if start.weights is None:
         return fresh

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxmask import data, model
+from jaxmask import data, model, signals
 from jaxmask.errors import InputError, check_numbers
 from jaxmask.run.seeds import number
 from jaxmask.train import feed
@@ -48,6 +48,7 @@ class Task(NamedTuple):
 
 def load_data(config: ConfigDict, seed: int) -> data.Dataset:
     """The dataset that a config's data section describes."""
+    signals.obey()
     validation = config.validation
     if not (0 <= validation < 1 or (1 <= validation < 2**31 and validation == int(validation))):
         raise InputError(

@@ -89,6 +89,7 @@ def make_trainer(
     Raises:
       InputError: a field has an invalid value.
     """
+    signals.obey()
     check_training(config, section)
     held_out = len(task.dataset.validation.labels)
     if config.patience and not held_out:
@@ -129,6 +130,7 @@ def make_trainer(
         keep: loop.Keep | None = None,
         state: State | None = None,
     ) -> Training:
+        signals.obey()
         state = begin(ready, rates, name) if state is None else state
         state, frozen = feed.replicate((state, ready.frozen), task.mesh)
         settings = loop.Settings(
