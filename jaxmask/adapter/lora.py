@@ -1,7 +1,6 @@
 """Low-rank updates of frozen kernels (LoRA, Hu et al. 2022)."""
 
 from collections.abc import Iterable
-from math import isfinite
 from typing import Any
 
 import jax
@@ -9,8 +8,11 @@ import jax.numpy as jnp
 
 from jaxmask import mask, tree
 from jaxmask.adapter import weights
-from jaxmask.adapter.base import Adapter, Stored, Tree
-from jaxmask.errors import InputError
+from jaxmask.adapter.base import Adapter, Stored, Tree, check_used
+from jaxmask.errors import InputError, is_number
+
+MOST_RANK = 10_000
+LARGEST_SCALE = 1e6
 
 
 def lora(rules: Iterable[tuple[str, str]], rank: int = 4, scale: float = 1.0) -> Adapter:
@@ -62,8 +64,12 @@ def lora(rules: Iterable[tuple[str, str]], rank: int = 4, scale: float = 1.0) ->
 
     def restore(params: Tree, stored: Stored) -> Tree:
         scale = stored.settings.get("low_rank_scale")
-        if isinstance(scale, bool) or not isinstance(scale, int | float) or not isfinite(scale):
-            raise InputError(f"low_rank_scale is {scale!r}; it must be a finite number")
+        if not is_number(scale, -LARGEST_SCALE, LARGEST_SCALE):
+            raise InputError(
+                f"low_rank_scale is {scale!r}; it must be a finite number, at most "
+                f"{LARGEST_SCALE:g} in size"
+            )
+        check_used(stored, ("params", "low_rank"))
         params = weights.restore(params, stored)
         known, changed = tree.named_leaves(params), {}
         for path, pair in _pairs(stored.arrays.get("low_rank", {})).items():

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxmask import mask, tree
 from jaxmask.adapter import weights
-from jaxmask.adapter.base import Adapter, Stored, Tree
+from jaxmask.adapter.base import Adapter, Stored, Tree, check_used
 from jaxmask.errors import InputError
 from jaxmask.mask import MaskTransform
 from jaxmask.train import optimizer
@@ -102,9 +102,13 @@ def masks(
         )
 
     def restore(params: Tree, stored: Stored) -> Tree:
+        check_used(stored, ("params",), tree.named_leaves(stored.masks))
         by = put
         if put in (mask.rescaled, mask.unscaled):  # one adapter restores the files of both
-            by = mask.rescaled if stored.settings.get("rescale", True) else mask.unscaled
+            rescale = stored.settings.get("rescale", True)
+            if not isinstance(rescale, bool):
+                raise InputError(f"rescale is {rescale!r}; it must be true or false")
+            by = mask.rescaled if rescale else mask.unscaled
         return mask.restore(weights.restore(params, stored), stored.masks, by)
 
     return Adapter(init, parameters, optimizers, store, restore)

@@ -9,6 +9,8 @@ from typing import NoReturn
 from jaxmask import signals
 from jaxmask.errors import InputError, Interrupted
 
+LONGEST = 1000  # characters of a message
+
 
 def exit_status(
     work: Callable[[], None], place: Callable[[], str], again: Callable[[], str] = lambda: ""
@@ -49,6 +51,9 @@ def refuse(message: str) -> NoReturn:
 
 
 def tell(message: str, status: int) -> int:
-    """Prints a message of this program on stderr; returns the status."""
+    """Prints a message of this program on stderr, in one line; returns the status."""
+    message = " ".join(message.splitlines())
+    if len(message) > LONGEST:  # it quotes a value of any length
+        message = f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
     print(f"jaxmask: {message}", file=sys.stderr)
     return status

@@ -6,7 +6,6 @@
 mode to run it in (`mnist:supermask`). Every field of the config can be overridden.
 """
 
-import ast
 import importlib.util
 import os
 import sys
@@ -20,6 +19,7 @@ from ml_collections import ConfigDict
 from jaxmask import signals
 from jaxmask.cli.ending import exit_status
 from jaxmask.errors import InputError, nearest
+from jaxmask.train.named import literal
 
 if TYPE_CHECKING:
     from jaxmask.run.result import Result
@@ -148,10 +148,12 @@ def _value(field: str, text: str, default: Any) -> Any:
         float: (float, "a number"),
         tuple: (_tuple, "a tuple"),
     }
-    read, what = readers.get(type(default), (ast.literal_eval, "a Python literal"))
+    read, what = readers.get(type(default), (literal, "a Python literal"))
     try:
         return read(text)
-    except (ValueError, SyntaxError):
+    except InputError as error:
+        raise InputError(f"--config.{field}: {error}") from None
+    except ValueError:
         raise InputError(f"--config.{field}={text}: it must be {what}, like {default}") from None
 
 
@@ -162,7 +164,7 @@ def _bool(text: str) -> bool:
 
 
 def _tuple(text: str) -> tuple[Any, ...]:
-    value = ast.literal_eval(text)
+    value = literal(text)
     if not isinstance(value, tuple | list):
         raise ValueError(text)
     return tuple(value)

@@ -184,7 +184,10 @@ def _logits(task: Any, images: Any) -> np.ndarray:
     from jaxmask import evaluate as measures
 
     size = min(BATCH, len(images))
-    return measures.extract(lambda batch: task.logits(task.variables, batch), images, size)
+    logits = measures.extract(lambda batch: task.logits(task.variables, batch), images, size)
+    if not np.isfinite(logits).all():
+        raise InputError(f"{task.source}: the network's outputs for these images are not finite")
+    return logits
 
 
 def _image_files(given: Sequence[Path]) -> list[Path]:

@@ -41,14 +41,9 @@ def prepare(config: ConfigDict, **options: Any) -> driver.Begin:
     """
     defaults.check_renamed(config)
     name = config.get("recipe", "")
-    if name not in RECIPES:
+    if not isinstance(name, str) or name not in RECIPES:
         raise InputError(f"unknown recipe {name!r}{nearest(str(name), RECIPES)}")
-    missing = sorted(set(FIELDS[name].keys()) - set(config.keys()))
-    if missing:
-        raise InputError(
-            f"the config lacks fields of the recipe {name!r}: {', '.join(missing)}; "
-            f"start it from jaxmask.recipe.defaults.{name}"
-        )
+    defaults.check(config, FIELDS[name])
     check_seed(config.seed)
     begin = RECIPES[name](config, **options)
     return lambda folder, shared: directory.alone_in(folder, config, begin(folder, shared))

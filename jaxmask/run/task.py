@@ -156,21 +156,7 @@ def normalization_of(
 
 def shapes(task: Task) -> dict[str, Any]:
     """The network's variables as shapes and dtypes; nothing is computed."""
-    try:
-        return jax.eval_shape(
-            lambda: model.initialize(task.module, jax.random.key(0), task.image_shape)
-        )
-    except InputError:
-        raise
-    except Exception as error:  # a network of the user's own may raise anything
-        raise InputError(
-            f"the network cannot be built for images {task.image_shape}: "
-            f"{type(error).__name__}: {_first_line(error)}"
-        ) from None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return model.shapes(task.module, task.image_shape)
 
 
 def about_network(network: ConfigDict, task: Task) -> dict[str, Any]:

@@ -98,6 +98,10 @@ def make_trainer(
     feed.check_batch(config.batch_size, examples, task.mesh)
     steps_per_epoch = examples // config.batch_size
     steps = steps_per_epoch * config.epochs
+    if steps >= 2**31:  # the state counts them in int32
+        raise InputError(
+            f"{section}.epochs is {config.epochs}, which makes {steps} steps; give fewer than 2^31"
+        )
     first = (movement.summed(),) if sum_movement else ()
     described = optimizer.Section(config, steps, steps_per_epoch, first)
     groups = adapter.optimizers(described)  # here, so that its errors come first

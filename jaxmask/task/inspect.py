@@ -11,8 +11,10 @@ from jaxmask import maskfile, signals
 from jaxmask.adapter import KNOWN, Stored
 from jaxmask.errors import InputError
 from jaxmask.maskfile.codec import GIVEN_WEIGHTS
+from jaxmask.model import outside
 from jaxmask.task import base as bases
 from jaxmask.task import file as task_file
+from jaxmask.task import learned, schema
 from jaxmask.tree import named_leaves
 
 
@@ -52,9 +54,14 @@ def adapted(path: Path, base: str, adapters: task_file.Adapters = KNOWN) -> Adap
             "with python -m jaxmask.task"
         )
     about = task_file.metadata(header["metadata"])
+    schema.check(about, path)
     found = bases.find(path, about, header["base"], base)
     file = task_file.read(path, weights=found.variables["params"])
     adapter = task_file.adapter_of(file, adapters)
+    if about.keys() >= set(schema.NEEDED) and not outside.is_outside(about["network"]):
+        module, _ = learned.pipeline(about, len(about["classes"]))
+        shapes = jax.eval_shape(lambda: task_file.put_on(found.variables, file, adapter))
+        schema.check_network(about, shapes, module, path)
 
     # compiled as a whole: operation by operation takes twice the time for a ResNet-50
     @jax.jit
@@ -111,6 +118,7 @@ def _read(path: Path, header: dict[str, Any], base: str) -> maskfile.MaskFile:
     if header["codec"] != GIVEN_WEIGHTS:
         return maskfile.read(path)
     about = task_file.metadata(header["metadata"])
+    schema.check(about, path)
     weights = bases.find(path, about, header["base"], base).variables["params"]
     return maskfile.read(path, weights=weights)
 
