@@ -33,8 +33,8 @@ def check(config: ConfigDict, known: ConfigDict, at: str = "") -> None:
     missing = sorted(at + name for name in known if name not in config)
     if missing:
         raise InputError(
-            f"the config lacks fields of the recipe {config.get('recipe', '')!r}: "
-            f"{', '.join(missing)}; start it from jaxmask.recipe.defaults"
+            f"the config lacks fields of its recipe: {', '.join(missing)}; start it from a "
+            "function of jaxmask.recipe.defaults"
         )
     for name, default in known.items():
         value, field = config[name], f"{at}{name}"

@@ -125,11 +125,8 @@ def _depth(value: Any) -> int:
     depth, level = 0, [value]
     while level := [each for each in level if isinstance(each, dict | list)]:
         depth += 1
-        level = [
-            inner
-            for each in level
-            for inner in (each.values() if isinstance(each, dict) else each)
-        ]
+        lists = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [inner for values in lists for inner in values]
     return depth
 
 

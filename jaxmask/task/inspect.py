@@ -54,12 +54,14 @@ def adapted(path: Path, base: str, adapters: task_file.Adapters = KNOWN) -> Adap
             "with python -m jaxmask.task"
         )
     about = task_file.metadata(header["metadata"])
-    schema.check(about, path)
+    merged = "merged" in about  # a mask without a task
+    schema.check(about, path, () if merged else schema.NEEDED)
     found = bases.find(path, about, header["base"], base)
     file = task_file.read(path, weights=found.variables["params"])
     adapter = task_file.adapter_of(file, adapters)
-    if about.keys() >= set(schema.NEEDED) and not outside.is_outside(about["network"]):
-        module, _ = learned.pipeline(about, len(about["classes"]))
+    if not merged and not outside.is_outside(about["network"]):
+        with schema.naming(path):
+            module, _ = learned.pipeline(about, len(about["classes"]))
         shapes = jax.eval_shape(lambda: task_file.put_on(found.variables, file, adapter))
         schema.check_network(about, shapes, module, path)
 

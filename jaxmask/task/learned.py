@@ -163,10 +163,8 @@ def check_classifier(file: task_file.TaskFile) -> None:
     """Raises InputError if an evaluator's task lacks what it classifies by."""
     evaluator = EVALUATORS.get(file.about["method"])
     if evaluator is not None:
-        try:
+        with schema.naming(file.path):
             evaluator.check_stored(file.stored, len(file.about["classes"]))
-        except InputError as error:
-            raise InputError(f"{file.path}: {error}: give the file as it was written") from None
 
 
 def _ready(
@@ -177,7 +175,8 @@ def _ready(
     stored: dict[str, Any] | None = None,
 ) -> Learned:
     classes = tuple(about["classes"])
-    module, prepare = pipeline(about, len(classes), network)
+    with schema.naming(file):
+        module, prepare = pipeline(about, len(classes), network)
     classify = classifier_of(about)
     schema.check_network(about, variables, module, file, head=classify is None)
 

@@ -85,7 +85,8 @@ def load(
         _check_alike(task, tasks[0])
     for part in parts:
         adapter = task_file.adapter_of(part.file, adapters)
-        module, _ = learned.pipeline(part.file.about, len(part.file.about["classes"]), network)
+        with schema.naming(part.file.path):
+            module, _ = learned.pipeline(part.file.about, len(part.file.about["classes"]), network)
         restored = jax.eval_shape(partial(task_file.put_on, part.base, part.file, adapter))
         schema.check_network(part.file.about, restored, module, part.file.path)
     classes = tuple(tuple(task.about["classes"]) for task in tasks)

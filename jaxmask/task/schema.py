@@ -5,7 +5,8 @@ checked by its `restore`, one of an evaluator by its `check_stored`.
 """
 
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,7 +68,9 @@ FIELDS: dict[str, Field] = {
     "stem": _TEXT,
     "classes": Field(lambda value: _is_list(value, _is_text, MOST_CLASSES), "a list of names"),
     "mean": Field(
-        lambda value: _is_list(value, lambda each: is_number(each, -LARGEST, LARGEST), MOST_CHANNELS),
+        lambda value: _is_list(
+            value, lambda each: is_number(each, -LARGEST, LARGEST), MOST_CHANNELS
+        ),
         f"a list of numbers from {-LARGEST:g} to {LARGEST:g}, one per channel",
     ),
     "std": Field(
@@ -109,10 +112,8 @@ def check(about: Mapping[str, Any], path: Path, needed: Iterable[str] = ()) -> N
                 f"{field.wanted}: give the file as it was written"
             )
     if "mean" in about and "std" in about:
-        try:
+        with naming(path):
             check_normalization(about["mean"], about["std"])
-        except InputError as error:
-            raise InputError(f"{path}: in its metadata, {error}") from None
         channels = about.get("image_shape", (0, 0, len(about["mean"])))[2]
         if len(about["mean"]) not in (1, channels):
             raise InputError(
@@ -143,10 +144,9 @@ def check_network(
       module: the network, as `model.create` makes it.
       head: whether its head is used.
     """
-    wanted = {
-        name: leaf.shape
-        for name, leaf in tree.named_leaves(model.shapes(module, about["image_shape"])).items()
-    }
+    with naming(path):
+        built = model.shapes(module, about["image_shape"])
+    wanted = {name: leaf.shape for name, leaf in tree.named_leaves(built).items()}
     have = {name: leaf.shape for name, leaf in tree.named_leaves(dict(variables)).items()}
     for name in sorted(wanted.keys() | have.keys()):
         if name.startswith("params/head/") and not head:
@@ -158,6 +158,15 @@ def check_network(
                 f"({about['network']}, width {about['width']}, {len(about['classes'])} classes, "
                 f"images {about['image_shape']}): give the file as it was written"
             )
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """InputErrors of the block name the file."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _kind(value: Any) -> str:
