@@ -57,8 +57,8 @@ def noted() -> Iterator[list[int]]:
             signal.signal(number, handler)
         left = [] if obeyed else _received[:1]
         _forget()
-        for number in left:
-            signal.raise_signal(number)
+        for again in left:
+            signal.raise_signal(again)
 
 
 def note_in_commands() -> None:

@@ -63,7 +63,7 @@ def lora(rules: Iterable[tuple[str, str]], rank: int = 4, scale: float = 1.0) ->
         return Stored({}, arrays, {"low_rank_scale": scale})
 
     def restore(params: Tree, stored: Stored) -> Tree:
-        scale = stored.settings.get("low_rank_scale")
+        scale: Any = stored.settings.get("low_rank_scale")
         if not is_number(scale, -LARGEST_SCALE, LARGEST_SCALE):
             raise InputError(
                 f"low_rank_scale is {scale!r}; it must be a finite number, at most "

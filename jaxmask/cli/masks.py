@@ -133,8 +133,8 @@ def merge(given: argparse.Namespace) -> None:
     _check_out(given.out, (".mask",), paths)
     files = inspect.read_alike(paths, given.base)
     abouts = [task_file.metadata(file.metadata) for file in files]
-    for about, path in zip(abouts, paths):
-        schema.check(about, path)
+    for about, source in zip(abouts, paths):
+        schema.check(about, source)
     for what, values in (
         ("are of different kinds", {file.kind for file in files}),
         ("differ in whether they rescale", {bool(each.get("rescale", True)) for each in abouts}),

@@ -16,7 +16,8 @@ from jaxmask.run.result import Result
 AGAIN = "delete the run directory to start again"
 LOCK = ".lock"  # held while a process runs here
 
-Wanted, Given = TypeVar("Wanted"), TypeVar("Given")
+Wanted = TypeVar("Wanted")
+Given = TypeVar("Given")
 
 
 def alone_in(
