@@ -49,7 +49,7 @@ FILE_LIBRARIES = {"os", "pathlib", "shutil", "tempfile"}
 INSIDE_FUNCTIONS = {"maskfile/codec.py": {"cramjam"}, "maskfile/entropy.py": {"constriction"}}
 HEAVY = {"cramjam", "constriction"}
 NOWHERE = {"tensorflow", "torch"}
-TORCH_INSIDE_FUNCTIONS = "model/pretrained.py"
+TORCH_INSIDE_FUNCTIONS = "model/torch_file.py"
 
 
 def imports(source: str, package: tuple[str, ...]) -> list[tuple[int, str, bool]]:
