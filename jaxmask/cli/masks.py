@@ -309,8 +309,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, metavar="FILE", default=Path("weights.safetensors"))
     sub = add(export, "write the adapted network with PyTorch's names")
     sub.add_argument("--out", type=Path, metavar="FILE", required=True)
-    sub.add_argument("--names", choices=("plain", "checkpoint"), default="plain",
-                     help="those of a plain PyTorch network (default), or the checkpoint's own")
+    sub.add_argument(
+        "--names",
+        choices=("plain", "checkpoint"),
+        default="plain",
+        help="those of a plain PyTorch network (default), or the checkpoint's own",
+    )
     sub.add_argument("--layout", default="", help="whose plain names (default: of the base's kind)")
     sub = add(merge, "merge masks into one")
     sub.add_argument("--how", choices=HOW, required=True, help="a tied vote is off")

@@ -1,6 +1,7 @@
 """Files that PyTorch reads and writes: every dict of arrays in one, and state dicts saved."""
 
 import pickle
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,11 @@ def read(path: Path) -> dict[str, State]:
         with torch.serialization.safe_globals(plain):
             found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        other = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it holds a {other[1]}" if other else str(error).splitlines()[0]
         raise InputError(
-            f"{path} is not a PyTorch file of weights only ({str(error).splitlines()[0]}); save "
-            "the network's state_dict()"
+            f"{path} is not a PyTorch file of weights only ({reason}); save the network's "
+            "state_dict()"
         ) from None
     except Exception as error:  # truncated and foreign files fail in many ways
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -48,7 +51,9 @@ def read(path: Path) -> dict[str, State]:
     if not states:
         kind = type(found).__name__
         what = f"{kind} of {list(found)[:5]}" if isinstance(found, dict) else kind
-        raise InputError(f"{path} holds a {what}, not a state dict; save the network's state_dict()")
+        raise InputError(
+            f"{path} holds a {what}, not a state dict; save the network's state_dict()"
+        )
     return states
 
 

@@ -159,6 +159,7 @@ UNSUPPORTED = {
     r"dist_token|head_dist\..*": "a distillation token",
     r"blocks\.\d+\.(ls\d|gamma_\d|lambda\d).*": "layer scale",
     r"blocks\.\d+\.attn\.(q|k)_norm\..*": "norms of queries and keys",
+    r"blocks\.\d+\.attn\.(q|v)_bias": "biases of queries and values alone",
     r".*(relative_position|rel_pos).*": "relative positions",
     r".*\.(freqs|rope).*": "rotary positions",
     r"fc_norm\..*": "pooling over all patches",

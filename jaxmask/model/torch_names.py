@@ -123,9 +123,7 @@ def to_ours(
     return flat
 
 
-def misfits(
-    have: Mapping[str, Shape], shapes: Mapping[str, Shape], layout: Layout
-) -> list[str]:
+def misfits(have: Mapping[str, Shape], shapes: Mapping[str, Shape], layout: Layout) -> list[str]:
     """How arrays of shapes `have` (their names) differ from ours of `shapes`: one line per kind.
 
     Missing names, extra names, and names of another shape, the first of each listed.

@@ -5,47 +5,13 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
-from flax import traverse_util
+from checkpoints import SMALL, assert_same, without_head
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from jaxmask import model
 from jaxmask.errors import InputError
 from jaxmask.model import pretrained
-
-# name -> (width, pixels, layout): small networks of every family
-SMALL = {
-    "resnet20": (0.25, 8, "cifar"),
-    "resnet18": (0.1, 8, "torchvision"),
-    "resnet50": (0.05, 8, "torchvision"),
-    "vit_ti16": (0.125, 48, "timm"),
-    "clip_vit_b32": (0.03125, 64, "clip"),
-}
-
-
-@pytest.fixture
-def small(random_variables):
-    """A function name -> random variables of a small network of that name."""
-
-    def make(name, classes=3):
-        width, pixels, _ = SMALL[name]
-        module = model.create(name, classes=classes, width=width)
-        return random_variables(module, (pixels, pixels, 3))
-
-    return make
-
-
-def assert_same(got, expected):
-    got, expected = (traverse_util.flatten_dict(tree, sep="/") for tree in (got, expected))
-    assert got.keys() == expected.keys()
-    for path, leaf in expected.items():
-        assert got[path].dtype == np.float32
-        np.testing.assert_array_equal(got[path], leaf, err_msg=path)
-
-
-def without_head(variables):
-    params = {name: leaf for name, leaf in variables["params"].items() if name != "head"}
-    return {**variables, "params": params}
 
 
 @pytest.mark.parametrize("name", SMALL)
