@@ -135,8 +135,9 @@ def _network(
 
 def _normalization(file: Path, layout: torch_names.Layout) -> dict[str, Any]:
     found = checkpoint.moments_in(file) or checkpoint.moments(file.parent)
-    if found or layout.moments:
-        mean, std = found or layout.moments
+    moments = found or layout.moments
+    if moments:
+        mean, std = moments
         return {"mean": list(mean), "std": list(std), "normalization": "file" if found else "kind"}
     return {"normalization": "unknown", "unsettled": layout.unsettled}
 

@@ -80,7 +80,7 @@ def _for_images(weights: dict[str, Any], about: Mapping[str, Any]) -> dict[str, 
     params, shape = weights.get("params", {}), about.get("image_shape")
     if not shape or "position" not in params or outside.is_outside(about["network"]):
         return weights
-    patch = model.create(about["network"], classes=1).patch  # type: ignore[attr-defined]
+    patch = model.create(about["network"], classes=1).patch
     return {**weights, "params": transformer.fitted(params, shape, patch)[0]}
 
 

@@ -110,10 +110,12 @@ def moco_v3(network):
 
 
 def mae(network):
-    decoder = {key: leaf for key, leaf in network.state_dict().items() if key.startswith("blocks.")}
-    more = {"mask_token": torch.ones(1, 1, 8), "decoder_embed.weight": torch.ones(8, 12),
-            "decoder_pos_embed": torch.ones(1, 5, 8), "decoder_pred.bias": torch.ones(9)}  # fmt: skip
-    return {"model": {**network.state_dict(), **prefixed("decoder_", decoder), **more}}
+    state = network.state_dict()
+    decoder = {key: leaf for key, leaf in state.items() if key.startswith("blocks.")}
+    decoder |= {"embed.weight": torch.ones(8, 12), "pred.bias": torch.ones(9)}
+    decoder |= {"pos_embed": torch.ones(1, 5, 8)}
+    mask = {"mask_token": torch.ones(1, 1, 8)}
+    return {"model": {**state, **prefixed("decoder_", decoder), **mask}}
 
 
 def as_is(prefix=""):

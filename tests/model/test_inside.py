@@ -90,7 +90,7 @@ def test_wrappers_are_taken_out_wherever_they_are():
         "my_module.fc.weight": "my_module.fc.weight",
     }
     assert {key: inside.unwrapped(key) for key in keys} == keys
-    with pytest.raises(InputError, match="conv1.weight and module.conv1.weight, both for conv1"):
+    with pytest.raises(InputError, match=r"conv1.weight and module.conv1.weight, both for conv1"):
         inside.bare(["conv1.weight", "module.conv1.weight"], "")
 
 

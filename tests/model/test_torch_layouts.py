@@ -15,7 +15,7 @@ from jaxmask.model import pretrained
         ("vit_ti16", {"reg_token": (1, 4, 24)}, (), r"has register tokens \(reg_token\), which"),
         ("vit_ti16", {"register_tokens": (1, 4, 24), "blocks.0.ls1.gamma": (24,)}, (),
          r"has layer scale \(blocks.0.ls1.gamma\) and register tokens \(register_tokens\), which"),
-        ("vit_ti16", {"pos_embed": (1, 9, 24)}, ("cls_token",), r"has no class token \(cls_token\)"),
+        ("vit_ti16", {"pos_embed": (1, 9, 24)}, ("cls_token",), r"no class token \(cls_token\)"),
         ("vit_ti16", {"fc_norm.weight": (24,), "fc_norm.bias": (24,)}, ("norm.", "cls_token"),
          r"pooling over all patches \(fc_norm.bias\) and no class token"),
         ("vit_ti16", {"pos_embed": (1, 9, 24)}, (), r"positions for patches alone \(pos_embed"),
