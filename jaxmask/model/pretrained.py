@@ -203,6 +203,7 @@ def text_head(
     config = checkpoint.read_json(file.parent, "config.json")
     layout = torch_names.layout("clip text", "clip")
     _, arrays, _ = _network(file, "clip text", str(source))
+    torch_file.check_real(arrays, str(source))
     logit_scale = arrays.pop("logit_scale", np.zeros(0))
     tower = clip_text.text_tower(arrays, config, str(source))
     texts = [template.replace("{}", name) for name in classes]

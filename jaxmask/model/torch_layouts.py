@@ -143,15 +143,15 @@ FAMILIES: dict[str, Family] = {
 
 # Names that only one kind's training writes, anywhere in a file.
 KINDS = {
-    "swav": r"(.*\.)?(projection_head|prototypes)\..*",
+    "swav": r"(.*\.)?prototypes\..*",
     "dino": r"(.*\.)?head\.(mlp|last_layer)\..*",
-    "moco": r"(.*\.)?(encoder_[qk]|base_encoder|momentum_encoder)\..*",
+    "moco": r"(.*\.)?(encoder_[qk]|momentum_encoder)\..*",
     "mae": r"(.*\.)?decoder_(embed|pred)\..*",
 }
 
-# Not weights, in any network; and what is deeper below a head than its weight: a projection head.
+# Not weights, in any network; and projection heads: also what is deeper below a head than its weight.
 COUNTERS = r"(.*\.)?(num_batches_tracked|position_ids|n_averaged)"
-PROJECTION = r"(fc|linear|head)\.\w+\..*"
+PROJECTION = r"((fc|linear|head)\.\w+|projection_head|projector|predictor)\..*"
 
 # Parts of networks that otherwise are ours: regex of their names -> what they are.
 UNSUPPORTED = {

@@ -179,6 +179,12 @@ COUNTER = "layer1.0.bn1.num_batches_tracked"
         ("resnet18", ("conv1.weight", "decoder.weight", "modules.weight"), "torchvision", set()),
         ("vit_s16", ("backbone.cls_token", "head.mlp.0.weight"), "dino", {"head.mlp.0.weight"}),
         ("vit_s16", ("cls_token", "head.weight"), "timm", set()),
+        ("resnet50", ("module.conv1.weight", "module.projector.0.weight", "module.fc.2.bias"),
+         "torchvision", {"module.projector.0.weight", "module.fc.2.bias"}),
+        ("resnet18", ("net.backbone.conv1.weight", "net.projection_head.layers.0.weight"),
+         "torchvision", {"net.projection_head.layers.0.weight"}),
+        ("vit_s16", ("base_encoder.cls_token", "base_encoder.head.0.weight"), "timm",
+         {"base_encoder.head.0.weight"}),
         (
             "clip_vit_b32",
             ("vision_model.embeddings.position_ids", "logit_scale", "text_projection.weight",
