@@ -157,11 +157,11 @@ def described(place: Place, names: Mapping[str, str], apart: Iterable[str]) -> s
     """
     ends = {key: key.removesuffix(name) for name, key in names.items() if key != name}
     prefixes = {prefix for key, prefix in ends.items() if prefix != key}
-    taken = [f"reads {place.state}"] if place.state and place.others else []
+    elsewhere = {other for other, state in place.others if state != place.state}
+    taken = [f"reads {place.state}"] if elsewhere else []
     taken += [f"takes {prefix!r} off the names" for prefix in sorted(prefixes)]
     if len(prefixes) < len(set(ends.values())):
         taken.append("takes wrappers out of the names")
-    elsewhere = {other for other, state in place.others if state != place.state}
     left_out = sorted(elsewhere | {_group(name, place.prefix) for name in apart})
     if left_out:
         rest = f" and {len(left_out) - _LISTED} more" if len(left_out) > _LISTED else ""

@@ -132,6 +132,10 @@ def test_half_a_pair_is_refused(state, message):
             "takes 'module.encoder_q.' off the names, leaves out encoder_k, queue",
         ),
         (
+            {"state_dict": [*under("encoder_q."), *under("encoder_k.")]},
+            "takes 'encoder_q.' off the names, leaves out encoder_k",
+        ),
+        (
             {"": [*under("model.net."), "model.loss.weight", "scale"]},
             "takes 'model.net.' off the names, leaves out model.loss, scale",
         ),
