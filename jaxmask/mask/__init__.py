@@ -5,6 +5,7 @@ from typing import Any
 
 from jaxmask.mask import measure
 from jaxmask.mask.allocate import allocate
+from jaxmask.mask.axes import describe
 from jaxmask.mask.initialize import constant, kaiming_uniform, magnitude, normal, shuffled
 from jaxmask.mask.n_of_m import keep_n_of_m
 from jaxmask.mask.pruned import pruned
@@ -27,6 +28,7 @@ __all__ = [
     "MaskTransform",
     "allocate",
     "constant",
+    "describe",
     "file",
     "kaiming_uniform",
     "keep_blocks",

@@ -32,7 +32,7 @@ def restore(
       >>> mask.restore(weights, kept)["w"].tolist()
       [6.0, 0.0, 0.0, 0.0]
     """
-    if put is rescaled:
+    if getattr(put, "func", put) is rescaled:  # with axes, it is a partial
         for path, leaf in named_leaves(masks).items():
             if not isinstance(leaf, jax.core.Tracer) and (np.asarray(leaf) < 0).any():
                 raise InputError(
