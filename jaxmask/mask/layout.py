@@ -17,7 +17,11 @@ Words = tuple[str, ...]
 Shape = tuple[int, ...]
 VECTORS = ("bias", "scale")
 HEADS = {"into heads": ("in", "out", "out"), "from heads": ("in", "in", "out")}
-ATTENTION = re.compile(r"(?i)attn|attention|einsum|query|qkv|kv\b")
+# In a path: a layer of several inputs or outputs, or one that is often stacked.
+SIGNS = re.compile(
+    r"(?i)attn|attention|einsum|general|query|key/|value|qkv|kv\b|head|transpose|deconv"
+    r"|scan|vmap|stack|ensemble|(layers|blocks)(?!/\d)|dense|linear|fc|mlp|ffn|proj|gate"
+)
 
 
 def guess(tree: PyTree) -> dict[str, list[Words]]:
@@ -122,8 +126,8 @@ def _by_name(path: str, shapes: Mapping[str, Shape]) -> list[Words]:
         options = _out_first(path, folders, leaf, shape)
     else:
         options = _out_last(path, folders, shapes)
-        if leaf != "kernel" and not ATTENTION.search(path):
-            usual = _window(len(shape) - 2, "in", "out")
+        usual = _window(len(shape) - 2, "in", "out")
+        if usual in options and not SIGNS.search(path) and not _odd_window(path, shape):
             kept = _fitting(options, path, shapes)
             return [usual] if usual in kept or len(kept) == len(options) else kept
     return _fitting(options, path, shapes)
@@ -202,6 +206,13 @@ def _has_a_window(folders: list[str], shape: Shape) -> bool:
     lifted = any(re.match(r"Scan|Vmap", folder) for folder in folders)
     named = any(re.search(r"(?i)conv|patch|stem|down", folder) for folder in folders[-1:])
     return not lifted and (named or sides[0] % 2 == 1)
+
+
+def _odd_window(path: str, shape: Shape) -> bool:
+    """Whether the sides of what may be a convolution's window differ, as if one counted layers."""
+    sides = shape[:-2]
+    different = len(set(sides)) > 1 and min(sides) > 1
+    return different and (len(sides) > 2 or bool(re.search(r"(?i)conv[^/]*/(kernel|w)$", path)))
 
 
 def _one_layer(module: str, rank: int) -> list[Words]:

@@ -105,8 +105,8 @@ def test_measures_name_each_of_stacked_layers():
     }
     guessed = {"Dense_0": {"kernel": on["w"]}}
     assert mask.measure.empty_leaves(guessed) == ["Dense_0/kernel[1]"]
-    either = {"up": {"kernel": on["w"]}}  # or a window: nothing is said of layers
-    assert list(mask.measure.density_by_leaf(either)) == ["up/kernel"]
+    either = {"mlp": {"kernel": on["w"]}}  # or a window: nothing is said of layers
+    assert list(mask.measure.density_by_leaf(either)) == ["mlp/kernel"]
 
 
 def test_a_stack_of_linen_keeps_as_much_of_every_layer():
@@ -224,8 +224,10 @@ def test_a_leaf_that_may_be_several_things_is_refused_by_path(call, words):
 
 
 def test_what_does_not_depend_on_the_reading_is_not_refused():
-    either = {"conv": {"kernel": jnp.ones((2, 3, 8, 12))}}  # of two axes, or stacked of one
-    assert mask.keep_n_of_m(either)["conv"]["kernel"].mean() == 0.5
+    either = {
+        "blocks": {"conv": {"kernel": jnp.ones((2, 3, 8, 12))}}
+    }  # of two axes, or stacked of one
+    assert mask.measure.density(mask.keep_n_of_m(either)) == 0.5
     with pytest.raises(InputError, match="fan_in"):
         mask.kaiming_uniform()(KEY, either)
 

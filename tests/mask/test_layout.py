@@ -69,11 +69,11 @@ def test_stacked_blocks_of_linen(lift):
 
 def test_kernels_alone_say_less_than_with_their_biases():
     kernel, bias = jnp.ones((6, 16, 8)), jnp.ones((6, 8))
-    assert mask.describe({"up": {"kernel": kernel, "bias": bias}})["up/kernel"] == "layers in out"
-    alone = mask.describe({"up": {"kernel": kernel}})["up/kernel"].split(" or ")
+    assert mask.describe({"mlp": {"kernel": kernel, "bias": bias}})["mlp/kernel"] == "layers in out"
+    alone = mask.describe({"mlp": {"kernel": kernel}})["mlp/kernel"].split(" or ")
     assert alone == ["window in out", "in out out", "in in out", "layers in out"]
-    whole = mask.describe({"up": {"kernel": kernel, "bias": bias}})
-    assert mask.describe({"up": {"kernel": kernel}}, whole) == {"up/kernel": "layers in out"}
+    whole = mask.describe({"mlp": {"kernel": kernel, "bias": bias}})
+    assert mask.describe({"mlp": {"kernel": kernel}}, whole) == {"mlp/kernel": "layers in out"}
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,11 @@ def test_kernels_alone_say_less_than_with_their_biases():
         (nn.Conv(4, (2, 3, 2)), (1, 8, 8, 8, 2), "window window window in out"),
         (nn.Conv(4, (3, 3), feature_group_count=2), (1, 8, 8, 2), "window window in out"),
         (nn.DenseGeneral((3, 5)), (2, 7), "in out out"),
-        (nn.DenseGeneral(5, axis=(-2, -1)), (2, 3, 7), "window in out or in in out"),
+        (
+            nn.DenseGeneral(5, axis=(-2, -1)),
+            (2, 3, 7),
+            "window in out",
+        ),  # the same for all that asks
         (nn.Dense(5), (2, 7), "in out"),
     ],
 )
