@@ -148,7 +148,8 @@ def _shots(
     key: jax.Array,
 ) -> tuple[PyTree, Report]:
     def shot(mask: PyTree, w: PyTree, batch: Any, count: jax.Array, key: jax.Array) -> Any:
-        scores = scorer(pruned(mask, w), *batch)
+        found = align(w, scorer(pruned(mask, w), *batch), "the scores")
+        scores = jax.tree.unflatten(jax.tree.structure(w), found)
         kept = keep_count(scores, count, scope, key=key, among=mask if monotone else None)
         return kept, _observed(scores, mask, kept)
 
