@@ -12,12 +12,12 @@ from jaxmask.tree import PyTree, some
 def pruned(masks: PyTree, weights: PyTree) -> PyTree:
     """`w` where the mask is on, exactly 0 where it is off, whatever `w` is there.
 
-    The gradient is 0 there too. So a weight that is off, and stored as 0, stays 0 for SGD, Adam,
-    AdamW and every other optimizer that moves a weight only by its own gradient, moments and
-    value, as long as its moments are 0 there. Those from before pruning are not: clear them by
-    `mask.clear_moments`, or they move the stored value (which `pruned` hides). Weight decay alone
-    moves a stored value towards 0. Noise, centralized gradients, or updates that mix weights (Muon,
-    Shampoo) move it always: then apply `pruned` to the stored weights after each step.
+    The gradient is 0 there too, so what is stored there stays as it is under SGD, Adam and every
+    other optimizer that moves a weight only by its own gradient and moments. Two things move it,
+    which `pruned` hides: moments from before pruning, until `mask.clear_moments` clears them; and
+    weight decay (AdamW), towards 0, so that a stored 0 stays. Under noise, centralized gradients
+    or updates that mix weights (Muon, Shampoo) it always moves: store `pruned` weights after each
+    step.
 
     Args:
       masks: a tree of bool (or {0, 1}) with some of the paths of `weights`, such as the nested dict
