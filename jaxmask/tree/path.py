@@ -125,7 +125,7 @@ def _walk(
     """(path, leaf) in the order of `jax.tree.leaves`, of a node with the keys `before`."""
 
     def at(node: Any) -> bool:
-        return node is not tree and (stop(node) or _is_box(node))
+        return stop(node) or (node is not tree and _is_box(node))
 
     for keys, node in jax.tree_util.tree_flatten_with_path(tree, is_leaf=at)[0]:
         if _is_box(tree) and keys and getattr(keys[0], "name", None) == "value":
