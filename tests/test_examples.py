@@ -13,7 +13,7 @@ from jaxmask import mask, prune, score, tree
 
 ROOMS = (tree, mask, score, prune)
 # helpers of other modules, and types
-WITHOUT = (tree.is_floating, tree.align, tree.some, tree.same_leaves, tree.PyTree, prune.Report)
+WITHOUT = (tree.is_floating, tree.align, tree.some, tree.has_leaves_at, tree.PyTree, prune.Report)
 MODULES = [
     f"{room.__name__}.{module.name}"
     for room in ROOMS

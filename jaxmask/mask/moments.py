@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmask.errors import InputError
-from jaxmask.tree import PyTree, is_floating, matched, named_leaves, paths, same_leaves
+from jaxmask.tree import PyTree, has_leaves_at, is_floating, matched, named_leaves, paths
 
 
 def clear_moments(masks: PyTree, state: PyTree, weights: PyTree) -> PyTree:
@@ -43,10 +43,10 @@ def clear_moments(masks: PyTree, state: PyTree, weights: PyTree) -> PyTree:
       [1.0, 0.0]
     """
     on = named_leaves(matched(weights, masks, "the masks"))
-    found = []
+    wanted, found = set(paths(weights)), []
 
     def cleared(node: Any) -> Any:
-        if same_leaves(node, weights):
+        if has_leaves_at(node, wanted):
             found.append(node)
             leaves, structure = jax.tree.flatten(node)
             pairs = zip(paths(node), leaves)

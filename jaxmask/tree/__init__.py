@@ -16,11 +16,11 @@ from jaxmask.tree.label import LABELS, label
 from jaxmask.tree.match import align, combine, matched, partition, replaced, some
 from jaxmask.tree.path import (
     PyTree,
+    has_leaves_at,
     is_floating,
     named_leaves,
     nested,
     paths,
-    same_leaves,
     size,
 )
 
@@ -29,6 +29,7 @@ __all__ = [
     "PyTree",
     "align",
     "combine",
+    "has_leaves_at",
     "is_floating",
     "label",
     "matched",
@@ -37,7 +38,6 @@ __all__ = [
     "partition",
     "paths",
     "replaced",
-    "same_leaves",
     "size",
     "some",
 ]

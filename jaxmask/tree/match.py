@@ -81,9 +81,9 @@ def combine(*parts: PyTree) -> PyTree:
 
 def _in_order(first: PyTree, part: PyTree, index: int) -> list[Any]:
     """The leaves and holes of a part in the order of those of the first part."""
-    leaves, structure = jax.tree.flatten(part, is_leaf=is_hole)
+    structure: Any = jax.tree.structure(part, is_leaf=is_hole)
     if structure == jax.tree.structure(first, is_leaf=is_hole):
-        return leaves
+        return jax.tree.leaves(part, is_leaf=is_hole)
     expected, given = named(first, is_hole), named(part, is_hole)
     for path, leaf in given.items():
         # a hole may be in the place of a whole subtree

@@ -88,21 +88,18 @@ def named(tree: PyTree, stop: Callable[[Any], bool]) -> dict[str, Any]:
     return found
 
 
-def same_leaves(node: PyTree, reference: PyTree) -> bool:
-    """Whether `node` has the leaves of `reference` by path, or parts without leaves for them.
+def has_leaves_at(node: PyTree, wanted: set[str]) -> bool:
+    """Whether `node` has a leaf at each of the paths, or a part without leaves, and no others.
 
-    It has at least one. Optimizer states hold such trees: `optax.masked` puts a `MaskedNode`
+    It has at least one leaf. Optimizer states hold such trees: `optax.masked` puts a `MaskedNode`
     without leaves in the place of each parameter that it leaves out.
     """
     given = named(node, _is_empty)
     leaves = {path for path, leaf in given.items() if not _is_empty(leaf)}
-    wanted = set(paths(reference))
+    if not leaves or not leaves <= wanted:
+        return False
     left_out = tuple(f"{path}/" for path in given if path not in leaves)
-    return (
-        bool(leaves)
-        and leaves <= wanted
-        and all(f"{path}/".startswith(left_out) for path in wanted - leaves)
-    )
+    return all(f"{path}/".startswith(left_out) for path in wanted - leaves)
 
 
 def _is_empty(node: Any) -> bool:
@@ -127,10 +124,11 @@ def _walk(
     def at(node: Any) -> bool:
         return stop(node) or (node is not tree and _is_box(node))
 
+    boxed = _is_box(tree)
     for keys, node in jax.tree_util.tree_flatten_with_path(tree, is_leaf=at)[0]:
-        if _is_box(tree) and keys and getattr(keys[0], "name", None) == "value":
-            keys = keys[1:]
+        first = getattr(keys[0], "name", None) if keys else None
+        path = (*before, *(keys[1:] if boxed and first == "value" else keys))
         if node is not tree and _is_box(node) and not stop(node):
-            yield from _walk(node, (*before, *keys), stop)
+            yield from _walk(node, path, stop)
         else:
-            yield jax.tree_util.keystr((*before, *keys), simple=True, separator="/"), node
+            yield jax.tree_util.keystr(path, simple=True, separator="/"), node

@@ -138,5 +138,5 @@ def test_a_leaf_beside_leaves_below_it_cannot_be_nested():
         (5.0, False),
     ],
 )
-def test_a_node_with_the_leaves_of_a_tree(node, same):
-    assert tree.same_leaves(node, {"a": 0.0, "b": [0.0, 0.0], "hole": None}) is same
+def test_a_node_with_leaves_at_all_of_some_paths(node, same):
+    assert tree.has_leaves_at(node, {"a", "b/0", "b/1"}) is same
