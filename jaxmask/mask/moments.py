@@ -32,7 +32,7 @@ def clear_moments(masks: PyTree, state: PyTree, weights: PyTree) -> PyTree:
 
     Raises:
       InputError: a mask for a leaf that `weights` lacks or that has another shape; a state with
-        arrays of the masks' shapes, but none at the paths of these weights.
+        floating-point arrays, but no part with the paths of these weights.
 
     Example:
       >>> import optax
@@ -57,14 +57,17 @@ def clear_moments(masks: PyTree, state: PyTree, weights: PyTree) -> PyTree:
         return jax.tree.unflatten(structure, map(cleared, children))
 
     result = cleared(state)
-    shapes = {np.shape(leaf) for leaf in on.values()} - {()}
-    if not found and any(np.shape(leaf) in shapes for leaf in jax.tree.leaves(state)):
+    if on and not found and any(map(_is_array, jax.tree.leaves(state))):
         raise InputError(
-            "clear_moments: the optimizer state has arrays of these shapes, but not at the paths "
-            f"of these weights ({', '.join(map(repr, [*on][:3]))}); give the weights that the "
-            "optimizer was initialized with"
+            "clear_moments: the optimizer state has arrays, but no part with the paths of these "
+            f"weights ({', '.join(map(repr, [*on][:3]))}); give the weights that the optimizer was "
+            "initialized with, and no optimizer that flattens them"
         )
     return result
+
+
+def _is_array(leaf: Any) -> bool:
+    return is_floating(leaf) and np.ndim(leaf) > 0
 
 
 def _off(mask: Any, entry: Any) -> Any:

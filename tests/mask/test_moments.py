@@ -219,7 +219,11 @@ def test_an_nnx_optimizer():
 @pytest.mark.parametrize(
     ("bits", "weights", "words"),
     [
-        ({"a": {"w": np.ones(3, bool)}}, {"a": {"w": jnp.ones(3)}}, "not at the paths.*'a/w'"),
+        (
+            {"a": {"w": np.ones(3, bool)}},
+            {"a": {"w": jnp.ones(3)}},
+            "no part with the paths.*'a/w'",
+        ),
         ({"w": np.ones(2, bool)}, {"w": jnp.ones(3)}, r"the masks: 'w' has shape \(2,\)"),
         ({"v": np.ones(3, bool)}, {"w": jnp.ones(3)}, "the masks: there is no 'v'"),
     ],
@@ -229,6 +233,14 @@ def test_other_weights_than_the_optimizer_has_are_refused(bits, weights, words):
     with pytest.raises(InputError, match=words) as error:
         mask.clear_moments(bits, state, weights)
     assert "\n" not in str(error.value)
+
+
+def test_moments_without_paths_are_refused_and_none_are_not():
+    weights, bits = {"a": {"w": jnp.ones(3)}}, {"a": {"w": np.ones(3, bool)}}
+    with pytest.raises(InputError, match=r"no part with the paths.*flattens"):
+        mask.clear_moments(bits, optax.flatten(optax.adam(0.1)).init(weights), weights)
+    injected = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1).init(weights)
+    chex.assert_trees_all_equal(mask.clear_moments(bits, injected, weights), injected)
 
 
 def test_compiled_it_is_the_same():
