@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxmask.tree import PyTree, align
+from jaxmask.tree import PyTree, aligned
 
 Scorer = Callable[..., PyTree]
 
@@ -39,12 +39,10 @@ def as_weights(scorer: Scorer) -> Scorer:
     """
 
     def weights(w: PyTree, *batch: Any) -> PyTree:
-        leaves, structure = jax.tree.flatten(w)
-        scores = [jnp.abs(leaf) for leaf in align(w, scorer(w, *batch), "the scores")]
-        peaks = [jnp.max(leaf, initial=0) for leaf in scores]
+        scores = jax.tree.map(jnp.abs, aligned(w, scorer(w, *batch), "the scores"))
+        peaks = [jnp.max(leaf, initial=0) for leaf in jax.tree.leaves(scores)]
         largest = jnp.max(jnp.stack([*peaks, jnp.asarray(0.0)]))
         divisor = jnp.where(largest == 0, 1.0, largest)
-        signed = [jnp.sign(w) * (s / divisor).astype(w.dtype) for w, s in zip(leaves, scores)]
-        return jax.tree.unflatten(structure, signed)
+        return jax.tree.map(lambda w, s: jnp.sign(w) * (s / divisor).astype(w.dtype), w, scores)
 
     return weights

@@ -13,7 +13,7 @@ of the tree that is changed.
 """
 
 from jaxmask.tree.label import LABELS, label
-from jaxmask.tree.match import align, combine, matched, partition, replaced, some
+from jaxmask.tree.match import align, aligned, combine, matched, partition, replaced, some
 from jaxmask.tree.path import (
     PyTree,
     has_leaves_at,
@@ -28,6 +28,7 @@ __all__ = [
     "LABELS",
     "PyTree",
     "align",
+    "aligned",
     "combine",
     "has_leaves_at",
     "is_floating",

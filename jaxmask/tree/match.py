@@ -123,6 +123,19 @@ def align(reference: PyTree, other: PyTree, what: str, shapes: bool = True) -> l
     return leaves
 
 
+def aligned(reference: PyTree, other: PyTree, what: str = "the other tree") -> PyTree:
+    """The leaves of `other` in the structure of `reference`, matched by path: none may be missing.
+
+    Raises:
+      InputError: naming `what`, for paths that only one of the trees has, or other shapes.
+
+    Example:
+      >>> tree.aligned({"a": 1.0, "b": (2.0, None)}, {"b": {"0": 4.0}, "a": 3.0})
+      {'a': 3.0, 'b': (4.0, None)}
+    """
+    return jax.tree.unflatten(jax.tree.structure(reference), align(reference, other, what))
+
+
 def some(reference: PyTree, other: PyTree, what: str = "the other tree") -> list[Any]:
     """As `align`, but `other` may lack leaves: None in their places.
 
