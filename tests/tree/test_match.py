@@ -170,3 +170,17 @@ def test_what_does_not_fit_is_named():
             function(own, {"head": {"bias": jnp.ones(3)}}, "masks")
         with pytest.raises(InputError, match="there is no 'a'; the nearest are none"):
             function({}, {"a": 1.0})
+
+
+@given(trees, st.data())
+@settings(max_examples=50)
+def test_any_tree_is_rebuilt_from_plain_dicts(original, data):
+    parts = tree.partition(original, drawn_labels(data, original))
+    if "" in tree.paths(original):  # a bare leaf has no key
+        return
+    plain = {name: tree.nested(tree.named_leaves(part)) for name, part in parts.items()}
+    assert_same(tree.combine(parts["mask"], plain["train"], plain["freeze"]), original)
+    assert_same(tree.aligned(original, tree.nested(tree.named_leaves(original))), original)
+    for name, part in parts.items():
+        assert_same(tree.aligned(part, plain[name]), part)
+        assert_same(tree.replaced(original, plain[name]), original)
