@@ -7,6 +7,7 @@ from jaxmask.mask import measure
 from jaxmask.mask.allocate import allocate
 from jaxmask.mask.axes import describe
 from jaxmask.mask.initialize import constant, kaiming_uniform, magnitude, normal, shuffled
+from jaxmask.mask.moments import clear_moments
 from jaxmask.mask.n_of_m import keep_n_of_m
 from jaxmask.mask.pruned import pruned
 from jaxmask.mask.restore import restore
@@ -27,6 +28,7 @@ from jaxmask.mask.transform import (
 __all__ = [
     "MaskTransform",
     "allocate",
+    "clear_moments",
     "constant",
     "describe",
     "file",
