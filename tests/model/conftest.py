@@ -72,3 +72,8 @@ def small(random_variables):
         return random_variables(module, (pixels, pixels, 3))
 
     return make
+
+
+@pytest.fixture(scope="module", autouse=True)
+def every_module(quick_compilation):
+    """Networks here run once or twice."""
