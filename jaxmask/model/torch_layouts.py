@@ -149,8 +149,9 @@ KINDS = {
     "mae": r"(.*\.)?decoder_(embed|pred)\..*",
 }
 
-# Not weights, in any network; and projection heads: also what is deeper below a head than its weight.
+# Not weights, in any network.
 COUNTERS = r"(.*\.)?(num_batches_tracked|position_ids|n_averaged)"
+# Heads of pretraining: some are named as the network's own, but are deeper than one layer.
 PROJECTION = r"((fc|linear|head)\.\w+|projection_head|projector|predictor)\..*"
 
 # Parts of networks that otherwise are ours: regex of their names -> what they are.

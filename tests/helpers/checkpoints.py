@@ -1,7 +1,10 @@
 """Small networks whose weights are written as PyTorch's, and what may be wrong with such files."""
 
+import jax
 import numpy as np
 from flax import traverse_util
+
+from jaxmask import model
 
 # name -> (width, pixels, layout): small networks of every family
 SMALL = {
@@ -24,6 +27,16 @@ def assert_same(got, expected):
 def without_head(variables):
     params = {name: leaf for name, leaf in variables["params"].items() if name != "head"}
     return {**variables, "params": params}
+
+
+def transformer(side, width=0.0625):
+    """Random variables of vit_ti16 for images of a side, made without compiling."""
+    module = model.create("vit_ti16", classes=3, width=width)
+    shapes = jax.eval_shape(
+        lambda key: model.initialize(module, key, (side, side, 3)), jax.random.key(0)
+    )
+    random = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(leaf.dtype), shapes)
 
 
 def changed(state, *, add=(), drop=(), turn=()):

@@ -1,5 +1,6 @@
 """The weights that an experiment starts from, and whether they fit its task."""
 
+import checkpoints
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import small
 
-from jaxmask import data, maskfile, model, tree
+from jaxmask import data, maskfile, tree
 from jaxmask.errors import InputError
 from jaxmask.model import pretrained, transformer
 from jaxmask.model import weights as weights_file
@@ -127,8 +128,7 @@ VIT = {"network__name": "vit_ti16", "network__width": 0.0625}
 
 def vit(folder, side=64):
     """A checkpoint with PyTorch's names for images of a side; its variables."""
-    module = model.create("vit_ti16", classes=3, width=0.0625)
-    made = jax.tree.map(np.asarray, model.initialize(module, jax.random.key(0), (side, side, 3)))
+    made = checkpoints.transformer(side)
     pretrained.save(folder / "a.safetensors", pretrained.export(made, "vit_ti16", "timm"))
     return str(folder / "a.safetensors"), made
 

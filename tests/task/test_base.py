@@ -2,13 +2,12 @@
 
 import shutil
 
+import checkpoints
 import chex
-import jax
-import numpy as np
 import pytest
 from tasks import base, task
 
-from jaxmask import maskfile, model
+from jaxmask import maskfile
 from jaxmask.errors import InputError
 from jaxmask.model import pretrained, transformer, weights
 from jaxmask.task import base as bases
@@ -106,8 +105,7 @@ def test_a_file_that_names_no_network_is_no_task(made, tmp_path, about, known):
 
 @pytest.mark.parametrize("ours", [True, False])
 def test_positions_are_those_for_the_images_of_the_task(tmp_path, ours):
-    module = model.create("vit_ti16", classes=3, width=0.0625)
-    made = jax.tree.map(np.asarray, model.initialize(module, jax.random.key(0), (64, 64, 3)))
+    made = checkpoints.transformer(64)
     path = tmp_path / "base.safetensors"
     if ours:
         weights.save(path, made, {"network": "vit_ti16"})
