@@ -15,7 +15,7 @@ from jaxmask.mask import measure
 from jaxmask.run import directory, result, starting, stored
 from jaxmask.run.result import Result
 from jaxmask.run.seeds import named_key
-from jaxmask.run.task import Task, shapes
+from jaxmask.run.task import Task, axes, shapes
 from jaxmask.run.trainer import Ready, Trainer, Training, make_trainer
 from jaxmask.run.tuning import Choice, best_choice
 from jaxmask.train import loop
@@ -159,7 +159,7 @@ def _train(
 
 def _found(at: _Adapting, value: float, fit: loop.Fit, content: Stored) -> Result:
     """The result of a training, without test accuracy and storage."""
-    masks = content.masks
+    masks, words = content.masks, axes(at.task, at.config)
     bits = tree.size(masks)
     return Result(
         recipe="adapt",
@@ -173,8 +173,8 @@ def _found(at: _Adapting, value: float, fit: loop.Fit, content: Stored) -> Resul
         seconds=fit.seconds,
         network=at.config.network.name,
         density=float(measure.density(masks)),
-        density_by_leaf=measure.density_by_leaf(masks),
-        empty_leaves=tuple(measure.empty_leaves(masks)),
+        density_by_leaf=measure.density_by_leaf(masks, words),
+        empty_leaves=tuple(measure.empty_leaves(masks, words)),
         mask_bits=bits,
         trained_numbers=tree.size({**fit.learned, "density": None}),
         more={
@@ -206,7 +206,7 @@ def site_of(task: Task, config: ConfigDict) -> Site:
     name = config.network.name
     rules = tuple(rule for rule in model.rules(name) if not rule[0].startswith("head/"))
     head = ("head/.*", "freeze" if config.head == "text" else "train")
-    return Site(name, shapes(task)["params"], rules, model.stages(name), head)
+    return Site(name, shapes(task)["params"], rules, model.stages(name), head, axes(task, config))
 
 
 def check_rules(name: str, adapter: Adapter, parameters: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxmask.tree import PyTree
+from jaxmask.tree import PyTree, aligned
 
 Scorer = Callable[..., PyTree]
 
@@ -39,7 +39,7 @@ def as_weights(scorer: Scorer) -> Scorer:
     """
 
     def weights(w: PyTree, *batch: Any) -> PyTree:
-        scores = jax.tree.map(jnp.abs, scorer(w, *batch))
+        scores = jax.tree.map(jnp.abs, aligned(w, scorer(w, *batch), "the scores"))
         peaks = [jnp.max(leaf, initial=0) for leaf in jax.tree.leaves(scores)]
         largest = jnp.max(jnp.stack([*peaks, jnp.asarray(0.0)]))
         divisor = jnp.where(largest == 0, 1.0, largest)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.extend import core
 from jax.extend.core.primitives import custom_lin_p
 
-from jaxmask.tree import PyTree
+from jaxmask.tree import PyTree, aligned
 
 
 def product(loss: Callable[..., jax.Array]) -> Callable[..., PyTree]:
@@ -22,7 +22,7 @@ def product(loss: Callable[..., jax.Array]) -> Callable[..., PyTree]:
       loss: (w, *batch) -> scalar.
 
     Returns:
-      A function; `v` and its result have the structure of `w`.
+      A function; `v` has the paths of `w`, and the result its structure.
     """
     gradient = jax.grad(loss)
 
@@ -37,6 +37,7 @@ def product(loss: Callable[..., jax.Array]) -> Callable[..., PyTree]:
         return jax.grad(along)(w)
 
     def multiply(w: PyTree, v: PyTree, *batch: Any) -> PyTree:
+        v = aligned(w, v, "the vector")
         # Checked first, not tried: under jit, JAX raises only after everything is traced.
         traced = jax.make_jaxpr(forward_over_reverse)(w, v, *batch)
         order = reverse_over_reverse if _reverse_only(traced.jaxpr) else forward_over_reverse
