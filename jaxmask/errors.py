@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -39,7 +40,9 @@ def check_numbers(
         if not is_number(value, least, most):
             limits = [f" of at least {least:g}"] * math.isfinite(least)
             limits += [f"{' and' * len(limits)} at most {most:g}"] * math.isfinite(most)
-            raise InputError(f"{name} has {value!r}; give a finite number{''.join(limits)}")
+            raise InputError(
+                f"{name} has {reprlib.repr(value)}; give a finite number{''.join(limits)}"
+            )
 
 
 def is_number(value: Any, least: float = -math.inf, most: float = math.inf) -> bool:

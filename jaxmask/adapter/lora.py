@@ -1,5 +1,6 @@
 """Low-rank updates of frozen kernels (LoRA, Hu et al. 2022)."""
 
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -74,7 +75,7 @@ def lora(
         scale: Any = stored.settings.get("low_rank_scale")
         if not is_number(scale, -LARGEST_SCALE, LARGEST_SCALE):
             raise InputError(
-                f"low_rank_scale is {scale!r}; it must be a finite number, at most "
+                f"low_rank_scale is {reprlib.repr(scale)}; it must be a finite number, at most "
                 f"{LARGEST_SCALE:g} in size"
             )
         check_used(stored, ("params", "low_rank"))

@@ -1,6 +1,7 @@
 """Masks over frozen weights: one bit per weight, by any mask transform."""
 
 import functools
+import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -112,10 +113,10 @@ def masks(
 
 def _check_settings(rescale: Any, axes: Any) -> None:
     if not isinstance(rescale, bool):
-        raise InputError(f"rescale is {rescale!r}; it must be true or false")
+        raise InputError(f"rescale is {reprlib.repr(rescale)}; it must be true or false")
     texts = isinstance(axes, dict) and all(isinstance(text, str) for text in axes.values())
     if not texts:
-        raise InputError(f"axes is {axes!r}; it must be an object from paths to words")
+        raise InputError(f"axes is {reprlib.repr(axes)}; it must be an object from paths to words")
 
 
 def _is_ours(put: Any) -> bool:

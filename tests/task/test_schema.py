@@ -116,6 +116,8 @@ def test_any_value_is_used_as_it_is_or_refused_in_one_line(run, method):
         ({"width": 0.5}, "'params/conv1/"),
         ({"network": "conv4"}, "and missing|is missing, and"),
         ({"method": "lora"}, "mask of .* which its method does not use|cannot be restored"),
+        ({"axes": ["fc1/kernel", "in out"]}, "axes is .* it must be an object from paths to words"),
+        ({"axes": {"fc1/kernel": 3}}, "axes is .* it must be an object"),
         ({"rescale": "false"}, "rescale is 'false'; it must be true or false"),
     ],
 )
