@@ -17,6 +17,8 @@ import jax.numpy as jnp
 
 from jaxmask.errors import InputError
 from jaxmask.mask.check import require_floating
+from jaxmask.mask.precision import wide, widened
+from jaxmask.sharding import automatic
 from jaxmask.tree import PyTree, paths
 
 Init = Callable[[jax.Array | None, PyTree], PyTree]
@@ -30,10 +32,12 @@ def constant(value: float = 1.0) -> Init:
       [2.5, 2.5, 2.5]
     """
 
+    full = _laid_out(lambda key, w: jnp.full(w.shape, value, wide(w.dtype)))
+
     def init(key: jax.Array | None, weights: PyTree) -> PyTree:
         del key
         require_floating(weights, "constant")
-        return jax.tree.map(lambda w: jnp.full(w.shape, value, score_dtype(w)), weights)
+        return jax.tree.map(lambda w: full(None, w), weights)
 
     return init
 
@@ -45,7 +49,7 @@ def normal(std: float = 1.0) -> Init:
       >>> mask.normal(0.1)(jax.random.key(0), {"w": jnp.zeros((2, 3))})["w"].shape
       (2, 3)
     """
-    return _random(lambda key, w: std * jax.random.normal(key, w.shape, score_dtype(w)))
+    return drawn(lambda key, w: std * jax.random.normal(key, w.shape, wide(w.dtype)))
 
 
 def magnitude() -> Init:
@@ -59,7 +63,7 @@ def magnitude() -> Init:
     def init(key: jax.Array | None, weights: PyTree) -> PyTree:
         del key
         require_floating(weights, "magnitude")
-        return jax.tree.map(lambda w: jnp.abs(w).astype(score_dtype(w)), weights)
+        return jax.tree.map(lambda w: jnp.abs(widened(w)), weights)
 
     return init
 
@@ -85,9 +89,9 @@ def kaiming_uniform(out_axis: int = -1) -> Init:
         outputs = w.shape[out_axis] if len(w.shape) > 1 else 1
         fan_in = max(math.prod(w.shape) // max(outputs, 1), 1)
         bound = fan_in**-0.5
-        return jax.random.uniform(key, w.shape, score_dtype(w), -bound, bound)
+        return jax.random.uniform(key, w.shape, wide(w.dtype), -bound, bound)
 
-    return _random(draw)
+    return drawn(draw)
 
 
 def shuffled(init: Init) -> Init:
@@ -105,12 +109,14 @@ def shuffled(init: Init) -> Init:
     def draw(key: jax.Array, s: jax.Array) -> jax.Array:
         return jax.random.permutation(key, s.reshape(-1)).reshape(s.shape)
 
+    shuffle = drawn(draw)
+
     def shuffled_init(key: jax.Array | None, weights: PyTree) -> PyTree:
         if key is None:
             raise InputError("shuffled: a random key is needed; give jax.random.key(seed)")
         # Two keys: the permutation must not depend on what it permutes.
         inner, order = jax.random.split(key)
-        return _random(draw)(order, init(inner, weights))
+        return shuffle(order, init(inner, weights))
 
     return shuffled_init
 
@@ -135,15 +141,20 @@ def split_key(key: jax.Array | None, tree: PyTree) -> PyTree:
     return jax.tree.unflatten(jax.tree.structure(tree), keys)
 
 
-def score_dtype(weight: Any) -> jnp.dtype:
-    """The dtype of the scores of a weight: float32 or wider."""
-    return jnp.promote_types(weight.dtype, jnp.float32)
+def drawn(draw: Callable[[jax.Array, Any], jax.Array]) -> Init:
+    """Initial scores from `draw(key, weight)`, with a key of its own for every leaf."""
+    laid_out = _laid_out(draw)
 
-
-def _random(draw: Callable[[jax.Array, Any], jax.Array]) -> Init:
     def init(key: jax.Array | None, weights: PyTree) -> PyTree:
         require_floating(weights, "initial scores")
         keys = split_key(key, weights)
-        return jax.tree.map(draw, keys, weights)
+        return jax.tree.map(laid_out, keys, weights)
 
     return init
+
+
+def _laid_out(draw: Callable[[Any, Any], jax.Array]) -> Callable[[Any, Any], jax.Array]:
+    """`draw(key, weight)`, laid out over the devices as the weight, which may be a mere shape."""
+    # Compiled, so that no device ever holds more than its part.
+    compiled = jax.jit(lambda key, w: automatic(draw, w, key, w))
+    return lambda key, w: (draw if isinstance(w, jax.ShapeDtypeStruct) else compiled)(key, w)

@@ -91,7 +91,8 @@ def empty_leaves(masks: PyTree) -> list[str]:
 
 
 def _on(mask: Any) -> jax.Array:
-    return jnp.asarray(mask) > 0
+    mask = jnp.asarray(mask)
+    return mask if mask.dtype == bool else mask > 0
 
 
 def _size(mask: Any) -> int:

@@ -9,6 +9,7 @@ from jax import lax
 from jaxmask.errors import InputError
 from jaxmask.mask.check import integers, require_floating
 from jaxmask.mask.order import ordered
+from jaxmask.sharding import automatic
 from jaxmask.tree import PyTree, paths
 
 
@@ -55,6 +56,10 @@ def keep_n_of_m(scores: PyTree, n: int = 2, m: int = 4, axis: int = -2) -> PyTre
 # Compiled even if the caller is not, so that the comparisons fuse.
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))
 def _keep(leaf: jax.Array, n: int, m: int, axis: int) -> jax.Array:
+    return automatic(_kept, leaf, leaf, n, m, axis)
+
+
+def _kept(leaf: jax.Array, n: int, m: int, axis: int) -> jax.Array:
     axis %= leaf.ndim
     keys = ordered(lax.stop_gradient(jnp.asarray(leaf)))
     place = axis + 1
@@ -64,5 +69,6 @@ def _keep(leaf: jax.Array, n: int, m: int, axis: int) -> jax.Array:
     ahead = jnp.zeros(groups.shape, jnp.int32)
     for other in range(m):
         rival = lax.slice_in_dim(groups, other, other + 1, axis=place)
-        ahead += (rival > groups) | ((rival == groups) & (other < position))
+        before = (rival > groups) | ((rival == groups) & (other < position))
+        ahead += before.astype(jnp.int32)
     return (ahead < n).reshape(leaf.shape)

@@ -20,6 +20,8 @@ from jaxmask.errors import InputError
 from jaxmask.mask.allocate import allocate
 from jaxmask.mask.check import check_scope, require_floating
 from jaxmask.mask.order import ordered
+from jaxmask.mask.precision import common
+from jaxmask.sharding import automatic
 from jaxmask.tree import PyTree, align
 
 TIES = ("random", "index")
@@ -115,8 +117,14 @@ def keep_count(
 def _keep(
     leaves: list[Any], wanted: jax.Array, key: jax.Array | None, allowed: list[Any] | None
 ) -> list[jax.Array]:
+    return automatic(_kept, leaves, leaves, wanted, key, allowed)
+
+
+def _kept(
+    leaves: list[Any], wanted: jax.Array, key: jax.Array | None, allowed: list[Any] | None
+) -> list[jax.Array]:
     # One dtype for all leaves, so that all integers have one order.
-    dtype = jnp.result_type(*leaves)
+    dtype = common(leaves)
     keys = [ordered(jnp.asarray(leaf, dtype)) for leaf in leaves]
     if allowed is None:
         return _largest(keys, wanted, key)
@@ -258,7 +266,7 @@ def _ranks(shapes: list[tuple[int, ...]], words: jax.Array, by_index: bool) -> l
         for axis, length in enumerate(shape):
             after = shape[axis + 1 :]
             step = np.uint32(math.prod(after)) * lax.iota(jnp.uint32, length)
-            index = index[..., None] + step
+            index = index[..., None] + lax.expand_dims(step, range(axis))
         start += math.prod(shape)
         # A bijection of the index, mixed with the words: random, yet no two are equal.
         result.append(~index if by_index else _mix(_mix(index) ^ second))

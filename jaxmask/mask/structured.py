@@ -14,7 +14,9 @@ from jax import lax
 
 from jaxmask.errors import InputError
 from jaxmask.mask.check import integers, require_floating
+from jaxmask.mask.precision import widened
 from jaxmask.mask.select import keep_top
+from jaxmask.sharding import automatic
 from jaxmask.tree import PyTree, paths
 
 REDUCE: dict[str, Callable[..., jax.Array]] = {
@@ -154,14 +156,17 @@ def _keep(
         if parts is None:
             raise InputError(f"scores: {paths(scores)[index]!r} has shape {leaf.shape}; {wanted}")
         divided.append(parts)
-    units = []
-    for leaf, (shape, axes) in zip(leaves, divided):
-        # In bfloat16, different sums would be rounded to the same value.
-        wide = jnp.asarray(leaf, jnp.promote_types(leaf.dtype, jnp.float32))
-        units.append(REDUCE[reduce](lax.stop_gradient(wide).reshape(shape), axis=axes))
-    chosen = keep_top(units, density, scope, ties, key)
-    spread = [
-        jnp.broadcast_to(jnp.expand_dims(unit, axes), shape).reshape(leaf.shape)
-        for leaf, unit, (shape, axes) in zip(leaves, chosen, divided)
-    ]
-    return jax.tree.unflatten(structure, spread)
+
+    def chosen(leaves: list[Any], density: Any, key: jax.Array | None) -> list[jax.Array]:
+        units = []
+        for leaf, (shape, axes) in zip(leaves, divided):
+            # In bfloat16, different sums would be rounded to the same value.
+            wide = lax.stop_gradient(widened(leaf))
+            units.append(REDUCE[reduce](wide.reshape(shape), axis=axes))
+        kept = keep_top(units, density, scope, ties, key)
+        return [
+            jnp.broadcast_to(jnp.expand_dims(unit, axes), shape).reshape(leaf.shape)
+            for leaf, unit, (shape, axes) in zip(leaves, kept, divided)
+        ]
+
+    return jax.tree.unflatten(structure, automatic(chosen, leaves, leaves, density, key))

@@ -16,8 +16,10 @@ from jaxmask.mask.check import (
     require_floating,
 )
 from jaxmask.mask.initialize import Init, constant, kaiming_uniform
+from jaxmask.mask.precision import wide, widened
 from jaxmask.mask.select import keep_top
 from jaxmask.mask.straight_through import straight_through
+from jaxmask.sharding import automatic
 from jaxmask.tree import PyTree, align
 
 Rescale = bool | Literal["constant"]
@@ -194,13 +196,14 @@ def masked(mask: jax.Array, weight: jax.Array, rescale: Rescale = True) -> jax.A
       >>> mask.masked(jnp.array([1.0, 0, 0, 0]), jnp.array([3.0, 5.0, 5.0, 5.0])).tolist()
       [6.0, 0.0, 0.0, 0.0]
     """
-    product = weight * mask
+    product = widened(weight) * widened(mask)
     if rescale:
         total = _count(mask)
         some = total > 0
         # Both branches are guarded: the root's gradient at 0 is infinite, and inf * 0 is NaN.
         # 1 / alpha, because a product over the whole leaf is cheaper than a quotient.
-        scale = jnp.sqrt(jnp.where(some, max(mask.size, 1), 1) / jnp.where(some, total, 1))
+        size = jnp.asarray(max(mask.size, 1), total.dtype)
+        scale = jnp.sqrt(jnp.where(some, size, 1) / jnp.where(some, total, 1))
         if rescale == "constant":
             scale = lax.stop_gradient(scale)
         product = _scaled(product, scale)
@@ -213,10 +216,12 @@ def _count(mask: jax.Array) -> jax.Array:
     # First in groups of at most 32, as integers: on a CPU, XLA fuses these sums and the computation
     # of the mask into one parallel loop; for a sum of floats, or a longer one, it would write out
     # the mask. Groups of strided elements, because loops over these are vectorized.
-    groups = mask.reshape(math.gcd(mask.size, 32), -1)
-    counts = jnp.sum(groups, axis=0, dtype=jnp.int32)
-    # At least float32: bfloat16 counts only to 256.
-    return jnp.sum(counts, dtype=jnp.promote_types(mask.dtype, jnp.float32))
+    def count(mask: jax.Array) -> jax.Array:
+        groups = mask.reshape(math.gcd(mask.size, 32), -1)
+        counts = jnp.sum(groups, axis=0, dtype=jnp.int32)
+        return jnp.sum(counts, dtype=wide(mask.dtype))
+
+    return automatic(count, None, mask)
 
 
 @_count.defjvp
@@ -261,6 +266,6 @@ def _put(masks: PyTree, weights: PyTree, rescale: Rescale) -> PyTree:
     found = []
     for m, w in zip(aligned, map(jnp.asarray, leaves)):
         if not jnp.issubdtype(jnp.result_type(m), jnp.floating):
-            m = jnp.asarray(m, jnp.promote_types(w.dtype, jnp.float32))  # stored as bits
+            m = jnp.asarray(m, wide(w.dtype))  # stored as bits
         found.append(masked(m, w, rescale))
     return jax.tree.unflatten(structure, found)

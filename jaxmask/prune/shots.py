@@ -15,6 +15,7 @@ from jaxmask.errors import InputError
 from jaxmask.mask import allocate, keep_count, pruned
 from jaxmask.mask.check import require_floating
 from jaxmask.prune.schedule import densities
+from jaxmask.sharding import like
 from jaxmask.tree import PyTree, align
 
 Scorer = Callable[..., PyTree]
@@ -123,7 +124,7 @@ def multi_shot(
             # Rounding by "erk" may give a leaf more at a later shot: it keeps that many until then.
             counts = np.maximum.accumulate(counts[::-1])[::-1]
         if among is None:
-            among = jax.tree.map(lambda leaf: jnp.ones(jnp.shape(leaf), bool), w)
+            among = jax.tree.map(lambda leaf: jnp.ones_like(leaf, bool), w)
         else:
             leaves = [jnp.asarray(leaf, bool) for leaf in align(w, among, "among")]
             among = jax.tree.unflatten(jax.tree.structure(w), leaves)
@@ -148,7 +149,7 @@ def _shots(
     key: jax.Array,
 ) -> tuple[PyTree, Report]:
     def shot(mask: PyTree, w: PyTree, batch: Any, count: jax.Array, key: jax.Array) -> Any:
-        scores = scorer(pruned(mask, w), *batch)
+        scores = like(w, scorer(pruned(mask, w), *batch))
         kept = keep_count(scores, count, scope, key=key, among=mask if monotone else None)
         return kept, _observed(scores, mask, kept)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.extend import core
 from jax.extend.core.primitives import custom_lin_p
 
+from jaxmask.mask.precision import common, widened
 from jaxmask.tree import PyTree
 
 
@@ -22,7 +23,7 @@ def product(loss: Callable[..., jax.Array]) -> Callable[..., PyTree]:
       loss: (w, *batch) -> scalar.
 
     Returns:
-      A function; `v` and its result have the structure of `w`.
+      A function; `v` and its result have the structure and dtypes of `w`.
     """
     gradient = jax.grad(loss)
 
@@ -31,8 +32,9 @@ def product(loss: Callable[..., jax.Array]) -> Callable[..., PyTree]:
 
     def reverse_over_reverse(w: PyTree, v: PyTree, *batch: Any) -> PyTree:
         def along(w: PyTree) -> jax.Array:
-            products = jax.tree.map(jnp.vdot, gradient(w, *batch), v)
-            return jnp.sum(jnp.stack(jax.tree.leaves(products)))
+            wide = jax.tree.map(lambda g, v: widened(g) * widened(v), gradient(w, *batch), v)
+            leaves = jax.tree.leaves(wide)
+            return sum(jnp.sum(leaf).astype(common(leaves)) for leaf in leaves)
 
         return jax.grad(along)(w)
 
