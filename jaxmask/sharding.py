@@ -6,15 +6,18 @@ are part of the types, and JAX refuses an operation whose result has no evident 
 sort, a slice.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 from jax.experimental.shard_alike import shard_alike
+from jax.experimental.xla_metadata import set_xla_metadata
 from jax.sharding import NamedSharding, PartitionSpec, auto_axes, reshard
 
 PyTree = Any
+PAIRS = itertools.count()
 
 
 def like(reference: PyTree, made: PyTree) -> PyTree:
@@ -113,9 +116,12 @@ def _like(reference: Any, made: Any) -> Any:
     if wanted.mesh.explicit_axes:
         return made if _type(made) == wanted else reshard(made, wanted)
     if isinstance(reference, jax.core.Tracer) or isinstance(made, jax.core.Tracer):
-        # Its lowering is numbered: on one device it would only spoil the cache of programs.
-        alone = jax.device_count() == 1 or wanted.mesh.manual_axes
-        return made if alone else shard_alike(reference, made)[1]
+        # Numbered as it is lowered: on one device this would only spoil the cache of programs.
+        if jax.device_count() == 1 or wanted.mesh.manual_axes:
+            return made
+        # Equal equations are lowered once, and all pairs of one shape would be laid out alike.
+        with set_xla_metadata(pair=str(next(PAIRS))):
+            return shard_alike(reference, made)[1]
     if not getattr(reference, "committed", False) or reference.sharding == made.sharding:
         return made
     return jax.device_put(made, reference.sharding)

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxmask.errors import InputError
 from jaxmask.mask.check import require_floating
@@ -32,7 +33,12 @@ def constant(value: float = 1.0) -> Init:
       [2.5, 2.5, 2.5]
     """
 
-    full = _laid_out(lambda key, w: jnp.full(w.shape, value, wide(w.dtype)))
+    def fill(key: None, w: Any) -> jax.Array:
+        del key
+        # Behind a barrier, or the compiler takes equal constants, laid out differently, for one.
+        return lax.optimization_barrier(jnp.full(w.shape, value, wide(w.dtype)))
+
+    full = _laid_out(fill)
 
     def init(key: jax.Array | None, weights: PyTree) -> PyTree:
         del key
@@ -155,6 +161,15 @@ def drawn(draw: Callable[[jax.Array, Any], jax.Array]) -> Init:
 
 def _laid_out(draw: Callable[[Any, Any], jax.Array]) -> Callable[[Any, Any], jax.Array]:
     """`draw(key, weight)`, laid out over the devices as the weight, which may be a mere shape."""
-    # Compiled, so that no device ever holds more than its part.
-    compiled = jax.jit(lambda key, w: automatic(draw, w, key, w))
-    return lambda key, w: (draw if isinstance(w, jax.ShapeDtypeStruct) else compiled)(key, w)
+
+    def traced(key: Any, w: Any) -> jax.Array:
+        return automatic(draw, w, key, w)
+
+    compiled = jax.jit(traced)  # so that no device ever holds more than its part
+
+    def made(key: Any, w: Any) -> jax.Array:
+        if isinstance(w, jax.ShapeDtypeStruct):
+            return draw(key, w)
+        return (traced if isinstance(w, jax.core.Tracer) else compiled)(key, w)
+
+    return made

@@ -50,13 +50,13 @@ def keep_n_of_m(scores: PyTree, n: int = 2, m: int = 4, axis: int = -2) -> PyTre
                 f"scores: {paths(scores)[index]!r} has shape {leaf.shape}; "
                 f"its axis {axis} must be a multiple of m={m}"
             )
-    return jax.tree.unflatten(structure, [_keep(leaf, n, m, axis) for leaf in leaves])
+    return jax.tree.unflatten(structure, _keep(leaves, n, m, axis))
 
 
 # Compiled even if the caller is not, so that the comparisons fuse.
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))
-def _keep(leaf: jax.Array, n: int, m: int, axis: int) -> jax.Array:
-    return automatic(_kept, leaf, leaf, n, m, axis)
+def _keep(leaves: list[jax.Array], n: int, m: int, axis: int) -> list[jax.Array]:
+    return [automatic(_kept, leaf, leaf, n, m, axis) for leaf in leaves]
 
 
 def _kept(leaf: jax.Array, n: int, m: int, axis: int) -> jax.Array:

@@ -213,6 +213,7 @@ def masked(mask: jax.Array, weight: jax.Array, rescale: Rescale = True) -> jax.A
 @jax.custom_jvp
 def _count(mask: jax.Array) -> jax.Array:
     """The sum of a mask of zeros and ones."""
+
     # First in groups of at most 32, as integers: on a CPU, XLA fuses these sums and the computation
     # of the mask into one parallel loop; for a sum of floats, or a longer one, it would write out
     # the mask. Groups of strided elements, because loops over these are vectorized.

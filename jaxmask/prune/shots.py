@@ -162,7 +162,7 @@ def _shots(
 
     numbers = jnp.arange(len(counts))
     mask, (kept, broken, zero) = lax.scan(body, mask, (counts, numbers))
-    return mask, Report(kept, _first(kept == 0), _first(broken), _first(zero))
+    return like(w, mask), Report(kept, _first(kept == 0), _first(broken), _first(zero))
 
 
 def _observed(scores: PyTree, before: PyTree, after: PyTree) -> tuple[jax.Array, ...]:

@@ -54,7 +54,7 @@ def average(
             cut = whole(x)[: full * size].reshape(full, size, *x.shape[1:])
             return split_as(x, cut, axis=1)
 
-        zeros = like(w, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, wide(leaf.dtype)), w))
+        zeros = jax.tree.map(lambda leaf: jnp.zeros_like(leaf, wide(leaf.dtype)), w)
         total, _ = lax.scan(add, zeros, jax.tree.map(pieces, batch))
         total = jax.tree.map(lambda leaf: leaf * (size / count), total)
         rest = count - full * size

@@ -25,7 +25,7 @@ def stack(first: Scorer, second: Scorer) -> Scorer:
     """
 
     def scores(w: PyTree, *batch: Any) -> PyTree:
-        return second(first(w, *batch), *batch)
+        return like(w, second(first(w, *batch), *batch))
 
     return scores
 

@@ -9,6 +9,7 @@ from jax.extend import core
 from jax.extend.core.primitives import custom_lin_p
 
 from jaxmask.mask.precision import common, widened
+from jaxmask.sharding import like
 from jaxmask.tree import PyTree
 
 
@@ -42,7 +43,7 @@ def product(loss: Callable[..., jax.Array]) -> Callable[..., PyTree]:
         # Checked first, not tried: under jit, JAX raises only after everything is traced.
         traced = jax.make_jaxpr(forward_over_reverse)(w, v, *batch)
         order = reverse_over_reverse if _reverse_only(traced.jaxpr) else forward_over_reverse
-        return order(w, v, *batch)
+        return like(w, order(w, v, *batch))
 
     return multiply
 

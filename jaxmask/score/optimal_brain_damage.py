@@ -87,7 +87,7 @@ def _estimate(
         signs = like(w, jax.tree.map(draw, split_key(key, w), w))
         return jax.tree.map(lambda t, z, h: t + widened(z) * h, total, signs, product(signs)), None
 
-    zeros = like(w, jax.tree.map(lambda w: jnp.zeros(w.shape, wide(w.dtype)), w))
+    zeros = jax.tree.map(lambda w: jnp.zeros_like(w, wide(w.dtype)), w)
     total, _ = lax.scan(add, zeros, keys)
     return jax.tree.map(lambda leaf: leaf / samples, total)
 
