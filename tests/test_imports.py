@@ -15,11 +15,13 @@ CORE = ("tree", "mask", "score", "prune")
 APART = ("model", "data", "loss")
 LEARNED = {*CORE, *APART, "train", "evaluate", "adapter", "maskfile", "task"}
 
-EVERYBODY_MAY = {"errors", "convolution"}
+EVERYBODY_MAY = {"errors", "convolution", "precision", "sharding"}
 # room or module -> the others that it may also import
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "convolution": set(),
+    "precision": set(),
+    "sharding": set(),
     "files": set(),
     **{room: set(CORE[:index]) for index, room in enumerate(CORE)},
     "maskfile": {"tree", "mask", "files"},

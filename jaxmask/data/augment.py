@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmask.errors import InputError
+from jaxmask.precision import wide
 
 
 def augmentation(
@@ -62,7 +63,7 @@ def augmentation(
             )
         if key is not None:
             images = _crop_and_flip(key, images, crop_padding, flip)
-        x = images.astype(jnp.promote_types(dtype, jnp.float32))
+        x = images.astype(wide(dtype))
         if size and images.shape[1:3] != (size, size):
             x = jax.image.resize(x, (x.shape[0], size, size, x.shape[3]), "bilinear")
         # Subtract first: a multiply before an add may be fused, and then jit differs from eager.

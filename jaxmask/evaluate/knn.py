@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmask.errors import InputError
+from jaxmask.precision import widened
 
 EXAMPLES = 64  # per query of a block are compared with the block at a time
 
@@ -98,7 +99,7 @@ def knn(
 
 
 def _unit(vectors: jax.Array) -> jax.Array:
-    vectors = vectors.astype(jnp.promote_types(vectors.dtype, jnp.float32))
+    vectors = widened(vectors)
     # Without this, the squares of large numbers overflow and those of small ones vanish.
     largest = jnp.abs(vectors).max(axis=1, keepdims=True)
     vectors = vectors / jnp.where(largest > 0, largest, 1)

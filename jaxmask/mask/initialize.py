@@ -18,7 +18,7 @@ from jax import lax
 
 from jaxmask.errors import InputError
 from jaxmask.mask.check import require_floating
-from jaxmask.mask.precision import wide, widened
+from jaxmask.precision import wide, widened
 from jaxmask.sharding import automatic
 from jaxmask.tree import PyTree, paths
 

@@ -20,7 +20,7 @@ from jaxmask.errors import InputError
 from jaxmask.mask.allocate import allocate
 from jaxmask.mask.check import check_scope, require_floating
 from jaxmask.mask.order import ordered
-from jaxmask.mask.precision import common
+from jaxmask.precision import common
 from jaxmask.sharding import automatic
 from jaxmask.tree import PyTree, align
 

@@ -14,7 +14,7 @@ from jax import lax
 
 from jaxmask.errors import InputError
 from jaxmask.mask.check import integers, require_floating
-from jaxmask.mask.precision import widened
+from jaxmask.precision import widened
 from jaxmask.mask.select import keep_top
 from jaxmask.sharding import automatic
 from jaxmask.tree import PyTree, paths

@@ -16,7 +16,7 @@ from jaxmask.mask.check import (
     require_floating,
 )
 from jaxmask.mask.initialize import Init, constant, kaiming_uniform
-from jaxmask.mask.precision import wide, widened
+from jaxmask.precision import wide, widened
 from jaxmask.mask.select import keep_top
 from jaxmask.mask.straight_through import straight_through
 from jaxmask.sharding import automatic

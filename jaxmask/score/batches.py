@@ -9,7 +9,7 @@ from jax import lax
 
 from jaxmask.convolution import canonical
 from jaxmask.errors import InputError
-from jaxmask.mask.precision import wide, widened
+from jaxmask.precision import wide, widened
 from jaxmask.sharding import like, split_as, whole
 from jaxmask.tree import PyTree
 

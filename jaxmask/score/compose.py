@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxmask.mask.precision import common, widened
+from jaxmask.precision import common, widened
 from jaxmask.sharding import like
 from jaxmask.tree import PyTree
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxmask.mask.precision import widened
+from jaxmask.precision import widened
 from jaxmask.score.batches import average
 from jaxmask.sharding import like, shares_axes, whole
 from jaxmask.tree import PyTree

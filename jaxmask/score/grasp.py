@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxmask.mask.precision import widened
+from jaxmask.precision import widened
 from jaxmask.score import hessian
 from jaxmask.score.batches import average
 from jaxmask.sharding import like

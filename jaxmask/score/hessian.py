@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.extend import core
 from jax.extend.core.primitives import custom_lin_p
 
-from jaxmask.mask.precision import common, widened
+from jaxmask.precision import common, widened
 from jaxmask.sharding import like
 from jaxmask.tree import PyTree
 
@@ -40,6 +40,7 @@ def product(loss: Callable[..., jax.Array]) -> Callable[..., PyTree]:
         return jax.grad(along)(w)
 
     def multiply(w: PyTree, v: PyTree, *batch: Any) -> PyTree:
+        v = jax.tree.map(lambda w, v: v.astype(w.dtype), w, v)
         # Checked first, not tried: under jit, JAX raises only after everything is traced.
         traced = jax.make_jaxpr(forward_over_reverse)(w, v, *batch)
         order = reverse_over_reverse if _reverse_only(traced.jaxpr) else forward_over_reverse

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from jaxmask.mask.precision import widened
+from jaxmask.precision import widened
 from jaxmask.score.batches import average
 from jaxmask.sharding import like
 from jaxmask.tree import PyTree

@@ -10,7 +10,7 @@ from jax import lax
 from jaxmask.convolution import canonical
 from jaxmask.errors import InputError
 from jaxmask.mask.initialize import split_key
-from jaxmask.mask.precision import wide, widened
+from jaxmask.precision import wide, widened
 from jaxmask.score import hessian
 from jaxmask.score.batches import average, examples
 from jaxmask.sharding import automatic, like

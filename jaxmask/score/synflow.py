@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmask.errors import InputError, nearest
-from jaxmask.mask.precision import widened
+from jaxmask.precision import widened
 from jaxmask.sharding import like
 from jaxmask.tree import PyTree, is_floating, named_leaves
 

@@ -46,16 +46,17 @@ def batch(dtype=np.float32):
 def loss(w, x, y):
     """Strict itself; its matrices may be split in any way."""
     for name in ("first", "second", "third"):
-        x = x @ w[name]["kernel"] + w[name]["bias"][None]
+        layer = jax.tree.map(lambda leaf: leaf.astype(x.dtype), w[name])
+        x = x @ layer["kernel"] + layer["bias"][None]
         x = x if name == "third" else jax.nn.softplus(x)
     return jnp.mean(cross_entropy(x, y))
 
 
 @functools.partial(jax.sharding.auto_axes, out_sharding=P())
 def flow(w):
-    x = jnp.ones((1, INPUTS), w["first"]["kernel"].dtype)
+    x = jnp.ones((1, INPUTS))
     for name in ("first", "second", "third"):
-        x = x @ w[name]["kernel"]
+        x = x @ w[name]["kernel"].astype(x.dtype)
     return x
 
 
@@ -72,7 +73,7 @@ def squared(tx):
 
     def total(s, w):
         leaves = jax.tree.leaves(tx.apply(s, w))
-        return sum(jnp.sum(leaf * leaf) for leaf in leaves)
+        return sum(jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in leaves)
 
     return lambda w, b: jax.grad(total, argnums=(0, 1))(w, w)
 
@@ -239,3 +240,13 @@ def calls():
     add("replaced", lambda w, b: tree.replaced(w, kernels(w)))
     add("matched", lambda w, b: tree.matched(w, kernels(w)))
     return found
+
+
+def check_layout(w, made):
+    """Every array under a weight's path, and of its shape, is laid out as the weight."""
+    weights = tree.named_leaves(w)
+    for path, leaf in tree.named_leaves(made).items():
+        for name, weight in weights.items():
+            if path.endswith(name) and leaf.shape == weight.shape:
+                alike = leaf.sharding.is_equivalent_to(weight.sharding, leaf.ndim)
+                assert alike, (path, leaf.sharding, weight.sharding)

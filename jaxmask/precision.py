@@ -16,7 +16,7 @@ def wide(dtype: Any) -> np.dtype:
     """float64 for float64, float32 for every other dtype.
 
     Example:
-      >>> from jaxmask.mask.precision import wide
+      >>> from jaxmask.precision import wide
       >>> wide("bfloat16").name, wide("float8_e5m2").name, wide("float64").name
       ('float32', 'float32', 'float64')
     """
@@ -33,7 +33,7 @@ def common(arrays: Sequence[Any]) -> np.dtype:
     """A dtype that holds the numbers of all arrays exactly: their own, if they have one.
 
     Example:
-      >>> from jaxmask.mask.precision import common
+      >>> from jaxmask.precision import common
       >>> common([jnp.ones(2, "float16"), jnp.ones(2, "bfloat16")]).name
       'float32'
     """
