@@ -11,7 +11,7 @@ import pytest
 from jax.sharding import AbstractMesh, AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxmask import evaluate, tree
+from jaxmask import evaluate
 from jaxmask.loss import cross_entropy
 from jaxmask.train import movement
 

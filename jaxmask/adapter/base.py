@@ -65,6 +65,7 @@ class Site(NamedTuple):
       rules: its default rules for what to mask, without the head.
       stages: regexes of its stages, first to last.
       head: the rule for the head: ("head/.*", "train"), or "freeze" for a text head.
+      axes: what the axes of its parameters mean, as `mask.describe` gives it.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Site(NamedTuple):
     rules: Rules
     stages: tuple[str, ...]
     head: tuple[str, str]
+    axes: Mapping[str, str] = {}
 
 
 class Classifier(NamedTuple):

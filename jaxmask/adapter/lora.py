@@ -11,22 +11,28 @@ from jaxmask import mask, tree
 from jaxmask.adapter import weights
 from jaxmask.adapter.base import Adapter, Stored, Tree
 from jaxmask.errors import InputError
+from jaxmask.mask.axes import Axes, Stated, answers
 
 
-def lora(rules: Iterable[tuple[str, str]], rank: int = 4, scale: float = 1.0) -> Adapter:
+def lora(
+    rules: Iterable[tuple[str, str]], rank: int = 4, scale: float = 1.0, axes: Stated = ()
+) -> Adapter:
     """Learns `w + scale * a b` for the kernels labeled "mask"; trains those labeled "train".
 
     A kernel [..., in, out] has factors a [..., in, r] and b [r, out]; a convolution's a is a
-    convolution to r channels, its b a 1x1. a is initialized uniformly in +-1 / sqrt(fan in), b to
-    zero, so there is no update at first. A leaf with fewer than two axes labeled "mask" is frozen.
+    convolution to r channels, its b a 1x1; of one to heads, [in, heads, size], b is
+    [r, heads, size]. a is initialized uniformly in +-1 / sqrt(fan in), b to zero, so there is no
+    update at first. A leaf with fewer than two axes labeled "mask" is frozen.
 
     Args:
       rules: pairs (regex, label), as for `tree.label`.
       rank: r.
       scale: of the updates, alpha / rank in the paper.
+      axes: what the axes of kernels mean, where it is not guessed; see `mask.describe`.
 
     Raises:
-      InputError: by `init`, if the rules mask no kernel; by `restore`, if factors do not fit the
+      InputError: by `init`, if the rules mask no kernel, or one of stacked layers, or whose outputs
+        do not come last, or that may be such; by `restore`, if factors do not fit the
         weights.
 
     References:
@@ -41,10 +47,11 @@ def lora(rules: Iterable[tuple[str, str]], rank: int = 4, scale: float = 1.0) ->
             params,
         )
         parts = tree.partition(params, labels)
+        known = mask.describe(params, axes)  # biases, which are not updated, tell more
         if not jax.tree.leaves(parts["mask"]):
             raise InputError("the rules label no kernel 'mask'; label one")
         return (
-            {"train": parts["train"], "low_rank": factors(key, parts["mask"], rank)},
+            {"train": parts["train"], "low_rank": factors(key, parts["mask"], rank, known)},
             {"weights": parts["mask"], "freeze": parts["freeze"]},
         )
 
@@ -79,14 +86,39 @@ def lora(rules: Iterable[tuple[str, str]], rank: int = 4, scale: float = 1.0) ->
     return Adapter(init, parameters, optimizers, store, restore)
 
 
-def factors(key: jax.Array, kernels: Tree, rank: int) -> Tree:
+def factors(key: jax.Array, kernels: Tree, rank: int, axes: Stated = ()) -> Tree:
     """Initial factors {"a", "b"} for every kernel of a tree."""
-    shapes = jax.tree.map(lambda w: jax.ShapeDtypeStruct((*w.shape[:-1], rank), w.dtype), kernels)
-    return jax.tree.map(
-        lambda w, a: {"a": a.astype(w.dtype), "b": jnp.zeros((rank, w.shape[-1]), w.dtype)},
-        kernels,
-        mask.kaiming_uniform()(key, shapes),
-    )
+    leaves, structure = jax.tree.flatten(kernels)
+    places = _first_outputs(kernels, axes)
+    shapes = [
+        jax.ShapeDtypeStruct((*w.shape[:place], rank), w.dtype) for w, place in zip(leaves, places)
+    ]
+    initial = mask.kaiming_uniform(out_axis=-1)(key, jax.tree.unflatten(structure, shapes))
+    pairs = [
+        {"a": a.astype(w.dtype), "b": jnp.zeros((rank, *w.shape[place:]), w.dtype)}
+        for w, a, place in zip(leaves, jax.tree.leaves(initial), places)
+    ]
+    return jax.tree.unflatten(structure, pairs)
+
+
+def _first_outputs(kernels: Tree, axes: Stated) -> list[int]:
+    """The first axis of the outputs of every kernel, which must be its last axes."""
+
+    def first(found: Axes, shape: tuple[int, ...]) -> int | None:
+        rank = len(shape)
+        last = found.outputs == tuple(range(rank - len(found.outputs), rank))
+        return found.outputs[0] if last and found.outputs and not found.layers else None
+
+    places = []
+    for path, place in zip(tree.paths(kernels), answers(kernels, axes, first, "a low-rank update")):
+        if place is None:
+            words = mask.describe(kernels, axes)[path]
+            raise InputError(
+                f"{path!r} is {words!r}; low-rank updates are of kernels [..., in, out]: "
+                "label it 'freeze' or 'train'"
+            )
+        places.append(place)
+    return places
 
 
 def _updated(weight: jax.Array, pair: dict[str, jax.Array], scale: float) -> jax.Array:
@@ -97,7 +129,7 @@ def _updated(weight: jax.Array, pair: dict[str, jax.Array], scale: float) -> jax
 def _check_fits(path: str, weight: jax.Array, pair: dict[str, jax.Array]) -> None:
     """Raises InputError unless the factors multiply to the shape of the weight."""
     a, b = jnp.shape(pair["a"]), jnp.shape(pair["b"])
-    if not a or len(b) != 2 or a[-1] != b[0] or (*a[:-1], b[1]) != jnp.shape(weight):
+    if not a or not b or a[-1] != b[0] or (*a[:-1], *b[1:]) != jnp.shape(weight):
         raise InputError(
             f"the factors of {path!r} have shapes {a} and {b}, which do not multiply to that of "
             f"the weight, {jnp.shape(weight)}"

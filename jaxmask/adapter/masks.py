@@ -1,5 +1,6 @@
 """Masks over frozen weights: one bit per weight, by any mask transform."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -91,20 +92,34 @@ def masks(
         return found
 
     def store(learned: dict[str, Tree], frozen: dict[str, Tree]) -> Stored:
-        named: dict[Any, dict[str, bool]] = {
-            mask.rescaled: {"rescale": True},
-            mask.unscaled: {"rescale": False},
-        }
         return Stored(
             made(learned, frozen).mask(learned["scores"]),
             {"params": learned["train"]},
-            {**named.get(put, {}), **(settings or {})},
+            {**_scaling(put, frozen["weights"]), **(settings or {})},
         )
 
     def restore(params: Tree, stored: Stored) -> Tree:
         by = put
-        if put in (mask.rescaled, mask.unscaled):  # one adapter restores the files of both
-            by = mask.rescaled if stored.settings.get("rescale", True) else mask.unscaled
+        if _is_ours(put):  # one adapter restores the files of both
+            by = mask.unscaled
+            if stored.settings.get("rescale", True):
+                by = functools.partial(mask.rescaled, axes=stored.settings.get("axes", {}))
         return mask.restore(weights.restore(params, stored), stored.masks, by)
 
     return Adapter(init, parameters, optimizers, store, restore)
+
+
+def _is_ours(put: Any) -> bool:
+    return getattr(put, "func", put) in (mask.rescaled, mask.unscaled)  # with axes: a partial
+
+
+def _scaling(put: Any, kernels: Tree) -> dict[str, Any]:
+    """How the masks of these weights are applied, as a file says it."""
+    if not _is_ours(put):
+        return {}
+    if put is mask.unscaled:
+        return {"rescale": False}
+    said = mask.describe(kernels, getattr(put, "keywords", {}).get("axes", {}))
+    guessed = mask.describe(kernels)
+    more = {path: words for path, words in said.items() if words != guessed[path]}
+    return {"rescale": True, **({"axes": more} if more else {})}

@@ -13,20 +13,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmask.errors import InputError
+from jaxmask.mask.axes import Stated
 from jaxmask.mask.check import check_density, check_scope
+from jaxmask.mask.stack import layers_by_scope, shapes_of_layers
 from jaxmask.tree import PyTree
 
 
-def allocate(tree: PyTree, density: Any, scope: str = "global") -> np.ndarray | jax.Array:
+def allocate(
+    tree: PyTree, density: Any, scope: str = "global", axes: Stated = ()
+) -> np.ndarray | jax.Array:
     """The exact number of weights that a density keeps.
 
     - `"global"`: one count for the whole tree.
-    - `"layer"`: one count per leaf, all at the same density.
-    - `"erk"`: one count per leaf, Erdos-Renyi-kernel (Evci et al. 2020,
-      https://arxiv.org/abs/1911.11134): leaf `l` keeps `eps * sum(shape_l)` of its
+    - `"layer"`: one count per layer, all at the same density.
+    - `"erk"`: one count per layer, Erdos-Renyi-kernel (Evci et al. 2020,
+      https://arxiv.org/abs/1911.11134): layer `l` keeps `eps * sum(shape_l)` of its
       `prod(shape_l)` weights, no more than all of them; `eps` is such that the counts add up to
       the `"global"` count. A vector counts as a kernel of one axis, a scalar as size 1. What is
-      left by rounding down goes to the leaves with the largest remainders.
+      left by rounding down goes to the layers with the largest remainders.
+
+    A leaf is one layer, unless it is a stack of them.
 
     Args:
       tree: arrays or anything else with shapes.
@@ -37,21 +43,22 @@ def allocate(tree: PyTree, density: Any, scope: str = "global") -> np.ndarray | 
         plus one for every 2^22 kept; with `"erk"` the counts add up to the `"global"` count, each
         accurate to float32's precision.
       scope: one of the three.
+      axes: what the axes of leaves mean, where it is not guessed; see `mask.describe`.
 
     Returns:
-      int32, shape () for `"global"`, (leaves,) in the order of `jax.tree.leaves` otherwise; a
+      int32, shape () for `"global"`, (layers,) in the order of `jax.tree.leaves` otherwise; a
       NumPy array unless the density is traced.
 
     Raises:
-      InputError: if the density is not in (0, 1] or the scope unknown, or if the tree has 2^31
-        weights or more.
+      InputError: if the density is not in (0, 1] or the scope unknown, if the tree has 2^31
+        weights or more, or for a leaf that may be one layer or several.
 
     Example:
       >>> mask.allocate({"a": jnp.ones(10), "b": jnp.ones(5)}, 0.3, "layer").tolist()
       [3, 2]
     """
     check_scope(scope)
-    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
+    shapes = shapes_of_layers(jax.tree.leaves(tree), layers_by_scope(tree, scope, axes))
     sizes = [math.prod(shape) for shape in shapes]
     if sum(sizes) >= 2**31:
         raise InputError(f"a tree of {sum(sizes)} weights; selection supports fewer than 2^31")

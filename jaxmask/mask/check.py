@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmask.errors import InputError
-from jaxmask.tree import PyTree, is_floating, named_leaves
+from jaxmask.tree import PyTree, is_floating, named_leaves, paths
 
 SCOPES = ("global", "layer", "erk")
 
@@ -26,6 +26,14 @@ def require_floating(tree: PyTree, what: str) -> None:
                 f"{what}: {path!r} is {kind}, not a floating-point array; "
                 "leave it out with tree.partition"
             )
+
+
+def refuse_signs(masks: PyTree, why: str) -> None:
+    """Raises InputError, naming the path, for a mask that is known, not traced, and holds -1."""
+    for index, leaf in enumerate(jax.tree.leaves(masks)):
+        known = not isinstance(leaf, jax.core.Tracer)
+        if known and jnp.result_type(leaf) != jnp.bool_ and (np.asarray(leaf) < 0).any():
+            raise InputError(f"the mask of {paths(masks)[index]!r} is of signs, {why}")
 
 
 def check_scope(scope: str) -> None:

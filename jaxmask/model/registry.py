@@ -244,7 +244,7 @@ def initialize(
     shape = tuple(image_shape)
     if len(shape) != 3 or min(shape) < 1:
         raise InputError(f"image_shape is {shape}; give (height, width, channels)")
-    variables = _init(module, key, shape)
+    variables = nn.unbox(_init(module, key, shape))
     return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
 

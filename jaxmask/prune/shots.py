@@ -16,7 +16,7 @@ from jaxmask.mask import allocate, keep_count, pruned
 from jaxmask.mask.check import require_floating
 from jaxmask.prune.schedule import densities
 from jaxmask.sharding import like
-from jaxmask.tree import PyTree, align
+from jaxmask.tree import PyTree, aligned
 
 Scorer = Callable[..., PyTree]
 
@@ -126,8 +126,7 @@ def multi_shot(
         if among is None:
             among = jax.tree.map(lambda leaf: jnp.ones_like(leaf, bool), w)
         else:
-            leaves = [jnp.asarray(leaf, bool) for leaf in align(w, among, "among")]
-            among = jax.tree.unflatten(jax.tree.structure(w), leaves)
+            among = jax.tree.map(lambda leaf: jnp.asarray(leaf, bool), aligned(w, among, "among"))
         ties = jax.random.key(0) if key is None else key
         found = scorer if isinstance(scorer, Partial) else Partial(scorer)
         mask, told = _shots(scope, monotone, found, w, batch, among, counts, ties)
@@ -149,7 +148,7 @@ def _shots(
     key: jax.Array,
 ) -> tuple[PyTree, Report]:
     def shot(mask: PyTree, w: PyTree, batch: Any, count: jax.Array, key: jax.Array) -> Any:
-        scores = like(w, scorer(pruned(mask, w), *batch))
+        scores = like(w, aligned(w, scorer(pruned(mask, w), *batch), "the scores"))
         kept = keep_count(scores, count, scope, key=key, among=mask if monotone else None)
         return kept, _observed(scores, mask, kept)
 

@@ -29,6 +29,8 @@ def experiment(recipe: str) -> ConfigDict:
                 "width": 1.0,  # a factor for the width of every layer
                 "stem": "",  # "imagenet" or "cifar", of the ImageNet ResNets
                 "compute_dtype": "float32",  # of activations; "bfloat16" on accelerators
+                # what axes of weights mean, where names do not tell: (path regex, "layers in out")
+                "axes": (),
             },
             "compilation_cache": "",  # a folder; "" is ~/.cache/jaxmask/xla, "off" disables it
         }

@@ -15,7 +15,7 @@ from jaxmask.mask import measure
 from jaxmask.run import directory, result, starting, stored
 from jaxmask.run.result import Result
 from jaxmask.run.seeds import named_key
-from jaxmask.run.task import Task, shapes
+from jaxmask.run.task import Task, axes, shapes
 from jaxmask.run.trainer import Ready, Trainer, Training, make_trainer
 from jaxmask.run.tuning import Choice, best_choice
 from jaxmask.train import loop
@@ -205,7 +205,7 @@ def site_of(task: Task, config: ConfigDict) -> Site:
     name = config.network.name
     rules = tuple(rule for rule in model.rules(name) if not rule[0].startswith("head/"))
     head = ("head/.*", "freeze" if config.head == "text" else "train")
-    return Site(name, shapes(task)["params"], rules, model.stages(name), head)
+    return Site(name, shapes(task)["params"], rules, model.stages(name), head, axes(task, config))
 
 
 def check_rules(name: str, adapter: Adapter, parameters: Any) -> None:

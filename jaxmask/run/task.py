@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxmask import data, model
+from jaxmask import data, mask, model
 from jaxmask.errors import InputError, check_numbers
 from jaxmask.run.seeds import number
 from jaxmask.train import feed
@@ -170,6 +170,11 @@ def shapes(task: Task) -> dict[str, Any]:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def axes(task: Task, config: ConfigDict) -> dict[str, str]:
+    """What the axes of the network's parameters mean, by path; see `mask.describe`."""
+    return mask.describe(shapes(task)["params"], config.network.axes)
 
 
 def about_network(network: ConfigDict, task: Task) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxmask.precision import common, widened
 from jaxmask.sharding import like
-from jaxmask.tree import PyTree
+from jaxmask.tree import PyTree, aligned
 
 Scorer = Callable[..., PyTree]
 
@@ -41,7 +41,8 @@ def as_weights(scorer: Scorer) -> Scorer:
     """
 
     def weights(w: PyTree, *batch: Any) -> PyTree:
-        scores = jax.tree.map(lambda s: jnp.abs(widened(s)), scorer(w, *batch))
+        found = aligned(w, scorer(w, *batch), "the scores")
+        scores = jax.tree.map(lambda s: jnp.abs(widened(s)), found)
         leaves = jax.tree.leaves(scores)
         peaks = [jnp.max(leaf, initial=0).astype(common(leaves)) for leaf in leaves]
         largest = jnp.max(jnp.stack(peaks), initial=0) if peaks else 0

@@ -10,7 +10,7 @@ from jax.extend.core.primitives import custom_lin_p
 
 from jaxmask.precision import common, widened
 from jaxmask.sharding import like
-from jaxmask.tree import PyTree
+from jaxmask.tree import PyTree, aligned
 
 
 def product(loss: Callable[..., jax.Array]) -> Callable[..., PyTree]:
@@ -24,7 +24,7 @@ def product(loss: Callable[..., jax.Array]) -> Callable[..., PyTree]:
       loss: (w, *batch) -> scalar.
 
     Returns:
-      A function; `v` and its result have the structure and dtypes of `w`.
+      A function; `v` has the paths of `w`, and the result its structure and dtypes.
     """
     gradient = jax.grad(loss)
 
@@ -40,7 +40,7 @@ def product(loss: Callable[..., jax.Array]) -> Callable[..., PyTree]:
         return jax.grad(along)(w)
 
     def multiply(w: PyTree, v: PyTree, *batch: Any) -> PyTree:
-        v = jax.tree.map(lambda w, v: v.astype(w.dtype), w, v)
+        v = jax.tree.map(lambda w, v: v.astype(w.dtype), w, aligned(w, v, "the vector"))
         # Checked first, not tried: under jit, JAX raises only after everything is traced.
         traced = jax.make_jaxpr(forward_over_reverse)(w, v, *batch)
         order = reverse_over_reverse if _reverse_only(traced.jaxpr) else forward_over_reverse

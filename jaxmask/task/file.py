@@ -129,7 +129,8 @@ def restored(base: Mapping[str, Tree], file: TaskFile, adapters: Adapters = KNOW
     """The base network's variables with the task applied.
 
     Args:
-      base: {"params", "batch_stats"}, nested dicts.
+      base: {"params", "batch_stats"}, trees of any containers, which the result has too. What only
+        the task has, such as a head, needs dicts to be added to.
       adapters: those that a file may name; nothing that a file names is imported.
 
     Raises:
@@ -140,12 +141,13 @@ def restored(base: Mapping[str, Tree], file: TaskFile, adapters: Adapters = KNOW
 
 def put_on(base: Mapping[str, Tree], file: TaskFile, adapter: Adapter) -> Tree:
     """`restored` with a given adapter; traceable."""
-    statistics = {
-        **tree.named_leaves(base.get("batch_stats", {})),
-        **tree.named_leaves(file.batch_stats),
-    }
+    before = base.get("batch_stats", {})
+    have, given = tree.paths(before), tree.named_leaves(file.batch_stats)
+    known = tree.nested({path: leaf for path, leaf in given.items() if path in have})
+    replaced = tree.replaced(before, known, "the batch statistics")
+    statistics = _with_more(replaced, file.batch_stats)
     params = complete(base["params"], file.stored)
-    return {"params": adapter.restore(params, file.stored), "batch_stats": tree.nested(statistics)}
+    return {"params": adapter.restore(params, file.stored), "batch_stats": statistics}
 
 
 def adapter_of(file: TaskFile, adapters: Adapters) -> Adapter:
@@ -160,7 +162,24 @@ def adapter_of(file: TaskFile, adapters: Adapters) -> Adapter:
 
 
 def complete(params: Tree, stored: Stored) -> Tree:
-    """The base network's parameters, and those that only the task has."""
-    have = tree.named_leaves(params)
-    more = tree.named_leaves(stored.arrays.get("params", {}))
-    return tree.nested({**more, **have})
+    """The base network's parameters in their own containers, and those that only the task has."""
+    return _with_more(params, stored.arrays.get("params", {}))
+
+
+def _with_more(own: Tree, other: Tree) -> Tree:
+    """A tree, and the leaves of another whose paths it lacks, which are added to its dicts."""
+    have = tree.paths(own)
+    more = {path: leaf for path, leaf in tree.named_leaves(other).items() if path not in have}
+
+    def added(node: Any, new: dict[str, Any]) -> Any:
+        if not isinstance(node, Mapping):
+            raise InputError(
+                f"the base network has no place for {next(iter(more))!r}, which the task stores; "
+                "give that network's own weights"
+            )
+        parts = {
+            name: added(node[name], part) if name in node else part for name, part in new.items()
+        }
+        return type(node)({**node, **parts})  # type: ignore[call-arg]
+
+    return added(own, tree.nested(more)) if more else own

@@ -68,6 +68,14 @@ def kernels(w):
     return {name: {"kernel": layer["kernel"]} for name, layer in w.items()}
 
 
+STACKED = [(".*", "layers in out")]
+
+
+def stacked(w):
+    """Two layers in one leaf, split over devices as one of them is."""
+    return jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), kernels(w))
+
+
 def squared(tx):
     """The gradient, by scores and weights, of a loss of the masked weights."""
 
@@ -152,6 +160,16 @@ def calls():
             f"one_shot {scope}",
             lambda w, b, s=scope: prune.one_shot(SCORERS["snip"], 0.3, s, KEY)(w, *b),
         )
+    for name, call in {
+        "keep_top": lambda s: mask.keep_top(s, 0.3, "layer", axes=STACKED),
+        "keep_n_of_m": lambda s: mask.keep_n_of_m(s, axes=STACKED),
+        "keep_blocks": lambda s: mask.keep_blocks(s, 0.5, (2, 2), "layer", axes=STACKED),
+        "keep_channels": lambda s: mask.keep_channels(s, 0.5, scope="layer", axes=STACKED),
+        "shuffled": lambda s: mask.shuffled(mask.magnitude(), STACKED)(KEY, s),
+        "kaiming_uniform": lambda s: mask.kaiming_uniform(axes=STACKED)(KEY, s),
+        "rescaled": lambda s: mask.rescaled(on(s), s, axes=STACKED),
+    }.items():
+        add(f"{name} of stacked layers", lambda w, b, call=call: call(stacked(w)))
     rounded = functools.partial(jax.tree.map, jnp.round)
     add("keep_top, ties by index", lambda w, b: mask.keep_top(rounded(w), 0.3, ties="index"))
     add("keep_top, ties at random", lambda w, b: mask.keep_top(rounded(w), 0.3, key=KEY))

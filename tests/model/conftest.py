@@ -59,3 +59,8 @@ def tokenizer_file(tmp_path):
     )
     made.save(str(tmp_path / "tokenizer.json"))
     return tmp_path / "tokenizer.json"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def every_module(quick_compilation):
+    """Networks here run once or twice."""
