@@ -93,7 +93,7 @@ def knn(
     def votes(query: jax.Array) -> jax.Array:
         similar, theirs = nearest(query)
         weights = jnp.exp((similar - similar[0]) / temperature)
-        return jnp.where(theirs[:, None] == numbers, weights[:, None], 0).sum(axis=0)
+        return jnp.where(theirs[:, None] == numbers[None], weights[:, None], 0).sum(axis=0)
 
     return jax.lax.map(votes, queries, batch_size=block)
 
