@@ -6,6 +6,7 @@ from fractions import Fraction
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import PartitionSpec as P
 
 from jaxmask import mask, prune, score, tree
@@ -255,6 +256,7 @@ def calls():
             *tree.partition(w, tree.label(w, [(".*/kernel", "mask")])).values()
         ),
     )
+    add("optimizer", lambda w, b: optax.adam(0.1).init(w))
     add("replaced", lambda w, b: tree.replaced(w, kernels(w)))
     add("matched", lambda w, b: tree.matched(w, kernels(w)))
     return found
