@@ -120,7 +120,7 @@ def _by_name(path: str, shapes: Mapping[str, Shape]) -> list[Words]:
         return [("out",) * len(shape)]
     if leaf in VECTORS:
         return _vectors(path[: len(path) - len(leaf)], shapes, len(shape))
-    if leaf == "embedding":
+    if leaf == "embedding" or (len(shape) == 2 and "embedding" in leaf):
         return [_stacked(words, len(shape)) for words in EMBEDDING]
     if "weight" in leaf:
         options = _out_first(path, folders, leaf, shape)
@@ -218,6 +218,8 @@ def _odd_window(path: str, shape: Shape) -> bool:
 def _one_layer(module: str, rank: int) -> list[Words]:
     """The readings of one layer's kernel, by the name of its module."""
     flat = [("in", "out")] if rank == 2 else []
+    if flat and re.match(r"(?i)einsum|.*_einsum$", module):
+        return list(EMBEDDING)  # any order
     if module in HEADS:
         return [HEADS[module]] if rank == 3 else []
     if module in ("query", "key", "value"):
@@ -243,7 +245,8 @@ def _out_first(path: str, folders: list[str], leaf: str, shape: Shape) -> list[W
     if leaf != "weight":  # in_proj_weight, weight_ih_l0
         return [_stacked(("out", "in"), rank)]
     orders = [("out", "in")]
-    if "." not in path or re.search(r"(?i)transpose|deconv|^up", module):
+    # The c_* are GPT-2's, with inputs first.
+    if "." not in path or re.search(r"(?i)transpose|deconv|^up|^c_(attn|fc|proj)$", module):
         orders.append(("in", "out"))
     options = [order + _window(rank - 2) for order in orders]
     if rank == 2:

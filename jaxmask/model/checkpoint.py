@@ -1,5 +1,6 @@
 """A checkpoint's files, local or on the hub: the weights and the files beside them."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from jaxmask import files
 from jaxmask.errors import InputError
 
 SAFETENSORS = (".safetensors",)
-TORCH = (".pth", ".pt", ".bin", ".tar")  # the last as in .pth.tar
+TORCH = (".pth", ".pt", ".bin", ".ckpt", ".th", ".tar")  # the last as in .pth.tar
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 BESIDE = ("config.json", "preprocessor_config.json", "tokenizer.json")
 
@@ -36,7 +37,7 @@ def find(source: str | Path) -> Path:
     if not path.is_file():
         raise InputError(f"there are no weights at {path}; give a file, a folder or hub:owner/name")
     if path.suffix not in SAFETENSORS + TORCH:
-        raise InputError(f"{path} is not a .safetensors, .pth, .pt or .bin file")
+        raise InputError(f"{path} is not a .safetensors, .pth, .pt, .ckpt or .bin file")
     return path
 
 
@@ -104,14 +105,33 @@ def moments(folder: Path) -> tuple[list[float], list[float]] | None:
     return None
 
 
-def _three(values: Any, folder: Path) -> list[float]:
+def moments_in(path: Path) -> tuple[list[float], list[float]] | None:
+    """Mean and std of the image channels, if the header of a safetensors file has them.
+
+    Raises:
+        InputError: they are not three numbers each.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix not in SAFETENSORS:
+        return None
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            header = file.metadata() or {}
+        told = [json.loads(header[name]) for name in ("mean", "std") if name in header]
+    except (SafetensorError, ValueError, OSError):
+        return None
+    return (_three(told[0], path), _three(told[1], path)) if len(told) == 2 else None
+
+
+def _three(values: Any, where: Path) -> list[float]:
     try:
         found = [float(value) for value in values]
     except (TypeError, ValueError):
         found = []
     if len(found) != 3 or not all(map(math.isfinite, found)):
         raise InputError(
-            f"the mean or std in a file of {folder} is {values}, not 3 numbers; correct it"
+            f"the mean or std that {where} gives is {values}, not 3 numbers; correct it"
         )
     return found
 

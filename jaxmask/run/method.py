@@ -158,7 +158,7 @@ def _train(
 
 def _found(at: _Adapting, value: float, fit: loop.Fit, content: Stored) -> Result:
     """The result of a training, without test accuracy and storage."""
-    masks = content.masks
+    masks, words = content.masks, axes(at.task, at.config)
     bits = tree.size(masks)
     return Result(
         recipe="adapt",
@@ -172,8 +172,8 @@ def _found(at: _Adapting, value: float, fit: loop.Fit, content: Stored) -> Resul
         seconds=fit.seconds,
         network=at.config.network.name,
         density=float(measure.density(masks)),
-        density_by_leaf=measure.density_by_leaf(masks),
-        empty_leaves=tuple(measure.empty_leaves(masks)),
+        density_by_leaf=measure.density_by_leaf(masks, words),
+        empty_leaves=tuple(measure.empty_leaves(masks, words)),
         mask_bits=bits,
         trained_numbers=tree.size({**fit.learned, "density": None}),
         more={

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from flax import traverse_util
 from ml_collections import ConfigDict
 
 from jaxmask import maskfile, model
 from jaxmask.errors import InputError
-from jaxmask.model import pretrained
+from jaxmask.model import pretrained, transformer
 from jaxmask.model import weights as weights_file
 from jaxmask.run import task as tasks
 from jaxmask.run.programs import shared
@@ -54,7 +55,7 @@ def task_of(config: ConfigDict) -> tuple[tasks.Task, Start]:
     start, about = load_start(config.start, config.network, pixels(config.data))
     if start.weights is not None:
         start = start._replace(head=True, head_in_base=True)
-    normalized = {key: about.get(key) for key in ("mean", "std")}
+    normalized = {key: about.get(key) for key in ("mean", "std", "unsettled")}
     sections = [config.data.to_dict(), config.network.to_dict(), config.seed, normalized]
 
     def build() -> tasks.Task:
@@ -63,6 +64,7 @@ def task_of(config: ConfigDict) -> tuple[tasks.Task, Start]:
         return tasks.make_task(config.data, config.network, dataset, normalization)
 
     task = shared("task", json.dumps(sections), build)
+    start = for_images(start, task)
     check_fits(task, start)
     return task, start
 
@@ -93,6 +95,17 @@ def load_start(start: str, network: ConfigDict, size: int = 0) -> tuple[Start, d
         if not np.isfinite(leaf).all():
             raise InputError(f"the weights of {start} are not finite in {name}; give other weights")
     return Start(weights, start), about
+
+
+def for_images(start: Start, task: tasks.Task) -> Start:
+    """The weights with their learned positions, if any, interpolated to the task's images."""
+    patch = getattr(task.module, "patch", 0)
+    if start.weights is None or not isinstance(patch, int) or not patch:
+        return start
+    params, done = transformer.fitted(start.weights["params"], task.image_shape, patch)
+    if done:
+        logging.warning("%s: %s", start.source, done)
+    return start._replace(weights={**start.weights, "params": params})
 
 
 def pixels(config: ConfigDict) -> int:

@@ -2,12 +2,13 @@
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -138,7 +139,11 @@ def make_task(
 def normalization_of(
     config: ConfigDict, dataset: data.Dataset, about: dict[str, Any]
 ) -> Normalization:
-    """Mean and standard deviation: the config's, else the starting weights', else the data's."""
+    """Mean and standard deviation: the config's, else the starting weights', else the data's.
+
+    Raises:
+      InputError: the starting weights need a normalization that they do not tell.
+    """
     if config.mean or config.std:
         if not (config.mean and config.std):
             raise InputError("give both data.mean and data.std, or neither")
@@ -149,8 +154,30 @@ def normalization_of(
                 raise InputError(
                     f"the weights' {name} is {about[name]!r}; give data.mean and data.std"
                 )
-        return tuple(about["mean"]), tuple(about["std"])
+        mean, std = tuple(about["mean"]), tuple(about["std"])
+        if about.get("normalization") == "kind":
+            _say_normalization(f"as for all weights of their kind ({about['layout']})", mean, std)
+        return mean, std
+    if about.get("unsettled"):
+        raise InputError(
+            "the starting weights do not tell how their images were normalized "
+            f"({about['unsettled']}); give --config.data.mean='(0.5, 0.5, 0.5)' "
+            "--config.data.std='(0.5, 0.5, 0.5)', or theirs"
+        )
+    if "normalization" in about:
+        mean, std = data.statistics(dataset.train.images)
+        _say_normalization("by the data's own, for the weights do not tell", mean, std)
+        return mean, std
     return data.statistics(dataset.train.images)
+
+
+def _say_normalization(how: str, mean: Sequence[float], std: Sequence[float]) -> None:
+    shown = (", ".join(f"{value:.4g}" for value in values) for values in (mean, std))
+    logging.warning(
+        "images are normalized %s: mean (%s), std (%s); data.mean and data.std set others",
+        how,
+        *shown,
+    )
 
 
 def shapes(task: Task) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The content of mask files, and the networks that they make of their base weights."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,13 +22,15 @@ class Adapted(NamedTuple):
     Attributes:
       variables: {"params", "batch_stats"}, nested dicts of arrays.
       about: metadata of its file, by name.
-      layout: the layout of PyTorch names of the base weights; "" if they have this package's.
+      layout: the kind of PyTorch names of the base weights; "" if they have this package's.
+      names: {plain name: name in their file} of PyTorch names.
       inputs: the files that it was made from.
     """
 
     variables: dict[str, Any]
     about: dict[str, Any]
     layout: str
+    names: Mapping[str, str]
     inputs: list[Path]
 
 
@@ -65,7 +67,7 @@ def adapted(path: Path, base: str, adapters: task_file.Adapters = KNOWN) -> Adap
 
     stored = file.stored
     variables = restored(found.variables, stored.masks, stored.arrays, file.batch_stats)
-    return Adapted(variables, file.about, found.layout, [path, found.place])
+    return Adapted(variables, file.about, found.layout, found.names, [path, found.place])
 
 
 def summary(path: Path, base: str) -> dict[str, Any]:

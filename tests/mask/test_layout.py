@@ -105,7 +105,9 @@ def test_layers_of_linen_with_a_bias(module, shape, words):
         ("Dense_3/kernel", (2, 5, 16, 4), "layers layers in out"),
         ("stem/kernel", (7, 7, 3, 8), "window window in out"),
         ("patches/kernel", (16, 16, 3, 8), "window window in out"),
-        ("attn/q_einsum/w", (16, 4), "in out"),
+        ("attn/q_einsum/w", (16, 4), "in out or out in"),
+        ("h.0.attn.c_attn.weight", (4, 12), "out in or in out"),
+        ("embedder/input_embedding", (16, 4), "in out or out in"),
         # of names that no library gives: as documented
         ("a", (2, 3, 4), "window in out"),
         ("linear/w", (3, 4), "in out"),

@@ -27,7 +27,7 @@ def test_find_a_file_or_a_folder(tmp_path):
     [
         ("nothing.safetensors", "there are no weights at .*nothing.safetensors; give"),
         ("empty", "holds no model.safetensors and no pytorch_model.bin"),
-        ("notes.txt", "is not a .safetensors, .pth, .pt or .bin file"),
+        ("notes.txt", "is not a .safetensors, .pth, .pt, .ckpt or .bin file"),
     ],
 )
 def test_nothing_to_find(source, message, tmp_path):
