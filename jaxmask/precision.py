@@ -39,3 +39,16 @@ def common(arrays: Sequence[Any]) -> np.dtype:
     """
     dtypes = {np.dtype(array.dtype) for array in arrays}
     return dtypes.pop() if len(dtypes) == 1 else max(map(wide, dtypes), key=lambda d: d.itemsize)
+
+
+def total(arrays: Sequence[jax.Array]) -> jax.Array:
+    """The sum over all entries of all arrays, in float32 or wider.
+
+    Example:
+      >>> from jaxmask.precision import total
+      >>> float(total([jnp.full(3, 60_000, "float16"), jnp.ones(2, "float8_e5m2")]))
+      180002.0
+    """
+    wides = [widened(array) for array in arrays]
+    dtype = common(wides) if wides else np.dtype("float32")
+    return sum((jnp.sum(each).astype(dtype) for each in wides), jnp.zeros((), dtype))

@@ -18,9 +18,9 @@ from jaxmask.mask.check import (
     require_floating,
 )
 from jaxmask.mask.initialize import Init, constant, kaiming_uniform
-from jaxmask.precision import wide, widened
 from jaxmask.mask.select import keep_top
 from jaxmask.mask.straight_through import straight_through
+from jaxmask.precision import wide, widened
 from jaxmask.sharding import automatic
 from jaxmask.tree import PyTree, align
 

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.extend import core
 from jax.extend.core.primitives import custom_lin_p
 
-from jaxmask.precision import common, widened
+from jaxmask.precision import total, widened
 from jaxmask.sharding import like
 from jaxmask.tree import PyTree, aligned
 
@@ -34,8 +33,7 @@ def product(loss: Callable[..., jax.Array]) -> Callable[..., PyTree]:
     def reverse_over_reverse(w: PyTree, v: PyTree, *batch: Any) -> PyTree:
         def along(w: PyTree) -> jax.Array:
             wide = jax.tree.map(lambda g, v: widened(g) * widened(v), gradient(w, *batch), v)
-            leaves = jax.tree.leaves(wide)
-            return sum(jnp.sum(leaf).astype(common(leaves)) for leaf in leaves)
+            return total(jax.tree.leaves(wide))
 
         return jax.grad(along)(w)
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxmask.precision import common, widened
+from jaxmask.precision import total, widened
 from jaxmask.score.batches import average
 from jaxmask.sharding import like
 from jaxmask.tree import PyTree
@@ -41,9 +41,8 @@ def snip(loss: Callable[..., jax.Array], batch_size: int | None = None) -> Calla
     @jax.jit
     def scores(w: PyTree, *batch: Any) -> PyTree:
         sensitivity = jax.tree.map(lambda w, g: jnp.abs(widened(w) * g), w, gradient(w, *batch))
-        leaves = jax.tree.leaves(sensitivity)
-        total = sum(jnp.sum(leaf).astype(common(leaves)) for leaf in leaves)
-        divisor = jnp.where(total == 0, 1, total)
+        whole = total(jax.tree.leaves(sensitivity))
+        divisor = jnp.where(whole == 0, 1, whole)
         return like(w, jax.tree.map(lambda leaf: leaf / divisor.astype(leaf.dtype), sensitivity))
 
     return scores

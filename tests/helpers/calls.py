@@ -1,4 +1,4 @@
-"""A call of every public function of the core, with its options, by name: `(w, batch) -> result`."""
+"""A call of every public function of the core, with its options: `(w, batch) -> result`."""
 
 import functools
 from fractions import Fraction
@@ -47,8 +47,8 @@ def batch(dtype=np.float32):
 def loss(w, x, y):
     """Strict itself; its matrices may be split in any way."""
     for name in ("first", "second", "third"):
-        layer = jax.tree.map(lambda leaf: leaf.astype(x.dtype), w[name])
-        x = x @ layer["kernel"] + layer["bias"][None]
+        kernel, bias = (w[name][part].astype(x.dtype) for part in ("kernel", "bias"))
+        x = x @ kernel + bias[None]
         x = x if name == "third" else jax.nn.softplus(x)
     return jnp.mean(cross_entropy(x, y))
 
