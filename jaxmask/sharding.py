@@ -6,6 +6,7 @@ are part of the types, and JAX refuses an operation whose result has no evident 
 sort, a slice.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -41,7 +42,7 @@ def automatic(function: Callable[..., PyTree], reference: PyTree, *arguments: An
     Args:
       function: of trees, to a tree of the structure and shapes of `reference`. It closes over no
         arrays: inside, the axes of its arguments are Auto.
-      reference: a tree of arrays; None lays a single array out whole on every device.
+      reference: a tree of arrays; None lays everything out whole on every device.
       *arguments: trees of arrays, and anything else.
 
     Example:
@@ -68,6 +69,16 @@ def automatic(function: Callable[..., PyTree], reference: PyTree, *arguments: An
 
     free = auto_axes(inside, axes=mesh.explicit_axes, out_sharding=layout)
     return free(*(leaves[place] for place in places))
+
+
+def replicated(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
+    """`function` for arguments laid out in any way, its results whole on every device."""
+
+    @functools.wraps(function)
+    def anywhere(*given: Any, **named: Any) -> PyTree:
+        return automatic(lambda given, named: function(*given, **named), None, given, named)
+
+    return anywhere
 
 
 def whole(x: jax.Array) -> jax.Array:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxmask.errors import InputError
 from jaxmask.precision import widened
+from jaxmask.sharding import replicated
 
 EXAMPLES = 64  # per query of a block are compared with the block at a time
 
@@ -14,6 +15,7 @@ Found = tuple[jax.Array, jax.Array]  # similarities and labels of the nearest so
 
 
 @partial(jax.jit, static_argnames=("classes", "neighbors", "block"))
+@replicated
 def knn(
     features: jax.Array,
     labels: jax.Array,

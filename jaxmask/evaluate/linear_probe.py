@@ -9,6 +9,7 @@ import optax
 
 from jaxmask.errors import InputError
 from jaxmask.precision import widened
+from jaxmask.sharding import replicated
 
 TOLERANCE = 1e-5  # of the gradient's largest entry
 FLATTER = 16  # times flatter than at zero: the loss at the end, where probabilities are sharp
@@ -65,6 +66,7 @@ class _Search(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("classes", "iterations"))
+@replicated
 def linear_probe(
     features: jax.Array,
     labels: jax.Array,

@@ -66,7 +66,7 @@ def threshold(
     the scale of its output; a leaf is one layer, unless it is a stack of them. A layer whose mask
     is all zero becomes zeros, with alpha = 1 and no gradient through it, so `dL/dm = theta * g` and
     its weights can come back.
-    `sum(m)` is float32 or wider. A NaN score is off.
+    Computed in float32 or wider. A NaN score is off.
 
     Adding a constant to the initial scores and to `mu`, or multiplying both and SGD's learning
     rate by a positive constant, changes no mask at any step.
