@@ -34,8 +34,7 @@ def constant(value: float = 1.0) -> Init:
       [2.5, 2.5, 2.5]
     """
 
-    def fill(key: None, w: Any) -> jax.Array:
-        del key
+    def fill(value: Any, w: Any) -> jax.Array:
         # Behind a barrier, or the compiler takes equal constants, laid out differently, for one.
         return lax.optimization_barrier(jnp.full(w.shape, value, wide(w.dtype)))
 
@@ -44,7 +43,7 @@ def constant(value: float = 1.0) -> Init:
     def init(key: jax.Array | None, weights: PyTree) -> PyTree:
         del key
         require_floating(weights, "constant")
-        return jax.tree.map(lambda w: full(None, w), weights)
+        return jax.tree.map(lambda w: full(value, w), weights)
 
     return init
 
@@ -193,7 +192,8 @@ def _laid_out(draw: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     def traced(key: Any, w: Any, told: tuple[Any, ...]) -> jax.Array:
         return automatic(lambda key, w: draw(key, w, *told), w, key, w)
 
-    compiled = jax.jit(traced, static_argnums=2)  # so that no device ever holds more than its part
+    # Compiled, so that no device ever holds more than its part; the weight names the devices.
+    compiled = jax.jit(traced, static_argnums=2, keep_unused=True)
 
     def made(key: Any, w: Any, told: tuple[Any, ...] = ()) -> jax.Array:
         if isinstance(w, jax.ShapeDtypeStruct):
