@@ -13,9 +13,9 @@ import pytest
 from jax.sharding import AbstractMesh, AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxmask import evaluate, score
+from jaxmask import adapter, evaluate, mask, score
 from jaxmask.loss import cross_entropy
-from jaxmask.train import movement
+from jaxmask.train import movement, optimizer
 
 CALLS = calls.calls()
 MESH = AbstractMesh((4, 2), ("data", "model"), axis_types=(AxisType.Explicit, AxisType.Explicit))
@@ -31,10 +31,27 @@ def moved(w, b):
     return chain.update(w, chain.init(w), w)
 
 
+def falls(w, b):
+    density = {"now": jnp.ones(()), "target": jnp.full((), 0.1)}
+    made = optimizer.falling(5)
+    return made.update(density, made.init(density), density)
+
+
+def adapted(way):
+    """What the network computes with, from what is learned, by an adapter."""
+
+    def parameters(w, b):
+        learned, frozen = way.init(calls.KEY, w)
+        return way.parameters(learned, frozen), learned, frozen
+
+    return parameters
+
+
 def knn(w, b):
     return evaluate.knn(b[0], b[1], b[0], neighbors=3, classes=8, block=8)
 
 
+RULES = [(".*/kernel", "mask")]
 BESIDES = {
     "cross_entropy": lambda w, b: cross_entropy(b[0], b[1]),
     "cross_entropy smoothed": lambda w, b: cross_entropy(b[0], b[1], 0.1),
@@ -43,6 +60,11 @@ BESIDES = {
     "knn": knn,
     "linear_probe": lambda w, b: evaluate.linear_probe(b[0], b[1], 1e-3, classes=8),
     "movement": moved,
+    "falling": falls,
+    "masks": adapted(adapter.masks(mask.threshold(), RULES)),
+    "masks of a share": adapted(adapter.masks(mask.top_k, RULES, density=0.3, share=0.5)),
+    "lora": adapted(adapter.lora(RULES)),
+    "weights": adapted(adapter.weights()),
 }
 
 

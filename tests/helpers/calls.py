@@ -257,6 +257,7 @@ def calls():
         ),
     )
     add("optimizer", lambda w, b: optax.adam(0.1).init(w))
+    add("clear_moments", lambda w, b: mask.clear_moments(on(w), optax.adam(0.1).init(w), w))
     add("replaced", lambda w, b: tree.replaced(w, kernels(w)))
     add("matched", lambda w, b: tree.matched(w, kernels(w)))
     return found
