@@ -15,10 +15,11 @@ CORE = ("tree", "mask", "score", "prune")
 APART = ("model", "data", "loss")
 LEARNED = {*CORE, *APART, "train", "evaluate", "adapter", "maskfile", "task"}
 
-EVERYBODY_MAY = {"errors", "convolution", "precision", "sharding"}
+EVERYBODY_MAY = {"errors", "convolution", "precision", "sharding", "signals"}
 # room or module -> the others that it may also import
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "signals": set(),
     "convolution": set(),
     "precision": set(),
     "sharding": set(),
@@ -35,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recipe": {*LEARNED, "files", "run", "report"},
     "cli": {*LEARNED, "files", "run", "report", "recipe"},
     **{entry: {"cli"} for entry in ("main", "sweep", "masks")},
-    "__init__": set(CORE),
+    "__init__": {*CORE, "signals"},
 }
 # further imports of single modules: a lazy alias, and the modules that start commands
 BESIDES = {
