@@ -15,12 +15,14 @@ CORE = ("tree", "mask", "score", "prune")
 APART = ("model", "data", "loss")
 LEARNED = {*CORE, *APART, "train", "evaluate", "adapter", "maskfile", "task"}
 
-EVERYBODY_MAY = {"errors", "convolution", "signals"}
+EVERYBODY_MAY = {"errors", "convolution", "precision", "sharding", "signals"}
 # room or module -> the others that it may also import
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "signals": set(),
     "convolution": set(),
+    "precision": set(),
+    "sharding": set(),
     "files": set(),
     **{room: set(CORE[:index]) for index, room in enumerate(CORE)},
     "maskfile": {"tree", "mask", "files"},

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmask.errors import InputError, check_numbers
+from jaxmask.precision import wide
 
 # in units of [0, 1]: a std of 1/255 leaves pixels of 0 to 255, and both have room around that
 LEAST_STD, LARGEST = 1e-8, 1e3
@@ -62,7 +63,7 @@ def augmentation(
             )
         if key is not None:
             images = _crop_and_flip(key, images, crop_padding, flip)
-        x = images.astype(jnp.promote_types(dtype, jnp.float32))
+        x = images.astype(wide(dtype))
         if size and images.shape[1:3] != (size, size):
             x = jax.image.resize(x, (x.shape[0], size, size, x.shape[3]), "bilinear")
         # Subtract first: a multiply before an add may be fused, and then jit differs from eager.
