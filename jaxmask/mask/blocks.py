@@ -1,0 +1,149 @@
+"""Many leaves as a few arrays: what is done to each array is compiled once, not once a leaf.
+
+The leaves of a tree become blocks. A block is an array of rows, and every row belongs to one leaf:
+- Large leaves of equal shape are stacked, each a row; a shape of its own is a block without a copy.
+  Leaves that are sharded alike stay sharded.
+- Many small leaves, of whatever shapes, are cut into rows of `ROW` numbers; the last row of each is
+  filled up.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+ROW = 512
+# Up to here, a copy costs less than compiling a leaf apart.
+SMALL = 2**18
+# As few small leaves are not copied.
+FEW = 8
+
+
+class Block(NamedTuple):
+    """Which leaves of a tree form a block, their shapes, and whether they are cut into rows."""
+
+    leaves: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    cut: bool
+
+
+def arrange(leaves: list[Any]) -> tuple[Block, ...]:
+    """The blocks of these leaves; each leaf is in one of them."""
+    shapes = [tuple(np.shape(leaf)) for leaf in leaves]
+    placed = [_sharding(leaf) for leaf in leaves]
+    # Leaves of different shapes can be joined only whole: those known to be sharded are not.
+    small = [
+        index
+        for index, (shape, sharding) in enumerate(zip(shapes, placed))
+        if sharding is None and math.prod(shape) < SMALL
+    ]
+    if len(small) <= FEW:
+        small = []
+    stacks: dict[Any, list[int]] = {}
+    for index in sorted(set(range(len(leaves))) - set(small)):
+        alone = math.prod(shapes[index]) < SMALL and placed[index] is None
+        stacks.setdefault(index if alone else (shapes[index], placed[index]), []).append(index)
+    groups = [(indices, False) for indices in stacks.values()]
+    if small:
+        groups.append((small, True))
+    return tuple(
+        Block(tuple(indices), tuple(shapes[index] for index in indices), cut)
+        for indices, cut in groups
+    )
+
+
+def _sharding(leaf: Any) -> Any:
+    """How a leaf is divided among devices, as far as can be seen; None: not at all."""
+    if isinstance(leaf, jax.core.Tracer):
+        sharding = jax.typeof(leaf).sharding
+    else:
+        sharding = getattr(leaf, "sharding", None)
+    return None if sharding is None or sharding.is_fully_replicated else sharding
+
+
+def pack(block: Block, leaves: list[jax.Array]) -> jax.Array:
+    """The rows of a block, from all leaves of the tree; what fills them up is `~real(block)`."""
+    own = [leaves[index] for index in block.leaves]
+    if not block.cut:
+        return own[0][None] if len(own) == 1 else jnp.stack(own)
+    # All leaves in one piece, and the rows from there: a pad for each leaf takes longer to compile.
+    flat = jnp.concatenate([*(leaf.reshape(-1) for leaf in own), jnp.zeros(ROW, own[0].dtype)])
+    before = np.cumsum([0, *_sizes(block)[:-1]])
+    start = jnp.asarray(before[owners(block)] + offsets(block), jnp.int32)
+    return jax.vmap(lambda at: lax.dynamic_slice(flat, (at,), (ROW,)))(start)
+
+
+def unpack(blocks: tuple[Block, ...], rows: list[jax.Array]) -> list[jax.Array]:
+    """The leaves of the tree, in its order, from the rows of all its blocks."""
+    places = [_places(block) for block in blocks]
+    unknown = iter(_unknown([place for block in places for place in block]))
+    leaves: list[Any] = [None] * sum(map(len, places))
+    for block, array in zip(blocks, rows):
+        for index, shape in zip(block.leaves, block.shapes):
+            at = next(unknown)
+            if block.cut:
+                piece = lax.dynamic_slice(array.reshape(-1), (at,), (math.prod(shape),))
+                leaves[index] = piece.reshape(shape)
+            elif len(block.leaves) == 1:
+                leaves[index] = array[0]
+            else:
+                leaves[index] = lax.dynamic_index_in_dim(array, at, keepdims=False)
+    return leaves
+
+
+def _places(block: Block) -> np.ndarray:
+    """Where each leaf begins: its row of a stack, or its first number among the rows cut."""
+    return np.cumsum([0, *_rows(block)])[:-1] * (ROW if block.cut else 1)
+
+
+def _unknown(numbers: list[Any]) -> list[jax.Array]:
+    """These integers, hidden from the compiler.
+
+    What takes a leaf out of a block is then the same program for all leaves of equal shape, and XLA
+    compiles it once; with the numbers in it, once a leaf. A loop of one round hides them.
+    """
+
+    def same(state: Any) -> Any:
+        return jnp.bool_(False), lax.optimization_barrier(state[1])
+
+    start = (lax.optimization_barrier(jnp.bool_(True)), [jnp.int32(n) for n in numbers])
+    return lax.while_loop(lambda state: state[0], same, start)[1]
+
+
+def real(block: Block) -> jax.Array | None:
+    """Which numbers of the rows are of a leaf; None: all."""
+    if not block.cut:
+        return None
+    left = np.array(_sizes(block))[owners(block)] - offsets(block)
+    return lax.iota(jnp.int32, ROW) < np.minimum(left, ROW).astype(np.int32)[:, None]
+
+
+def owners(block: Block) -> np.ndarray:
+    """The leaf that each row is of, counted in the block."""
+    return np.repeat(np.arange(len(block.leaves)), _rows(block))
+
+
+def offsets(block: Block) -> np.ndarray:
+    """Where in its leaf each row begins."""
+    rows = _rows(block)
+    return ROW * (np.arange(sum(rows)) - np.repeat(np.cumsum([0, *rows])[:-1], rows))
+
+
+def by_leaf(block: Block, counts: jax.Array) -> jax.Array:
+    """Sums of int32 counts, one for each leaf of the block from one for each row."""
+    if not block.cut:
+        return counts
+    # The total may wrap around, the differences do not.
+    before = jnp.concatenate([jnp.zeros(1, counts.dtype), jnp.cumsum(counts)])
+    return jnp.diff(before[np.cumsum([0, *_rows(block)])])
+
+
+def _sizes(block: Block) -> list[int]:
+    return [math.prod(shape) for shape in block.shapes]
+
+
+def _rows(block: Block) -> list[int]:
+    return [-(-size // ROW) for size in _sizes(block)] if block.cut else [1] * len(block.leaves)
