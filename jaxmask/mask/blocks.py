@@ -78,20 +78,21 @@ def pack(block: Block, leaves: list[jax.Array]) -> jax.Array:
 
 def unpack(blocks: tuple[Block, ...], rows: list[jax.Array]) -> list[jax.Array]:
     """The leaves of the tree, in its order, from the rows of all its blocks."""
-    places = [_places(block) for block in blocks]
-    unknown = iter(_unknown([place for block in places for place in block]))
-    leaves: list[Any] = [None] * sum(map(len, places))
-    for block, array in zip(blocks, rows):
-        for index, shape in zip(block.leaves, block.shapes):
-            at = next(unknown)
+    places = _hidden([[jnp.int32(place) for place in _places(block)] for block in blocks])
+    found: dict[int, jax.Array] = {}
+    cut: dict[int, jax.Array] = {}
+    for block, array, starts in zip(blocks, rows, places):
+        for index, shape, at in zip(block.leaves, block.shapes, starts):
             if block.cut:
-                piece = lax.dynamic_slice(array.reshape(-1), (at,), (math.prod(shape),))
-                leaves[index] = piece.reshape(shape)
+                cut[index] = lax.dynamic_slice(array.reshape(-1), (at,), (math.prod(shape),))
             elif len(block.leaves) == 1:
-                leaves[index] = array[0]
+                found[index] = array[0]
             else:
-                leaves[index] = lax.dynamic_index_in_dim(array, at, keepdims=False)
-    return leaves
+                found[index] = lax.dynamic_index_in_dim(array, at, keepdims=False)
+    shapes = {i: shape for block in blocks for i, shape in zip(block.leaves, block.shapes)}
+    # Apart from the slices, a new shape costs nothing; together, loops over more than one axis.
+    found |= {index: leaf.reshape(shapes[index]) for index, leaf in _hidden(cut).items()}
+    return [found[index] for index in range(len(found))]
 
 
 def _places(block: Block) -> np.ndarray:
@@ -99,17 +100,19 @@ def _places(block: Block) -> np.ndarray:
     return np.cumsum([0, *_rows(block)])[:-1] * (ROW if block.cut else 1)
 
 
-def _unknown(numbers: list[Any]) -> list[jax.Array]:
-    """These integers, hidden from the compiler.
+def _hidden(values: Any) -> Any:
+    """The same values, so that the compiler does not know where they come from.
 
-    What takes a leaf out of a block is then the same program for all leaves of equal shape, and XLA
-    compiles it once; with the numbers in it, once a leaf. A loop of one round hides them.
+    What takes a leaf out of a block is then one program for all leaves of equal shape, compiled
+    once; with numbers that XLA knows, there would be one for each. A loop of one round hides them.
     """
+    if not jax.tree.leaves(values):
+        return values
 
     def same(state: Any) -> Any:
         return jnp.bool_(False), lax.optimization_barrier(state[1])
 
-    start = (lax.optimization_barrier(jnp.bool_(True)), [jnp.int32(n) for n in numbers])
+    start = (lax.optimization_barrier(jnp.bool_(True)), values)
     return lax.while_loop(lambda state: state[0], same, start)[1]
 
 
