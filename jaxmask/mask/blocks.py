@@ -8,6 +8,7 @@ The leaves of a tree become blocks. A block is an array of rows, and every row b
 """
 
 import math
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -18,8 +19,11 @@ from jax import lax
 ROW = 512
 # Up to here, a copy costs less than compiling a leaf apart.
 SMALL = 2**18
-# As few small leaves are not copied.
+# As few leaves are not copied.
 FEW = 8
+# What a block holds at most, because its copy is made in memory: leaves, or small leaves' numbers.
+STACK = 16
+JOINED = 2**22
 
 
 class Block(NamedTuple):
@@ -34,25 +38,25 @@ def arrange(leaves: list[Any]) -> tuple[Block, ...]:
     """The blocks of these leaves; each leaf is in one of them."""
     shapes = [tuple(np.shape(leaf)) for leaf in leaves]
     placed = [_sharding(leaf) for leaf in leaves]
-    # Leaves of different shapes can be joined only whole: those known to be sharded are not.
-    small = [
-        index
-        for index, (shape, sharding) in enumerate(zip(shapes, placed))
-        if sharding is None and math.prod(shape) < SMALL
-    ]
-    if len(small) <= FEW:
-        small = []
-    stacks: dict[Any, list[int]] = {}
-    for index in sorted(set(range(len(leaves))) - set(small)):
-        alone = math.prod(shapes[index]) < SMALL and placed[index] is None
-        stacks.setdefault(index if alone else (shapes[index], placed[index]), []).append(index)
-    groups = [(indices, False) for indices in stacks.values()]
-    if small:
-        groups.append((small, True))
-    return tuple(
-        Block(tuple(indices), tuple(shapes[index] for index in indices), cut)
-        for indices, cut in groups
-    )
+    small: dict[int, list[int]] = {}
+    large: dict[Any, list[int]] = {}
+    before = 0
+    for index, (shape, sharding) in enumerate(zip(shapes, placed)):
+        # Rows are cut from leaves that are whole: not from one that is known to be sharded.
+        if math.prod(shape) < SMALL and sharding is None:
+            small.setdefault(before // JOINED, []).append(index)
+            before += math.prod(shape)
+        else:
+            large.setdefault((shape, sharding), []).append(index)
+    groups = [(part, False) for part in _parts(large.values(), STACK)]
+    groups += [(part, len(part) > 1) for part in _parts(small.values(), len(leaves))]
+    return tuple(Block(part, tuple(shapes[index] for index in part), cut) for part, cut in groups)
+
+
+def _parts(groups: Collection[list[int]], most: int) -> list[tuple[int, ...]]:
+    """The groups in parts of `most` leaves, or of one if there are few leaves."""
+    most = 1 if sum(map(len, groups)) <= FEW else most
+    return [tuple(g[first : first + most]) for g in groups for first in range(0, len(g), most)]
 
 
 def _sharding(leaf: Any) -> Any:
