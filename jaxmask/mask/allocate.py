@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmask.errors import InputError
-from jaxmask.mask.check import check_density, check_scope
+from jaxmask.mask.check import check_density, check_scope, require_countable
 from jaxmask.tree import PyTree
 
 
@@ -43,8 +43,8 @@ def allocate(tree: PyTree, density: Any, scope: str = "global") -> np.ndarray | 
       NumPy array unless the density is traced.
 
     Raises:
-      InputError: if the density is not in (0, 1] or the scope unknown, or if the tree has 2^31
-        weights or more.
+      InputError: if the density is not in (0, 1] or the scope unknown, or if 2^31 weights or more
+        compete: of the tree with `"global"` (or a traced density and `"erk"`), else of one leaf.
 
     Example:
       >>> mask.allocate({"a": jnp.ones(10), "b": jnp.ones(5)}, 0.3, "layer").tolist()
@@ -53,8 +53,7 @@ def allocate(tree: PyTree, density: Any, scope: str = "global") -> np.ndarray | 
     check_scope(scope)
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
     sizes = [math.prod(shape) for shape in shapes]
-    if sum(sizes) >= 2**31:
-        raise InputError(f"a tree of {sum(sizes)} weights; selection supports fewer than 2^31")
+    require_countable(tree, scope)
     if isinstance(density, jax.core.Tracer):
         return _traced(density, shapes, sizes, scope)
     exact = check_density(density)
@@ -105,6 +104,11 @@ def _traced(
         )
     if scope == "layer":
         return _traced_kept(density, np.array(sizes, np.uint32))
+    if sum(sizes) >= 2**31:
+        raise InputError(
+            f"a traced density of {sum(sizes)} weights; {scope!r} counts fewer than 2^31 under jit: "
+            "give a number, or scope='layer'"
+        )
     total = _traced_kept(density, np.array(sum(sizes), np.uint32))
     if scope == "global" or not sizes:
         return total

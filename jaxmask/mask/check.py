@@ -1,5 +1,6 @@
 """Input checks: what may be masked, and with which settings."""
 
+import math
 import operator
 from collections.abc import Iterable
 from fractions import Fraction
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmask.errors import InputError
-from jaxmask.tree import PyTree, is_floating, named_leaves
+from jaxmask.tree import PyTree, is_floating, named_leaves, paths
 
 SCOPES = ("global", "layer", "erk")
 
@@ -32,6 +33,22 @@ def check_scope(scope: str) -> None:
     """Raises InputError if the scope is unknown."""
     if scope not in SCOPES:
         raise InputError(f"unknown scope {scope!r}; give one of {', '.join(map(repr, SCOPES))}")
+
+
+def require_countable(tree: PyTree, scope: str) -> None:
+    """Raises InputError if 2^31 or more compete: of the tree if "global", else of one leaf."""
+    sizes = {path: math.prod(np.shape(leaf)) for path, leaf in zip(paths(tree), jax.tree.leaves(tree))}
+    total = sum(sizes.values())
+    if scope == "global" and total >= 2**31:
+        raise InputError(
+            f"a tree of {total} weights, of which fewer than 2^31 can compete; "
+            "give scope='layer' or 'erk', in which those of each leaf compete"
+        )
+    for path, size in sizes.items():
+        if size >= 2**31:
+            raise InputError(
+                f"{path!r} has {size} weights, of which fewer than 2^31 can compete; split the leaf"
+            )
 
 
 def check_density(density: Any, name: str = "density") -> Fraction:

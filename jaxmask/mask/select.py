@@ -20,7 +20,7 @@ from jax import lax
 from jaxmask.errors import InputError
 from jaxmask.mask.allocate import allocate
 from jaxmask.mask.blocks import Block, arrange, by_leaf, offsets, owners, pack, real, unpack
-from jaxmask.mask.check import check_scope, require_floating
+from jaxmask.mask.check import check_scope, require_countable, require_floating
 from jaxmask.mask.order import ordered
 from jaxmask.tree import PyTree, align
 
@@ -52,7 +52,7 @@ def keep_top(
 
     Raises:
       InputError: for a density outside (0, 1], an unknown scope or ties, scores that are not
-        floating point, or 2^31 scores or more.
+        floating point, or 2^31 scores or more that compete.
 
     Example:
       >>> mask.keep_top({"a": jnp.array([3.0, 1.0, 2.0, 0.0])}, 0.5)["a"].tolist()
@@ -100,6 +100,7 @@ def keep_count(
     if ties not in TIES:
         raise InputError(f"unknown ties {ties!r}; give 'random' or 'index'")
     require_floating(scores, "scores")
+    require_countable(scores, scope)
     leaves, structure = jax.tree.flatten(scores)
     if not leaves:
         return scores
@@ -144,8 +145,6 @@ def _keys(block: Block, leaves: list[jax.Array], allowed: list[jax.Array] | None
 def _wanted(count: Any, sizes: np.ndarray, scope: str) -> jax.Array:
     """The count of each group of scores that compete, shape (1,) or (leaves,), within bounds."""
     available = sizes.sum(keepdims=True) if scope == "global" else sizes
-    if available.sum() >= 2**31:
-        raise InputError(f"a tree of {sizes.sum()} scores; selection supports fewer than 2^31")
     traced = isinstance(count, jax.core.Tracer)
     count = count if traced else np.asarray(count)
     shapes = [()] if scope == "global" else [(), sizes.shape]
@@ -186,7 +185,7 @@ def _largest(
         words = jnp.zeros(2, jnp.uint32) if key is None else jax.random.bits(key, (2,), jnp.uint32)
 
         def ranked_at_least(rank_cuts: jax.Array, words: jax.Array) -> list[jax.Array]:
-            ranks = _ranks(blocks, keys, words, by_index=key is None)
+            ranks = _ranks(blocks, keys, words, key is None, each)
             spread = zip(keys, _spread(cuts, blocks, keys), ranks, _spread(rank_cuts, blocks, keys))
             return [(k > cut) | ((k == cut) & (rank >= least)) for k, cut, rank, least in spread]
 
@@ -278,16 +277,22 @@ def _add(a: list[jax.Array], b: list[jax.Array]) -> list[jax.Array]:
 
 
 def _ranks(
-    blocks: tuple[Block, ...], keys: list[jax.Array], words: jax.Array, by_index: bool
+    blocks: tuple[Block, ...], keys: list[jax.Array], words: jax.Array, by_index: bool, each: bool
 ) -> list[jax.Array]:
-    """A distinct uint32 for every score of the tree, larger first: by index, or random."""
+    """A distinct uint32 for every score of the tree, larger first: by index, or random.
+
+    If leaves compete `each` for itself, for every score of a leaf.
+    """
     sizes = {i: math.prod(s) for block in blocks for i, s in zip(block.leaves, block.shapes)}
     before = np.cumsum([0, *(sizes[index] for index in range(len(sizes)))])
+    if by_index and each:
+        # Otherwise an index of a large tree could pass 2^32, within a leaf.
+        before = np.zeros_like(before)
     first, second = words
     result = []
     for block, k in zip(blocks, keys):
         start = before[np.array(block.leaves)][owners(block)] + offsets(block)
-        index = first + start.astype(np.uint32)
+        index = first + (start % 2**32).astype(np.uint32)
         # Axis by axis: a reshaped iota is whole on every device, however the leaf is sharded.
         for axis, length in enumerate(k.shape[1:], 2):
             step = np.uint32(math.prod(k.shape[axis:])) * lax.iota(jnp.uint32, length)

@@ -200,7 +200,7 @@ def masked(mask: jax.Array, weight: jax.Array, rescale: Rescale = True) -> jax.A
         some = total > 0
         # Both branches are guarded: the root's gradient at 0 is infinite, and inf * 0 is NaN.
         # 1 / alpha, because a product over the whole leaf is cheaper than a quotient.
-        scale = jnp.sqrt(jnp.where(some, max(mask.size, 1), 1) / jnp.where(some, total, 1))
+        scale = jnp.sqrt(jnp.where(some, float(max(mask.size, 1)), 1) / jnp.where(some, total, 1))
         if rescale == "constant":
             scale = lax.stop_gradient(scale)
         product = _scaled(product, scale)
