@@ -106,8 +106,8 @@ def _traced(
         return _traced_kept(density, np.array(sizes, np.uint32))
     if sum(sizes) >= 2**31:
         raise InputError(
-            f"a traced density of {sum(sizes)} weights; {scope!r} counts fewer than 2^31 under jit: "
-            "give a number, or scope='layer'"
+            f"a traced density of {sum(sizes)} weights; {scope!r} counts fewer than 2^31 "
+            "under jit: give a number, or scope='layer'"
         )
     total = _traced_kept(density, np.array(sum(sizes), np.uint32))
     if scope == "global" or not sizes:

@@ -37,7 +37,9 @@ def check_scope(scope: str) -> None:
 
 def require_countable(tree: PyTree, scope: str) -> None:
     """Raises InputError if 2^31 or more compete: of the tree if "global", else of one leaf."""
-    sizes = {path: math.prod(np.shape(leaf)) for path, leaf in zip(paths(tree), jax.tree.leaves(tree))}
+    sizes = {
+        path: math.prod(np.shape(leaf)) for path, leaf in zip(paths(tree), jax.tree.leaves(tree))
+    }
     total = sum(sizes.values())
     if scope == "global" and total >= 2**31:
         raise InputError(

@@ -110,7 +110,11 @@ def keep_count(
     if ties == "random" and key is None:
         key = jax.random.key(0)
     chosen = _keep(
-        arrange(leaves), lax.stop_gradient(leaves), wanted, key if ties == "random" else None, allowed
+        arrange(leaves),
+        lax.stop_gradient(leaves),
+        wanted,
+        key if ties == "random" else None,
+        allowed,
     )
     return jax.tree.unflatten(structure, chosen)
 
@@ -240,9 +244,7 @@ def _search(
     return found, reached
 
 
-def _spread(
-    groups: jax.Array, blocks: tuple[Block, ...], keys: list[jax.Array]
-) -> list[jax.Array]:
+def _spread(groups: jax.Array, blocks: tuple[Block, ...], keys: list[jax.Array]) -> list[jax.Array]:
     """A value for each row of each block from one per group: of the tree, or of every leaf."""
     if groups.size == 1:
         return [groups[0]] * len(blocks)
@@ -253,9 +255,7 @@ def _spread(
     ]
 
 
-def _count(
-    blocks: tuple[Block, ...], sets: list[list[jax.Array]], groups: int
-) -> list[jax.Array]:
+def _count(blocks: tuple[Block, ...], sets: list[list[jax.Array]], groups: int) -> list[jax.Array]:
     """How many are True in each set of blocks: int32, shape (groups,)."""
     found = []
     for block, *bits in zip(blocks, *sets):
