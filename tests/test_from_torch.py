@@ -58,7 +58,7 @@ def test_the_task_is_evaluated_from_its_file_alone(page, tmp_path, capsys):
     assert task.main(["evaluate", str(file), f"--out={tmp_path}"]) == 0
     found = json.loads((tmp_path / "evaluation.json").read_text())
     result = json.loads((page / "run" / "mask" / "result.json").read_text())
-    assert found["accuracy"] == pytest.approx(result["accuracy"])
+    assert found["accuracy"] == pytest.approx(result["accuracy"], abs=0.011)
     capsys.readouterr()
 
 

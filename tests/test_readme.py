@@ -25,7 +25,7 @@ def test_a_block_runs(block, tmp_path, monkeypatch):
 
 
 def test_the_blocks_are_there():
-    assert len(BLOCKS) == 22
+    assert len(BLOCKS) == 24
 
 
 def test_the_ten_lines_learn_and_save(tmp_path, monkeypatch, capsys):

@@ -1,7 +1,7 @@
 """Low-rank updates of frozen kernels (LoRA, Hu et al. 2022)."""
 
+import reprlib
 from collections.abc import Iterable
-from math import isfinite
 from typing import Any
 
 import jax
@@ -9,24 +9,34 @@ import jax.numpy as jnp
 
 from jaxmask import mask, tree
 from jaxmask.adapter import weights
-from jaxmask.adapter.base import Adapter, Stored, Tree
-from jaxmask.errors import InputError
+from jaxmask.adapter.base import Adapter, Stored, Tree, check_used
+from jaxmask.errors import InputError, is_number
+from jaxmask.mask.axes import Axes, Stated, answers
+
+MOST_RANK = 10_000
+LARGEST_SCALE = 1e6
 
 
-def lora(rules: Iterable[tuple[str, str]], rank: int = 4, scale: float = 1.0) -> Adapter:
+def lora(
+    rules: Iterable[tuple[str, str]], rank: int = 4, scale: float = 1.0, axes: Stated = ()
+) -> Adapter:
     """Learns `w + scale * a b` for the kernels labeled "mask"; trains those labeled "train".
 
     A kernel [..., in, out] has factors a [..., in, r] and b [r, out]; a convolution's a is a
-    convolution to r channels, its b a 1x1. a is initialized uniformly in +-1 / sqrt(fan in), b to
-    zero, so there is no update at first. A leaf with fewer than two axes labeled "mask" is frozen.
+    convolution to r channels, its b a 1x1; of one to heads, [in, heads, size], b is
+    [r, heads, size]. a is initialized uniformly in +-1 / sqrt(fan in), b to zero, so there is no
+    update at first; of a kernel [out, in, ...] it is the other way round. A leaf with fewer than
+    two axes labeled "mask" is frozen.
 
     Args:
       rules: pairs (regex, label), as for `tree.label`.
       rank: r.
       scale: of the updates, alpha / rank in the paper.
+      axes: what the axes of kernels mean, where it is not guessed; see `mask.describe`.
 
     Raises:
-      InputError: by `init`, if the rules mask no kernel; by `restore`, if factors do not fit the
+      InputError: by `init`, if the rules mask no kernel, or one of stacked layers, or whose outputs
+        come neither first nor last, or that may be such; by `restore`, if factors do not fit the
         weights.
 
     References:
@@ -41,10 +51,11 @@ def lora(rules: Iterable[tuple[str, str]], rank: int = 4, scale: float = 1.0) ->
             params,
         )
         parts = tree.partition(params, labels)
+        known = mask.describe(params, axes)  # biases, which are not updated, tell more
         if not jax.tree.leaves(parts["mask"]):
             raise InputError("the rules label no kernel 'mask'; label one")
         return (
-            {"train": parts["train"], "low_rank": factors(key, parts["mask"], rank)},
+            {"train": parts["train"], "low_rank": factors(key, parts["mask"], rank, known)},
             {"weights": parts["mask"], "freeze": parts["freeze"]},
         )
 
@@ -61,9 +72,13 @@ def lora(rules: Iterable[tuple[str, str]], rank: int = 4, scale: float = 1.0) ->
         return Stored({}, arrays, {"low_rank_scale": scale})
 
     def restore(params: Tree, stored: Stored) -> Tree:
-        scale = stored.settings.get("low_rank_scale")
-        if isinstance(scale, bool) or not isinstance(scale, int | float) or not isfinite(scale):
-            raise InputError(f"low_rank_scale is {scale!r}; it must be a finite number")
+        scale: Any = stored.settings.get("low_rank_scale")
+        if not is_number(scale, -LARGEST_SCALE, LARGEST_SCALE):
+            raise InputError(
+                f"low_rank_scale is {reprlib.repr(scale)}; it must be a finite number, at most "
+                f"{LARGEST_SCALE:g} in size"
+            )
+        check_used(stored, ("params", "low_rank"))
         params = weights.restore(params, stored)
         known, changed = tree.named_leaves(params), {}
         for path, pair in _pairs(stored.arrays.get("low_rank", {})).items():
@@ -79,14 +94,47 @@ def lora(rules: Iterable[tuple[str, str]], rank: int = 4, scale: float = 1.0) ->
     return Adapter(init, parameters, optimizers, store, restore)
 
 
-def factors(key: jax.Array, kernels: Tree, rank: int) -> Tree:
+def factors(key: jax.Array, kernels: Tree, rank: int, axes: Stated = ()) -> Tree:
     """Initial factors {"a", "b"} for every kernel of a tree."""
-    shapes = jax.tree.map(lambda w: jax.ShapeDtypeStruct((*w.shape[:-1], rank), w.dtype), kernels)
-    return jax.tree.map(
-        lambda w, a: {"a": a.astype(w.dtype), "b": jnp.zeros((rank, w.shape[-1]), w.dtype)},
-        kernels,
-        mask.kaiming_uniform()(key, shapes),
-    )
+    leaves, structure = jax.tree.flatten(kernels)
+    splits = _splits(kernels, axes)
+    # The factor on the side of the inputs is random, its rank counting as outputs, the other 0.
+    sides = [
+        jax.ShapeDtypeStruct((*(w.shape[:at] if outputs_last else w.shape[at:]), rank), w.dtype)
+        for w, (at, outputs_last) in zip(leaves, splits)
+    ]
+    drawn = mask.kaiming_uniform(out_axis=-1)(key, jax.tree.unflatten(structure, sides))
+    pairs = []
+    for w, side, (at, outputs_last) in zip(leaves, jax.tree.leaves(drawn), splits):
+        a, b = jnp.zeros((*w.shape[:at], rank), w.dtype), jnp.zeros((rank, *w.shape[at:]), w.dtype)
+        side = side.astype(w.dtype)
+        pairs.append(
+            {"a": side, "b": b} if outputs_last else {"a": a, "b": jnp.moveaxis(side, -1, 0)}
+        )
+    return jax.tree.unflatten(structure, pairs)
+
+
+def _splits(kernels: Tree, axes: Stated) -> list[tuple[int, bool]]:
+    """Where inputs and outputs of every kernel meet, and whether the outputs come last."""
+
+    def split(found: Axes, shape: tuple[int, ...]) -> tuple[int, bool] | None:
+        rank, count = len(shape), len(found.outputs)
+        if found.layers or not 0 < count < rank:
+            return None
+        if found.outputs == tuple(range(rank - count, rank)):
+            return rank - count, True
+        return (count, False) if found.outputs == tuple(range(count)) else None
+
+    found = []
+    for path, place in zip(tree.paths(kernels), answers(kernels, axes, split, "a low-rank update")):
+        if place is None:
+            words = mask.describe(kernels, axes)[path]
+            raise InputError(
+                f"{path!r} is {words!r}; low-rank updates are of one layer whose inputs and "
+                "outputs each come together: label it 'freeze' or 'train'"
+            )
+        found.append(place)
+    return found
 
 
 def _updated(weight: jax.Array, pair: dict[str, jax.Array], scale: float) -> jax.Array:
@@ -97,7 +145,7 @@ def _updated(weight: jax.Array, pair: dict[str, jax.Array], scale: float) -> jax
 def _check_fits(path: str, weight: jax.Array, pair: dict[str, jax.Array]) -> None:
     """Raises InputError unless the factors multiply to the shape of the weight."""
     a, b = jnp.shape(pair["a"]), jnp.shape(pair["b"])
-    if not a or len(b) != 2 or a[-1] != b[0] or (*a[:-1], b[1]) != jnp.shape(weight):
+    if not a or not b or a[-1] != b[0] or (*a[:-1], *b[1:]) != jnp.shape(weight):
         raise InputError(
             f"the factors of {path!r} have shapes {a} and {b}, which do not multiply to that of "
             f"the weight, {jnp.shape(weight)}"

@@ -1,5 +1,7 @@
 """Masks over frozen weights: one bit per weight, by any mask transform."""
 
+import functools
+import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -8,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxmask import mask, tree
 from jaxmask.adapter import weights
-from jaxmask.adapter.base import Adapter, Stored, Tree
+from jaxmask.adapter.base import Adapter, Stored, Tree, check_used
 from jaxmask.errors import InputError
 from jaxmask.mask import MaskTransform
 from jaxmask.train import optimizer
@@ -91,20 +93,43 @@ def masks(
         return found
 
     def store(learned: dict[str, Tree], frozen: dict[str, Tree]) -> Stored:
-        named: dict[Any, dict[str, bool]] = {
-            mask.rescaled: {"rescale": True},
-            mask.unscaled: {"rescale": False},
-        }
         return Stored(
             made(learned, frozen).mask(learned["scores"]),
             {"params": learned["train"]},
-            {**named.get(put, {}), **(settings or {})},
+            {**_scaling(put, frozen["weights"]), **(settings or {})},
         )
 
     def restore(params: Tree, stored: Stored) -> Tree:
+        check_used(stored, ("params",), tree.named_leaves(stored.masks))
         by = put
-        if put in (mask.rescaled, mask.unscaled):  # one adapter restores the files of both
-            by = mask.rescaled if stored.settings.get("rescale", True) else mask.unscaled
+        if _is_ours(put):  # one adapter restores the files of both
+            rescale, axes = stored.settings.get("rescale", True), stored.settings.get("axes", {})
+            _check_settings(rescale, axes)
+            by = functools.partial(mask.rescaled, axes=axes) if rescale else mask.unscaled
         return mask.restore(weights.restore(params, stored), stored.masks, by)
 
     return Adapter(init, parameters, optimizers, store, restore)
+
+
+def _check_settings(rescale: Any, axes: Any) -> None:
+    if not isinstance(rescale, bool):
+        raise InputError(f"rescale is {reprlib.repr(rescale)}; it must be true or false")
+    texts = isinstance(axes, dict) and all(isinstance(text, str) for text in axes.values())
+    if not texts:
+        raise InputError(f"axes is {reprlib.repr(axes)}; it must be an object from paths to words")
+
+
+def _is_ours(put: Any) -> bool:
+    return getattr(put, "func", put) in (mask.rescaled, mask.unscaled)  # with axes: a partial
+
+
+def _scaling(put: Any, kernels: Tree) -> dict[str, Any]:
+    """How the masks of these weights are applied, as a file says it."""
+    if not _is_ours(put):
+        return {}
+    if put is mask.unscaled:
+        return {"rescale": False}
+    said = mask.describe(kernels, getattr(put, "keywords", {}).get("axes", {}))
+    guessed = mask.describe(kernels)
+    more = {path: words for path, words in said.items() if words != guessed[path]}
+    return {"rescale": True, **({"axes": more} if more else {})}

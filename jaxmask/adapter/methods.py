@@ -1,5 +1,7 @@
 """The methods that the recipe `adapt` compares, by their names in configs and files."""
 
+import functools
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -9,12 +11,12 @@ import jax
 from jaxmask import mask, tree
 from jaxmask.adapter.base import Adapter, Evaluator, Rules, Site
 from jaxmask.adapter.knn import KNN
-from jaxmask.adapter.lora import lora
+from jaxmask.adapter.lora import LARGEST_SCALE, MOST_RANK, lora
 from jaxmask.adapter.masks import masks
 from jaxmask.adapter.probe import LINEAR_PROBE
-from jaxmask.adapter.weights import weights
+from jaxmask.adapter.weights import restore, weights
 from jaxmask.errors import InputError, check_numbers
-from jaxmask.train.named import call
+from jaxmask.train.named import call, first_line
 
 
 class Method(NamedTuple):
@@ -67,9 +69,10 @@ def _norm(section: Any, site: Site) -> Adapter:
 
 def _lora(section: Any, site: Site) -> Adapter:
     """Learn low-rank updates of the kernels (LoRA, Hu et al. 2022)."""
-    check_numbers("lora.rank", [section.rank], 1)
-    check_numbers("lora.scale", [section.scale], 0)
-    return lora([site.head, *(section.rules or site.rules)], section.rank, section.scale)
+    check_numbers("lora.rank", [section.rank], 1, MOST_RANK)
+    check_numbers("lora.scale", [section.scale], 0, LARGEST_SCALE)
+    rules = [site.head, *(section.rules or site.rules)]
+    return lora(rules, section.rank, section.scale, site.axes)
 
 
 def _mask(name: str) -> Callable[[Any, Site], Adapter]:
@@ -77,7 +80,7 @@ def _mask(name: str) -> Callable[[Any, Site], Adapter]:
 
     def build(section: Any, site: Site) -> Adapter:
         return masks(
-            transform(f"{name}.transform", section.transform),
+            transform(f"{name}.transform", section.transform, site.axes),
             mask_rules(name, section, site),
             settings={"transform": section.transform},
             **_share(name, section),
@@ -108,9 +111,9 @@ def _mask_topk(section: Any, site: Site) -> Adapter:
             "another density"
         )
     transform("mask_topk", f"top_k(0.5, scope={section.scope!r}, init={section.initial})")
-    initial = call(section.initial, mask.INITIALIZERS, "initial scores")
+    initial = call(section.initial, _with_axes(mask.INITIALIZERS, site.axes), "initial scores")
     return masks(
-        lambda density: mask.top_k(density, section.scope, initial, section.rescale),
+        lambda density: mask.top_k(density, section.scope, initial, section.rescale, site.axes),
         mask_rules("mask_topk", section, site),
         density=section.density or 1.0,  # 0 is replaced before training, by `settle`
         falling_epochs=section.falling_epochs,
@@ -133,22 +136,42 @@ def _found_density(section: Any, results: Mapping[str, Any]) -> Any:
     return section
 
 
-def transform(field: str, text: str) -> mask.MaskTransform:
+def transform(field: str, text: str, axes: Mapping[str, str] = {}) -> mask.MaskTransform:
     """The transform that a config names, tested on a small tree.
+
+    Args:
+      field: the field of the config, for errors.
+      text: the call of a transform.
+      axes: what the axes of the network's parameters mean, by path.
 
     Raises:
       InputError: it is not a call of a transform with valid arguments.
     """
-    found = call(text, {**mask.TRANSFORMS, **mask.INITIALIZERS}, "mask transform")
+    known = _with_axes({**mask.TRANSFORMS, **mask.INITIALIZERS}, axes)
+    found = call(text, known, "mask transform")
     if not isinstance(found, mask.MaskTransform):
         raise InputError(f"{field} {text!r} only initializes scores; name a transform")
     small = {"kernel": jax.ShapeDtypeStruct((2, 2), "float32")}
     try:
         scores = jax.eval_shape(found.init, jax.random.key(0), small)
         jax.eval_shape(found.apply, scores, small)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{field} {text!r}: {str(error).splitlines()[0]}") from None
+    except InputError:
+        raise
+    except Exception as error:  # the arguments are the user's
+        raise InputError(f"{field} {text!r}: {first_line(error)}") from None
     return found
+
+
+def _with_axes(
+    table: Mapping[str, Callable[..., Any]], axes: Mapping[str, str]
+) -> dict[str, Callable[..., Any]]:
+    """The functions, those that ask what axes mean with the answer."""
+    return {
+        name: functools.partial(each, axes=axes)
+        if "axes" in inspect.signature(each).parameters
+        else each
+        for name, each in table.items()
+    }
 
 
 def mask_rules(method: str, section: Any, site: Site) -> Rules:
@@ -228,6 +251,7 @@ EVALUATORS: dict[str, Evaluator] = {"knn": KNN, "linear_probe": LINEAR_PROBE}
 # The adapters that restore what these methods store; without rules, which only training needs.
 KNOWN: dict[str, Adapter] = {
     **{name: weights() for name in ("full", "partial", "bias", "norm", *EVALUATORS)},
+    "knn": weights()._replace(restore=restore),  # its arrays are for its classifier
     **{name: masks(mask.threshold(), ()) for name in ("mask", "mask_topk", "mask_sign")},
     "lora": lora(()),
 }

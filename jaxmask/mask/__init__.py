@@ -1,11 +1,16 @@
-"""Scores -> masks -> masked weights, as pure functions of any pytree."""
+"""Scores -> masks -> masked weights, as pure functions of any pytree.
+
+Leaves of one tree may differ in dtype. What is made like a weight is laid out over devices as it.
+"""
 
 import importlib
 from typing import Any
 
 from jaxmask.mask import measure
 from jaxmask.mask.allocate import allocate
+from jaxmask.mask.axes import describe
 from jaxmask.mask.initialize import constant, kaiming_uniform, magnitude, normal, shuffled
+from jaxmask.mask.moments import clear_moments
 from jaxmask.mask.n_of_m import keep_n_of_m
 from jaxmask.mask.pruned import pruned
 from jaxmask.mask.restore import restore
@@ -26,7 +31,9 @@ from jaxmask.mask.transform import (
 __all__ = [
     "MaskTransform",
     "allocate",
+    "clear_moments",
     "constant",
+    "describe",
     "file",
     "kaiming_uniform",
     "keep_blocks",

@@ -13,20 +13,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmask.errors import InputError
+from jaxmask.mask.axes import Stated
 from jaxmask.mask.check import check_density, check_scope, require_countable
+from jaxmask.mask.stack import layers_by_scope, shapes_of_layers
 from jaxmask.tree import PyTree
 
 
-def allocate(tree: PyTree, density: Any, scope: str = "global") -> np.ndarray | jax.Array:
+def allocate(
+    tree: PyTree, density: Any, scope: str = "global", axes: Stated = ()
+) -> np.ndarray | jax.Array:
     """The exact number of weights that a density keeps.
 
     - `"global"`: one count for the whole tree.
-    - `"layer"`: one count per leaf, all at the same density.
-    - `"erk"`: one count per leaf, Erdos-Renyi-kernel (Evci et al. 2020,
-      https://arxiv.org/abs/1911.11134): leaf `l` keeps `eps * sum(shape_l)` of its
+    - `"layer"`: one count per layer, all at the same density.
+    - `"erk"`: one count per layer, Erdos-Renyi-kernel (Evci et al. 2020,
+      https://arxiv.org/abs/1911.11134): layer `l` keeps `eps * sum(shape_l)` of its
       `prod(shape_l)` weights, no more than all of them; `eps` is such that the counts add up to
       the `"global"` count. A vector counts as a kernel of one axis, a scalar as size 1. What is
-      left by rounding down goes to the leaves with the largest remainders.
+      left by rounding down goes to the layers with the largest remainders.
+
+    A leaf is one layer, unless it is a stack of them.
 
     Args:
       tree: arrays or anything else with shapes.
@@ -37,23 +43,26 @@ def allocate(tree: PyTree, density: Any, scope: str = "global") -> np.ndarray | 
         plus one for every 2^22 kept; with `"erk"` the counts add up to the `"global"` count, each
         accurate to float32's precision.
       scope: one of the three.
+      axes: what the axes of leaves mean, where it is not guessed; see `mask.describe`.
 
     Returns:
-      int32, shape () for `"global"`, (leaves,) in the order of `jax.tree.leaves` otherwise; a
+      int32, shape () for `"global"`, (layers,) in the order of `jax.tree.leaves` otherwise; a
       NumPy array unless the density is traced.
 
     Raises:
-      InputError: if the density is not in (0, 1] or the scope unknown, or if 2^31 weights or more
-        compete: of the tree with `"global"` (or a traced density and `"erk"`), else of one leaf.
+      InputError: if the density is not in (0, 1] or the scope unknown, for a leaf that may be one
+        layer or several, or if 2^31 weights or more compete: of the tree with `"global"` (or a
+        traced density and `"erk"`), else of one layer.
 
     Example:
       >>> mask.allocate({"a": jnp.ones(10), "b": jnp.ones(5)}, 0.3, "layer").tolist()
       [3, 2]
     """
     check_scope(scope)
-    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
+    layers = layers_by_scope(tree, scope, axes)
+    shapes = shapes_of_layers(jax.tree.leaves(tree), layers)
     sizes = [math.prod(shape) for shape in shapes]
-    require_countable(tree, scope)
+    require_countable(tree, layers, scope)
     if isinstance(density, jax.core.Tracer):
         return _traced(density, shapes, sizes, scope)
     exact = check_density(density)
@@ -117,13 +126,14 @@ def _traced(
     bends = np.unique(np.append(size / np.maximum(units, 1), 0.0))
     totals = np.minimum(size, bends[:, None] * units).sum(axis=1)
     eps = jnp.interp(total.astype(jnp.float32), totals, bends)
-    ideal = jnp.minimum(eps * units, size)
+    ideal = jnp.minimum(eps * units.astype(eps.dtype), size.astype(eps.dtype))
     # Rounded down with a margin for float32, so what is left to distribute is never negative:
     # one each by the largest remainder, then what float32 lost wherever there is room.
     counts = jnp.floor(ideal * (1 - 2.0**-20)).astype(jnp.int32)
-    rank = jnp.argsort(jnp.argsort(counts - ideal))
-    counts = counts + (rank < total - jnp.sum(counts)) * (counts < size)
+    rank = jnp.argsort(jnp.argsort(counts.astype(ideal.dtype) - ideal))
     room = np.array(sizes, np.int32) - counts
+    more = (rank < total - jnp.sum(counts)) & (room > 0)
+    counts, room = counts + more.astype(jnp.int32), room - more.astype(jnp.int32)
     return counts + jnp.clip(total - jnp.sum(counts) - jnp.cumsum(room) + room, 0, room)
 
 

@@ -29,16 +29,26 @@ def require_floating(tree: PyTree, what: str) -> None:
             )
 
 
+def refuse_signs(masks: PyTree, why: str) -> None:
+    """Raises InputError, naming the path, for a mask that is known, not traced, and holds -1."""
+    for index, leaf in enumerate(jax.tree.leaves(masks)):
+        known = not isinstance(leaf, jax.core.Tracer)
+        if known and jnp.result_type(leaf) != jnp.bool_ and (np.asarray(leaf) < 0).any():
+            raise InputError(f"the mask of {paths(masks)[index]!r} is of signs, {why}")
+
+
 def check_scope(scope: str) -> None:
     """Raises InputError if the scope is unknown."""
-    if scope not in SCOPES:
+    if not isinstance(scope, str) or scope not in SCOPES:
         raise InputError(f"unknown scope {scope!r}; give one of {', '.join(map(repr, SCOPES))}")
 
 
-def require_countable(tree: PyTree, scope: str) -> None:
-    """Raises InputError if 2^31 or more compete: of the tree if "global", else of one leaf."""
+def require_countable(tree: PyTree, layers: list[tuple[int, ...]], scope: str) -> None:
+    """Raises InputError if 2^31 or more compete: of the tree if "global", else of one layer."""
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
     sizes = {
-        path: math.prod(np.shape(leaf)) for path, leaf in zip(paths(tree), jax.tree.leaves(tree))
+        path: math.prod(length for axis, length in enumerate(shape) if axis not in stacked)
+        for path, shape, stacked in zip(paths(tree), shapes, layers)
     }
     total = sum(sizes.values())
     if scope == "global" and total >= 2**31:

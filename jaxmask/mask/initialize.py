@@ -14,9 +14,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxmask.errors import InputError
+from jaxmask.mask.axes import Axes, Stated, answers, layers_of
 from jaxmask.mask.check import require_floating
+from jaxmask.precision import wide, widened
+from jaxmask.sharding import automatic
 from jaxmask.tree import PyTree, paths
 
 Init = Callable[[jax.Array | None, PyTree], PyTree]
@@ -30,10 +34,16 @@ def constant(value: float = 1.0) -> Init:
       [2.5, 2.5, 2.5]
     """
 
+    def fill(value: Any, w: Any) -> jax.Array:
+        # Behind a barrier, or the compiler takes equal constants, laid out differently, for one.
+        return lax.optimization_barrier(jnp.full(w.shape, value, wide(w.dtype)))
+
+    full = _laid_out(fill)
+
     def init(key: jax.Array | None, weights: PyTree) -> PyTree:
         del key
         require_floating(weights, "constant")
-        return jax.tree.map(lambda w: jnp.full(w.shape, value, score_dtype(w)), weights)
+        return jax.tree.map(lambda w: full(value, w), weights)
 
     return init
 
@@ -45,7 +55,7 @@ def normal(std: float = 1.0) -> Init:
       >>> mask.normal(0.1)(jax.random.key(0), {"w": jnp.zeros((2, 3))})["w"].shape
       (2, 3)
     """
-    return _random(lambda key, w: std * jax.random.normal(key, w.shape, score_dtype(w)))
+    return drawn(lambda key, w: std * jax.random.normal(key, w.shape, wide(w.dtype)))
 
 
 def magnitude() -> Init:
@@ -59,21 +69,25 @@ def magnitude() -> Init:
     def init(key: jax.Array | None, weights: PyTree) -> PyTree:
         del key
         require_floating(weights, "magnitude")
-        return jax.tree.map(lambda w: jnp.abs(w).astype(score_dtype(w)), weights)
+        return jax.tree.map(lambda w: jnp.abs(widened(w)), weights)
 
     return init
 
 
-def kaiming_uniform(out_axis: int = -1) -> Init:
+def kaiming_uniform(out_axis: int | None = None, axes: Stated = ()) -> Init:
     """`s ~ U(-b, b)`, `b = sqrt(6 / ((1 + 5) * fan_in)) = 1 / sqrt(fan_in)`.
 
     Kaiming's uniform distribution with the slope `a = sqrt(5)`, the scores of edge-popup
     (Ramanujan et al. 2020, https://arxiv.org/abs/1911.13299). `fan_in` of a kernel is the product
-    of all axes but `out_axis`; of a vector (a bias) its size; of a scalar 1.
+    of its inputs and its window; of a vector (a bias) its size; of a scalar 1.
 
     Args:
-      out_axis: the axis of the outputs: the last of Flax's kernels `[..., in, out]`, 0 of
-        Equinox's and PyTorch's `[out, in, ...]`.
+      out_axis: the one axis of the outputs, of every leaf; `fan_in` is the product of all others.
+        None takes it from `axes`.
+      axes: what the axes of leaves mean, where it is not guessed; see `mask.describe`.
+
+    Raises:
+      InputError: by the result, for a leaf whose `fan_in` depends on what its axes mean.
 
     Example:
       >>> s = mask.kaiming_uniform()(jax.random.key(0), {"w": jnp.zeros((3, 3, 4, 8))})["w"]
@@ -81,20 +95,33 @@ def kaiming_uniform(out_axis: int = -1) -> Init:
       True
     """
 
-    def draw(key: jax.Array, w: Any) -> jax.Array:
-        outputs = w.shape[out_axis] if len(w.shape) > 1 else 1
-        fan_in = max(math.prod(w.shape) // max(outputs, 1), 1)
+    def fan_in(found: Axes, shape: tuple[int, ...]) -> int:
+        summed = found.inputs + found.window or found.outputs
+        if out_axis is not None and len(shape) > 1:
+            if not -len(shape) <= out_axis < len(shape):
+                raise InputError(f"out_axis={out_axis}; a leaf of shape {shape} has no such axis")
+            summed = tuple(set(range(len(shape))) - {out_axis % len(shape)})
+        return max(math.prod(shape[axis] for axis in summed), 1)
+
+    def draw(key: jax.Array, w: Any, fan_in: int) -> jax.Array:
         bound = fan_in**-0.5
-        return jax.random.uniform(key, w.shape, score_dtype(w), -bound, bound)
+        return jax.random.uniform(key, w.shape, wide(w.dtype), -bound, bound)
 
-    return _random(draw)
+    return drawn(draw, lambda weights: answers(weights, axes, fan_in, "fan_in"))
 
 
-def shuffled(init: Init) -> Init:
-    """The scores of `init`, permuted at random within each leaf.
+def shuffled(init: Init, axes: Stated = ()) -> Init:
+    """The scores of `init`, permuted at random within each layer.
 
-    Keeps each leaf's distribution and forgets which weight had which score: the control for an
-    initialization such as `magnitude`.
+    Keeps each layer's distribution and forgets which weight had which score: the control for an
+    initialization such as `magnitude`. A leaf is one layer, unless it is a stack of them.
+
+    Args:
+      init: gives the scores that are permuted.
+      axes: what the axes of leaves mean, where it is not guessed; see `mask.describe`.
+
+    Raises:
+      InputError: by the result, for a leaf that may be one layer or several.
 
     Example:
       >>> s = mask.shuffled(mask.magnitude())(jax.random.key(0), {"w": jnp.arange(5.0)})["w"]
@@ -102,15 +129,22 @@ def shuffled(init: Init) -> Init:
       [0.0, 1.0, 2.0, 3.0, 4.0]
     """
 
-    def draw(key: jax.Array, s: jax.Array) -> jax.Array:
-        return jax.random.permutation(key, s.reshape(-1)).reshape(s.shape)
+    def draw(key: jax.Array, s: jax.Array, layers: tuple[int, ...]) -> jax.Array:
+        if not layers:
+            return jax.random.permutation(key, s.reshape(-1)).reshape(s.shape)
+        front = jnp.moveaxis(s, layers, range(len(layers)))
+        rows = front.reshape(math.prod(front.shape[: len(layers)]), -1)
+        rows = jax.random.permutation(key, rows, axis=1, independent=True)
+        return jnp.moveaxis(rows.reshape(front.shape), range(len(layers)), layers)
+
+    shuffle = drawn(draw, lambda w: layers_of(w, axes, "how it is shuffled"))
 
     def shuffled_init(key: jax.Array | None, weights: PyTree) -> PyTree:
         if key is None:
             raise InputError("shuffled: a random key is needed; give jax.random.key(seed)")
         # Two keys: the permutation must not depend on what it permutes.
         inner, order = jax.random.split(key)
-        return _random(draw)(order, init(inner, weights))
+        return shuffle(order, init(inner, weights))
 
     return shuffled_init
 
@@ -135,15 +169,35 @@ def split_key(key: jax.Array | None, tree: PyTree) -> PyTree:
     return jax.tree.unflatten(jax.tree.structure(tree), keys)
 
 
-def score_dtype(weight: Any) -> jnp.dtype:
-    """The dtype of the scores of a weight: float32 or wider."""
-    return jnp.promote_types(weight.dtype, jnp.float32)
+def drawn(draw: Callable[..., jax.Array], ask: Callable[[PyTree], list[Any]] | None = None) -> Init:
+    """Initial scores from `draw`, which takes a leaf's own key and the leaf.
 
+    If there is something to `ask` of the weights, it also takes the leaf's answer.
+    """
+    laid_out = _laid_out(draw)
 
-def _random(draw: Callable[[jax.Array, Any], jax.Array]) -> Init:
     def init(key: jax.Array | None, weights: PyTree) -> PyTree:
         require_floating(weights, "initial scores")
-        keys = split_key(key, weights)
-        return jax.tree.map(draw, keys, weights)
+        keys, (leaves, structure) = split_key(key, weights), jax.tree.flatten(weights)
+        told = [(each,) for each in ask(weights)] if ask else [()] * len(leaves)
+        made = map(laid_out, jax.tree.leaves(keys), leaves, told)
+        return jax.tree.unflatten(structure, list(made))
 
     return init
+
+
+def _laid_out(draw: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """`draw(key, weight, *told)`, laid out over the devices as the weight or the mere shape."""
+
+    def traced(key: Any, w: Any, told: tuple[Any, ...]) -> jax.Array:
+        return automatic(lambda key, w: draw(key, w, *told), w, key, w)
+
+    # Compiled, so that no device ever holds more than its part; the weight names the devices.
+    compiled = jax.jit(traced, static_argnums=2, keep_unused=True)
+
+    def made(key: Any, w: Any, told: tuple[Any, ...] = ()) -> jax.Array:
+        if isinstance(w, jax.ShapeDtypeStruct):
+            return draw(key, w, *told)
+        return (traced if isinstance(w, jax.core.Tracer) else compiled)(key, w, told)
+
+    return made

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxmask.errors import InputError
+from jaxmask.mask.axes import Stated, certain_layers
+from jaxmask.mask.stack import unstacked
 from jaxmask.mask.total import WORD, Total, number, together, total
 from jaxmask.tree import PyTree, align, named_leaves
 
@@ -27,8 +29,15 @@ def density(masks: PyTree) -> Any:
     return _share(_count([_on(leaf) for leaf in leaves]), sum(map(_size, leaves)))
 
 
-def density_by_leaf(masks: PyTree) -> dict[str, Any]:
+def density_by_leaf(masks: PyTree, axes: Stated = ()) -> dict[str, Any]:
     """The density of every leaf by its path; 1 for a leaf without weights.
+
+    A leaf of stacked layers has an entry for each, `path[0]`, `path[1]`, ..., unless it may be one
+    layer as well.
+
+    Args:
+      masks: any tree of masks.
+      axes: what the axes of leaves mean, where it is not guessed; see `mask.describe`.
 
     Raises:
       InputError: if two leaves share a path.
@@ -37,9 +46,9 @@ def density_by_leaf(masks: PyTree) -> dict[str, Any]:
       >>> mask.measure.density_by_leaf({"a": jnp.array([1, 0]), "b": jnp.array([-1, -1])})
       {'a': 0.5, 'b': 0.0}
     """
-    leaves = named_leaves(masks)
-    counts = _counts([_on(leaf) for leaf in leaves.values()])
-    return {path: _share(count, _size(leaf)) for (path, leaf), count in zip(leaves.items(), counts)}
+    layers = _by_layer(masks, axes)
+    counts = _counts([_on(layer) for layer in layers.values()])
+    return {path: _share(count, _size(bits)) for (path, bits), count in zip(layers.items(), counts)}
 
 
 def overlap(a: PyTree, b: PyTree) -> Any:
@@ -84,8 +93,10 @@ def hamming(a: PyTree, b: PyTree) -> Any:
     return (found.high.astype(jnp.int64) << 32) + found.low
 
 
-def empty_leaves(masks: PyTree) -> list[str]:
+def empty_leaves(masks: PyTree, axes: Stated = ()) -> list[str]:
     """The paths of the leaves whose weights are all off; not of leaves without weights.
+
+    Of a leaf of stacked layers, the empty ones, as `path[2]`; see `density_by_leaf`.
 
     Masks must not be traced, as the result is a list.
 
@@ -96,17 +107,30 @@ def empty_leaves(masks: PyTree) -> list[str]:
       >>> mask.measure.empty_leaves({"a": jnp.array([1, 0]), "b": jnp.array([0, 0])})
       ['b']
     """
-    leaves = named_leaves(masks)
-    counts = _counts([_on(leaf) for leaf in leaves.values()])
+    layers = _by_layer(masks, axes)
+    counts = _counts([_on(layer) for layer in layers.values()])
     return [
         path
-        for (path, leaf), count in zip(leaves.items(), counts)
-        if int(count) == 0 and _size(leaf) > 0
+        for (path, layer), count in zip(layers.items(), counts)
+        if int(count) == 0 and _size(layer) > 0
     ]
 
 
+def _by_layer(masks: PyTree, axes: Stated) -> dict[str, Any]:
+    """The leaves by path, and in place of stacked layers each of them."""
+    found: dict[str, Any] = {}
+    for (path, leaf), stacked in zip(named_leaves(masks).items(), certain_layers(masks, axes)):
+        if stacked:
+            layers = enumerate(unstacked([leaf], [stacked]))
+            found |= {f"{path}[{index}]": layer for index, layer in layers}
+        else:
+            found[path] = leaf
+    return found
+
+
 def _on(mask: Any) -> jax.Array:
-    return jnp.asarray(mask) > 0
+    mask = jnp.asarray(mask)
+    return mask if mask.dtype == bool else mask > 0
 
 
 def _size(mask: Any) -> int:

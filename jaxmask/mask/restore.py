@@ -3,11 +3,10 @@
 from collections.abc import Callable
 
 import jax
-import numpy as np
 
-from jaxmask.errors import InputError
+from jaxmask.mask.check import refuse_signs
 from jaxmask.mask.transform import rescaled
-from jaxmask.tree import PyTree, combine, matched, named_leaves
+from jaxmask.tree import PyTree, combine, matched
 
 
 def restore(
@@ -32,17 +31,12 @@ def restore(
       >>> mask.restore(weights, kept)["w"].tolist()
       [6.0, 0.0, 0.0, 0.0]
     """
-    if put is rescaled:
-        for path, leaf in named_leaves(masks).items():
-            if not isinstance(leaf, jax.core.Tracer) and (np.asarray(leaf) < 0).any():
-                raise InputError(
-                    f"the mask of {path!r} is of signs, which are not rescaled; "
-                    "use put=mask.unscaled"
-                )
+    if getattr(put, "func", put) is rescaled:  # with axes, it is a partial
+        refuse_signs(masks, "which are not rescaled; use put=mask.unscaled")
     on = matched(weights, masks, "the masks")
     under = jax.tree.map(lambda m, w: None if m is None else w, on, weights, is_leaf=_is_hole)
     rest = jax.tree.map(lambda m, w: w if m is None else None, on, weights, is_leaf=_is_hole)
-    return combine(put(on, under), rest)
+    return combine(rest, put(on, under))
 
 
 def _is_hole(node: object) -> bool:

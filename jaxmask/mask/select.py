@@ -19,9 +19,13 @@ from jax import lax
 
 from jaxmask.errors import InputError
 from jaxmask.mask.allocate import allocate
+from jaxmask.mask.axes import Stated
 from jaxmask.mask.blocks import Block, arrange, by_leaf, offsets, owners, pack, real, unpack
 from jaxmask.mask.check import check_scope, require_countable, require_floating
 from jaxmask.mask.order import ordered
+from jaxmask.mask.stack import layers_by_scope, restacked, shapes_of_layers, unstacked
+from jaxmask.precision import common
+from jaxmask.sharding import automatic
 from jaxmask.tree import PyTree, align
 
 TIES = ("random", "index")
@@ -33,6 +37,7 @@ def keep_top(
     scope: str = "global",
     ties: str = "random",
     key: jax.Array | None = None,
+    axes: Stated = (),
 ) -> PyTree:
     """Keeps exactly the share `density` of the highest scores.
 
@@ -46,6 +51,8 @@ def keep_top(
       ties: `"random"` chooses among equal scores with `key`, `"index"` the earlier index (of
         the leaf, or of the whole tree in the order of `jax.tree.leaves`).
       key: for ties; None is a fixed key, so that the call is deterministic.
+      axes: what the axes of leaves mean, where it is not guessed; see `mask.describe`. Scopes
+        `"layer"` and `"erk"` count each of stacked layers.
 
     Returns:
       A tree of bool with the shapes of `scores`.
@@ -58,7 +65,7 @@ def keep_top(
       >>> mask.keep_top({"a": jnp.array([3.0, 1.0, 2.0, 0.0])}, 0.5)["a"].tolist()
       [True, False, True, False]
     """
-    return keep_count(scores, allocate(scores, density, scope), scope, ties, key)
+    return keep_count(scores, allocate(scores, density, scope, axes), scope, ties, key, axes=axes)
 
 
 def keep_count(
@@ -68,6 +75,7 @@ def keep_count(
     ties: str = "random",
     key: jax.Array | None = None,
     among: PyTree | None = None,
+    axes: Stated = (),
 ) -> PyTree:
     """Keeps exactly the `count` highest scores; `keep_top` with precomputed counts.
 
@@ -76,14 +84,15 @@ def keep_count(
 
     Args:
       scores: a tree of floating-point arrays; higher means keep.
-      count: integers, shape () for `"global"`; for `"layer"` and `"erk"` one per leaf in the
-        order of `jax.tree.leaves`, or one for every leaf. A traced count is clipped to the
+      count: integers, shape () for `"global"`; for `"layer"` and `"erk"` one per layer in the
+        order of `jax.tree.leaves`, or one for every layer. A traced count is clipped to the
         number of scores.
-      scope: whether scores compete in the whole tree or in each leaf.
+      scope: whether scores compete in the whole tree or in each layer.
       ties: as in `keep_top`.
       key: as in `keep_top`.
       among: a tree of bool: only these may be kept, whatever their scores; fewer than `count`
         are kept if there are fewer. None: all.
+      axes: as in `keep_top`.
 
     Returns:
       A tree of bool with the shapes of `scores`.
@@ -100,23 +109,24 @@ def keep_count(
     if ties not in TIES:
         raise InputError(f"unknown ties {ties!r}; give 'random' or 'index'")
     require_floating(scores, "scores")
-    require_countable(scores, scope)
     leaves, structure = jax.tree.flatten(scores)
     if not leaves:
         return scores
-    sizes = np.array([math.prod(np.shape(leaf)) for leaf in leaves])
+    layers = layers_by_scope(scores, scope, axes)
+    require_countable(scores, layers, scope)
+    sizes = np.array([math.prod(shape) for shape in shapes_of_layers(leaves, layers)])
     wanted = _wanted(count, sizes, scope)
     allowed = None if among is None else align(scores, among, "among")
     if ties == "random" and key is None:
         key = jax.random.key(0)
-    chosen = _keep(
-        arrange(leaves),
-        lax.stop_gradient(leaves),
-        wanted,
-        key if ties == "random" else None,
-        allowed,
-    )
-    return jax.tree.unflatten(structure, chosen)
+
+    def chosen(leaves: Any, wanted: Any, key: Any, allowed: Any) -> list[jax.Array]:
+        candidates = None if allowed is None else unstacked(allowed, layers)
+        parts = unstacked(lax.stop_gradient(leaves), layers)
+        return restacked(_keep(arrange(parts), parts, wanted, key, candidates), leaves, layers)
+
+    given = (leaves, wanted, key if ties == "random" else None, allowed)
+    return jax.tree.unflatten(structure, automatic(chosen, leaves, *given))
 
 
 # Compiled even if the caller is not: outside jit a loop is compiled at every call.
@@ -129,7 +139,7 @@ def _keep(
     allowed: list[Any] | None,
 ) -> list[jax.Array]:
     # One dtype for all leaves, so that all integers have one order.
-    dtype = jnp.result_type(*leaves)
+    dtype = common(leaves)
     leaves = [jnp.asarray(leaf, dtype) for leaf in leaves]
     if allowed is not None:
         allowed = [jnp.asarray(leaf, bool) for leaf in allowed]
@@ -296,7 +306,7 @@ def _ranks(
         # Axis by axis: a reshaped iota is whole on every device, however the leaf is sharded.
         for axis, length in enumerate(k.shape[1:], 2):
             step = np.uint32(math.prod(k.shape[axis:])) * lax.iota(jnp.uint32, length)
-            index = index[..., None] + step
+            index = index[..., None] + lax.expand_dims(step, range(axis - 1))
         # A bijection of the index, mixed with the words: random, yet no two are equal.
         result.append(~index if by_index else _mix(_mix(index) ^ second))
     return result

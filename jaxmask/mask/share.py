@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from jaxmask.errors import InputError
 from jaxmask.mask.allocate import allocate
+from jaxmask.mask.axes import Stated
 from jaxmask.mask.check import check_density, require_floating
-from jaxmask.mask.initialize import magnitude, split_key
+from jaxmask.mask.initialize import drawn, magnitude
 from jaxmask.mask.select import keep_count
 from jaxmask.mask.transform import MaskTransform
 from jaxmask.tree import PyTree, align, paths
@@ -59,14 +60,17 @@ def selective(transform: MaskTransform, selected: PyTree) -> MaskTransform:
     )
 
 
-def random_share(key: jax.Array, weights: PyTree, share: Any, scope: str = "layer") -> PyTree:
+def random_share(
+    key: jax.Array, weights: PyTree, share: Any, scope: str = "layer", axes: Stated = ()
+) -> PyTree:
     """Selects exactly the fraction `share` of the weights at random.
 
     Args:
       key: random key; a leaf's selection depends on it and the leaf's path.
       weights: a tree of floating-point arrays.
       share: in (0, 1], in exact decimal as in `mask.allocate`.
-      scope: the share `"layer"` of every leaf, `"global"` of the whole tree, or `"erk"`.
+      scope: the share `"layer"` of every layer, `"global"` of the whole tree, or `"erk"`.
+      axes: what the axes of leaves mean, where it is not guessed; see `mask.describe`.
 
     Returns:
       A tree of bool.
@@ -79,18 +83,17 @@ def random_share(key: jax.Array, weights: PyTree, share: Any, scope: str = "laye
       3
     """
     require_floating(weights, "random_share")
-    keys = split_key(key, weights)
-    scores = jax.tree.map(lambda key, w: jax.random.uniform(key, w.shape), keys, weights)
-    return _top_share(scores, share, scope)
+    return _top_share(_uniform(key, weights), share, scope, axes)
 
 
-def largest_share(weights: PyTree, share: Any, scope: str = "layer") -> PyTree:
+def largest_share(weights: PyTree, share: Any, scope: str = "layer", axes: Stated = ()) -> PyTree:
     """Selects exactly the fraction `share` of the weights with the largest magnitude.
 
     Args:
       weights: a tree of floating-point arrays.
       share: in (0, 1], in exact decimal as in `mask.allocate`.
-      scope: the share `"layer"` of every leaf, `"global"` of the whole tree, or `"erk"`.
+      scope: the share `"layer"` of every layer, `"global"` of the whole tree, or `"erk"`.
+      axes: what the axes of leaves mean, where it is not guessed; see `mask.describe`.
 
     Returns:
       A tree of bool.
@@ -102,10 +105,13 @@ def largest_share(weights: PyTree, share: Any, scope: str = "layer") -> PyTree:
       >>> mask.largest_share({"w": jnp.array([1.0, -3.0, 2.0, 0.0])}, 0.5)["w"].tolist()
       [False, True, True, False]
     """
-    return _top_share(magnitude()(None, weights), share, scope)
+    return _top_share(magnitude()(None, weights), share, scope, axes)
 
 
-def _top_share(scores: PyTree, share: Any, scope: str) -> PyTree:
+_uniform = drawn(lambda key, w: jax.random.uniform(key, w.shape))
+
+
+def _top_share(scores: PyTree, share: Any, scope: str, axes: Stated) -> PyTree:
     if not isinstance(share, jax.core.Tracer):
         check_density(share, "share")
-    return keep_count(scores, allocate(scores, share, scope), scope)
+    return keep_count(scores, allocate(scores, share, scope, axes), scope, axes=axes)

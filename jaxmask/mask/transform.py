@@ -1,5 +1,6 @@
 """Masks as transformations of trees: scores -> mask -> masked weights."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxmask.mask.axes import Stated, layers_of
 from jaxmask.mask.check import (
     check_density,
     check_mu,
@@ -18,6 +20,8 @@ from jaxmask.mask.check import (
 from jaxmask.mask.initialize import Init, constant, kaiming_uniform
 from jaxmask.mask.select import keep_top
 from jaxmask.mask.straight_through import straight_through
+from jaxmask.precision import wide, widened
+from jaxmask.sharding import automatic
 from jaxmask.tree import PyTree, align
 
 Rescale = bool | Literal["constant"]
@@ -54,13 +58,15 @@ def threshold(
     mu: Any = 0.0,
     init: Init = constant(1.0),  # noqa: B008 (a pure function, safe to share)
     rescale: Rescale = True,
+    axes: Stated = (),
 ) -> MaskTransform:
     """`m = 1[s > mu]` (Piggyback, Mallya et al. 2018; self-masking networks).
 
-    A leaf of N weights becomes `theta * m / alpha` with `alpha = sqrt(sum(m) / N)`, which keeps
-    the scale of a layer's output. A leaf whose mask is all zero becomes zeros, with
-    alpha = 1 and no gradient through it, so `dL/dm = theta * g` and its weights can come back.
-    `sum(m)` is float32 or wider. A NaN score is off.
+    A layer of N weights becomes `theta * m / alpha` with `alpha = sqrt(sum(m) / N)`, which keeps
+    the scale of its output; a leaf is one layer, unless it is a stack of them. A layer whose mask
+    is all zero becomes zeros, with alpha = 1 and no gradient through it, so `dL/dm = theta * g` and
+    its weights can come back.
+    Computed in float32 or wider. A NaN score is off.
 
     Adding a constant to the initial scores and to `mu`, or multiplying both and SGD's learning
     rate by a positive constant, changes no mask at any step.
@@ -70,9 +76,11 @@ def threshold(
       init: the initial scores.
       rescale: True divides by alpha and differentiates through it, as published; `"constant"`
         treats alpha as a constant; False does not divide.
+      axes: what the axes of leaves mean, where it is not guessed; see `mask.describe`.
 
     Raises:
-      InputError: for another `rescale`, or a `mu` that is not a number.
+      InputError: for another `rescale`, or a `mu` that is not a number; by `apply`, if it rescales,
+        for a leaf that may be one layer or several.
 
     References:
       Mallya et al. 2018, https://arxiv.org/abs/1801.06519
@@ -85,7 +93,7 @@ def threshold(
       [0.0, 2.0, 0.0, 0.0]
     """
     check_mu(mu)
-    return _transform(init, lambda scores: jax.tree.map(lambda s: s > mu, scores), rescale)
+    return _transform(init, lambda scores: jax.tree.map(lambda s: s > mu, scores), rescale, axes)
 
 
 def top_k(
@@ -93,6 +101,7 @@ def top_k(
     scope: str = "layer",
     init: Init = kaiming_uniform(),  # noqa: B008
     rescale: Rescale = True,
+    axes: Stated = (),
 ) -> MaskTransform:
     """`m = 1[s among the top share]` (edge-popup, Ramanujan et al. 2020).
 
@@ -104,6 +113,7 @@ def top_k(
       scope: `"layer"`, `"global"` or `"erk"`, as in `mask.allocate`.
       init: the initial scores.
       rescale: as in `threshold`.
+      axes: what the axes of leaves mean, where it is not guessed; see `mask.describe`.
 
     Raises:
       InputError: for another `rescale`, an unknown scope, or a density outside (0, 1].
@@ -118,7 +128,11 @@ def top_k(
     check_scope(scope)
     if not isinstance(density, jax.core.Tracer):
         check_density(density)
-    return _transform(init, lambda scores: keep_top(scores, density, scope), rescale)
+
+    def hard(scores: PyTree) -> PyTree:
+        return keep_top(scores, density, scope, axes=axes)
+
+    return _transform(init, hard, rescale, axes)
 
 
 def sign(
@@ -153,21 +167,22 @@ def sign(
     return _transform(init, hard, rescale=False)
 
 
-def rescaled(masks: PyTree, weights: PyTree) -> PyTree:
-    """`theta * m / alpha` for every leaf, `alpha = sqrt(mean(m))`: the `put` of `threshold`.
+def rescaled(masks: PyTree, weights: PyTree, axes: Stated = ()) -> PyTree:
+    """`theta * m / alpha` for every layer, `alpha = sqrt(mean(m))`: the `put` of `threshold`.
 
     Args:
       masks: a tree of {0, 1} or bool, with the paths of `weights`.
       weights: a tree of floating-point arrays.
+      axes: what the axes of leaves mean, where it is not guessed; see `mask.describe`.
 
     Raises:
-      InputError: if structures or shapes differ.
+      InputError: if structures or shapes differ; for a leaf that may be one layer or several.
 
     Example:
       >>> mask.rescaled({"w": jnp.array([True, False])}, {"w": jnp.array([1.0, 3.0])})["w"].round(3)
       Array([1.414, 0.   ], dtype=float32)
     """
-    return _put(masks, weights, rescale=True)
+    return _put(masks, weights, True, axes)
 
 
 def unscaled(masks: PyTree, weights: PyTree) -> PyTree:
@@ -188,19 +203,20 @@ def unscaled(masks: PyTree, weights: PyTree) -> PyTree:
 
 
 def masked(mask: jax.Array, weight: jax.Array, rescale: Rescale = True) -> jax.Array:
-    """One leaf of masked weights, `theta * m / alpha` as in `threshold`, in the weight's dtype.
+    """One layer of masked weights, `theta * m / alpha` as in `threshold`, in the weight's dtype.
 
     Example:
       >>> mask.masked(jnp.array([1.0, 0, 0, 0]), jnp.array([3.0, 5.0, 5.0, 5.0])).tolist()
       [6.0, 0.0, 0.0, 0.0]
     """
-    product = weight * mask
+    product = widened(weight) * widened(mask)
     if rescale:
         total = _count(mask)
         some = total > 0
         # Both branches are guarded: the root's gradient at 0 is infinite, and inf * 0 is NaN.
         # 1 / alpha, because a product over the whole leaf is cheaper than a quotient.
-        scale = jnp.sqrt(jnp.where(some, float(max(mask.size, 1)), 1) / jnp.where(some, total, 1))
+        size = jnp.asarray(max(mask.size, 1), total.dtype)
+        scale = jnp.sqrt(jnp.where(some, size, 1) / jnp.where(some, total, 1))
         if rescale == "constant":
             scale = lax.stop_gradient(scale)
         product = _scaled(product, scale)
@@ -210,13 +226,16 @@ def masked(mask: jax.Array, weight: jax.Array, rescale: Rescale = True) -> jax.A
 @jax.custom_jvp
 def _count(mask: jax.Array) -> jax.Array:
     """The sum of a mask of zeros and ones."""
+
     # First in groups of at most 32, as integers: on a CPU, XLA fuses these sums and the computation
     # of the mask into one parallel loop; for a sum of floats, or a longer one, it would write out
     # the mask. Groups of strided elements, because loops over these are vectorized.
-    groups = mask.reshape(math.gcd(mask.size, 32), -1)
-    counts = jnp.sum(groups, axis=0, dtype=jnp.int32)
-    # At least float32: bfloat16 counts only to 256.
-    return jnp.sum(counts, dtype=jnp.promote_types(mask.dtype, jnp.float32))
+    def count(mask: jax.Array) -> jax.Array:
+        groups = mask.reshape(math.gcd(mask.size, 32), -1)
+        counts = jnp.sum(groups, axis=0, dtype=jnp.int32)
+        return jnp.sum(counts, dtype=wide(mask.dtype))
+
+    return automatic(count, None, mask)
 
 
 @_count.defjvp
@@ -240,7 +259,9 @@ def _scaled_jvp(primals: Any, tangents: Any) -> Any:
     return scaled, tangents[0] * primals[1] + scaled * (tangents[1] / primals[1])
 
 
-def _transform(init: Init, hard: Callable[[PyTree], PyTree], rescale: Rescale) -> MaskTransform:
+def _transform(
+    init: Init, hard: Callable[[PyTree], PyTree], rescale: Rescale, axes: Stated = ()
+) -> MaskTransform:
     """A transform from the hard masks of a tree of scores."""
     check_rescale(rescale)
 
@@ -249,18 +270,23 @@ def _transform(init: Init, hard: Callable[[PyTree], PyTree], rescale: Rescale) -
         return jax.tree.map(straight_through, scores, hard(scores))
 
     def apply(scores: PyTree, weights: PyTree) -> PyTree:
-        return _put(mask(scores), weights, rescale)
+        return _put(mask(scores), weights, rescale, axes)
 
-    return MaskTransform(init, mask, apply, rescaled if rescale else unscaled)
+    by_axes = functools.partial(rescaled, axes=axes) if axes else rescaled
+    return MaskTransform(init, mask, apply, by_axes if rescale else unscaled)
 
 
-def _put(masks: PyTree, weights: PyTree, rescale: Rescale) -> PyTree:
+def _put(masks: PyTree, weights: PyTree, rescale: Rescale, axes: Stated = ()) -> PyTree:
     require_floating(weights, "weights")
     aligned = align(weights, masks, "masks for these weights")
     leaves, structure = jax.tree.flatten(weights)
+    layers = layers_of(weights, axes, "rescaling") if rescale else [()] * len(leaves)
     found = []
-    for m, w in zip(aligned, map(jnp.asarray, leaves)):
+    for m, w, stacked in zip(aligned, map(jnp.asarray, leaves), layers):
         if not jnp.issubdtype(jnp.result_type(m), jnp.floating):
-            m = jnp.asarray(m, jnp.promote_types(w.dtype, jnp.float32))  # stored as bits
-        found.append(masked(m, w, rescale))
+            m = jnp.asarray(m, wide(w.dtype))  # stored as bits
+        put = functools.partial(masked, rescale=rescale)
+        for axis in stacked:  # each layer has an alpha of its own
+            put = jax.vmap(put, axis, axis)
+        found.append(put(m, w))
     return jax.tree.unflatten(structure, found)

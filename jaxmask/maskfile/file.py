@@ -6,14 +6,13 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from jaxmask import files
 from jaxmask.errors import InputError
 from jaxmask.maskfile.codec import GIVEN_WEIGHTS
 from jaxmask.maskfile.format import decode, encode, parts
-from jaxmask.tree import PyTree, align, named_leaves, nested
+from jaxmask.tree import PyTree, aligned, named_leaves, nested
 
 
 class Base(NamedTuple):
@@ -158,8 +157,7 @@ def load(
     nested = read(path, fingerprint=fingerprint, weights=weights).masks
     if like is None:
         return nested
-    leaves = align(like, nested, f"mask file {os.fspath(path)}")
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+    return aligned(like, nested, f"mask file {os.fspath(path)}")
 
 
 def read(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from jaxmask import mask, prune, report
@@ -159,20 +158,9 @@ def _rewound(folder: Path, trainer: Trainer, ready: Ready, step: int) -> State:
             "rewind to an earlier step, or raise train.patience"
         )
     kept = ready.frozen["kept"]
-    weights = like.learned["train"]
-
-    def is_weights(node: Any) -> bool:
-        """Whether it has the structure and shapes of the weights, like a momentum."""
-        structure: Any = jax.tree.structure(weights)
-        return jax.tree.structure(node) == structure and all(
-            np.shape(a) == np.shape(b)
-            for a, b in zip(jax.tree.leaves(node), jax.tree.leaves(weights))
-        )
-
-    def left(node: Any) -> Any:
-        return mask.pruned(kept, node) if is_weights(node) else node
-
     restored = device_copy(found.state, like)
-    learned = {**restored.learned, "train": mask.pruned(kept, restored.learned["train"])}
-    memory = jax.tree.map(left, restored.optimizer, is_leaf=is_weights)
-    return restored._replace(learned=learned, optimizer=memory)
+    weights = mask.pruned(kept, restored.learned["train"])
+    return restored._replace(
+        learned={**restored.learned, "train": weights},
+        optimizer=mask.clear_moments(kept, restored.optimizer, weights),
+    )

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from jaxmask import model, tree
+from jaxmask import model, signals, tree
 from jaxmask.adapter import Adapter, Method, Site, Stored
 from jaxmask.errors import InputError
 from jaxmask.mask import measure
 from jaxmask.run import directory, result, starting, stored
 from jaxmask.run.result import Result
 from jaxmask.run.seeds import named_key
-from jaxmask.run.task import Task, shapes
+from jaxmask.run.task import Task, axes, shapes
 from jaxmask.run.trainer import Ready, Trainer, Training, make_trainer
 from jaxmask.run.tuning import Choice, best_choice
 from jaxmask.train import loop
@@ -149,6 +149,7 @@ def _train(
     learned, frozen = at.adapter.init(key, variables["params"])
     ready = Ready(learned, frozen, variables["batch_stats"])
     fit = yield at.trainer.job(ready, {at.section.tune: value}, random, folder, title)
+    signals.obey()
     content = at.adapter.store(fit.learned, frozen)
     stored.check_law(
         at.name, at.identity, at.adapter, variables["params"], fit.learned, frozen, content
@@ -158,7 +159,7 @@ def _train(
 
 def _found(at: _Adapting, value: float, fit: loop.Fit, content: Stored) -> Result:
     """The result of a training, without test accuracy and storage."""
-    masks = content.masks
+    masks, words = content.masks, axes(at.task, at.config)
     bits = tree.size(masks)
     return Result(
         recipe="adapt",
@@ -172,8 +173,8 @@ def _found(at: _Adapting, value: float, fit: loop.Fit, content: Stored) -> Resul
         seconds=fit.seconds,
         network=at.config.network.name,
         density=float(measure.density(masks)),
-        density_by_leaf=measure.density_by_leaf(masks),
-        empty_leaves=tuple(measure.empty_leaves(masks)),
+        density_by_leaf=measure.density_by_leaf(masks, words),
+        empty_leaves=tuple(measure.empty_leaves(masks, words)),
         mask_bits=bits,
         trained_numbers=tree.size({**fit.learned, "density": None}),
         more={
@@ -205,7 +206,7 @@ def site_of(task: Task, config: ConfigDict) -> Site:
     name = config.network.name
     rules = tuple(rule for rule in model.rules(name) if not rule[0].startswith("head/"))
     head = ("head/.*", "freeze" if config.head == "text" else "train")
-    return Site(name, shapes(task)["params"], rules, model.stages(name), head)
+    return Site(name, shapes(task)["params"], rules, model.stages(name), head, axes(task, config))
 
 
 def check_rules(name: str, adapter: Adapter, parameters: Any) -> None:

@@ -18,7 +18,7 @@ from jaxmask.model import weights as weights_file
 from jaxmask.run import starting, trainer
 from jaxmask.run.result import Result
 from jaxmask.run.seeds import named_key
-from jaxmask.run.task import Task, about_network, shapes
+from jaxmask.run.task import Task, about_network, axes, shapes
 from jaxmask.run.trainer import Ready, Trainer, Training
 from jaxmask.train import loop
 from jaxmask.train.records import Records
@@ -211,6 +211,7 @@ def described(
 ) -> Result:
     """The result of a ticket before training; its mask is already stored."""
     dense = float(config.density) == 1.0
+    words = axes(task, config)
     return Result(
         recipe=config.recipe,
         method="dense" if dense else config.criterion,
@@ -223,8 +224,8 @@ def described(
         seconds=0.0,
         network=config.network.name,
         density=float(mask.measure.density(masks)),
-        density_by_leaf=mask.measure.density_by_leaf(masks),
-        empty_leaves=tuple(mask.measure.empty_leaves(masks)),
+        density_by_leaf=mask.measure.density_by_leaf(masks, words),
+        empty_leaves=tuple(mask.measure.empty_leaves(masks, words)),
         mask_bits=tree.size(masks),
         more={
             "schedule": "" if dense else schedule,

@@ -135,3 +135,42 @@ def test_factors_of_another_kernel_are_refused(shapes):
     stored = Stored({}, {"low_rank": {"fc": {"kernel": pair}}}, {"low_rank_scale": 1.0})
     with pytest.raises(InputError):
         lora(()).restore(network(), stored)
+
+
+def test_an_update_of_a_kernel_to_or_from_heads_is_that_of_its_matrix():
+    random = np.random.default_rng(0)
+    kernels = {"query": (8, 2, 3), "key": (8, 2, 3), "value": (8, 2, 3), "out": (2, 3, 8)}
+    params = {
+        name: {"kernel": jnp.asarray(random.normal(size=shape), jnp.float32)}
+        for name, shape in kernels.items()
+    }
+    way = adapter.lora([(".*kernel", "mask")], 2, 1.0)
+    learned, frozen = way.init(jax.random.key(0), params)
+    learned = moved(learned, 0)
+    found = way.parameters(learned, frozen)
+    for name, shape in kernels.items():
+        matrix = (8, 6) if name != "out" else (6, 8)
+        update = np.asarray(found[name]["kernel"] - params[name]["kernel"]).reshape(matrix)
+        assert np.linalg.matrix_rank(update, tol=1e-4) == 2
+        pair = learned["low_rank"][name]["kernel"]
+        assert pair["b"].shape == (2, *((8,) if name == "out" else shape[1:]))
+    back = way.restore(params, way.store(learned, frozen))
+    chex.assert_trees_all_close(back, found, rtol=1e-6)
+
+
+def test_outputs_may_come_first():
+    params = {"layers": [{"weight": jnp.ones((6, 8))}]}
+    way = adapter.lora([(".*weight", "mask")], 2, 1.0, axes=[(".*", "out in")])
+    learned, frozen = way.init(jax.random.key(0), params)
+    pair = learned["low_rank"]["layers"][0]["weight"]
+    assert pair["a"].shape == (6, 2)
+    assert pair["b"].shape == (2, 8)
+    assert not pair["a"].any()
+    assert 0 < jnp.abs(pair["b"]).max() <= 8**-0.5
+    chex.assert_trees_all_equal(way.parameters(learned, frozen), params)
+
+
+def test_stacked_layers_are_refused_by_path():
+    params = {"blocks": {"up": {"kernel": jnp.ones((3, 4, 5)), "bias": jnp.ones((3, 5))}}}
+    with pytest.raises(InputError, match="'blocks/up/kernel' is 'layers in out'"):
+        adapter.lora([(".*kernel", "mask")], 2).init(jax.random.key(0), params)

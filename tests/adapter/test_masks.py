@@ -187,3 +187,32 @@ def test_what_cannot_be_is_refused():
         adapter.masks(lambda density: without, RULES, density=0.5)
     with pytest.raises(InputError, match="mask nothing"):
         adapter.masks(mask.threshold(), [(".*", "train")]).init(None, network())
+
+
+def stacked(layers=3):
+    """Stacked layers whose name says it, and which only their bias gives away."""
+    random = np.random.default_rng(0)
+    kernel = jnp.asarray(random.normal(size=(layers, 4, 5)), jnp.float32)
+    return {
+        "blocks": {"up": {"kernel": kernel, "bias": jnp.zeros((layers, 5))}},
+        "head": {"kernel": jnp.ones((5, 2)), "bias": jnp.zeros(2)},
+    }
+
+
+@pytest.mark.parametrize("name", ["mask", "mask_topk"])
+def test_stacked_layers_are_masked_and_come_back_each_with_its_own_density(name):
+    params = stacked()
+    site = adapter.Site("own", params, tuple(RULES[1:]), (), RULES[0], mask.describe(params))
+    section = defaults.adapt("digits", epochs=1)[name]
+    way = adapter.METHODS[name].build(section, site)
+    learned, frozen = way.init(jax.random.key(0), params)
+    learned = with_scores(learned)
+    found = np.asarray(way.parameters(learned, frozen)["blocks"]["up"]["kernel"])
+    stored = way.store(learned, frozen)
+    on = np.asarray(stored.masks["blocks"]["up"]["kernel"]) > 0
+    alpha = np.sqrt(on.mean(axis=(1, 2), keepdims=True))
+    assert len(set(alpha.ravel().tolist())) == (1 if name == "mask_topk" else 3)
+    np.testing.assert_allclose(found, params["blocks"]["up"]["kernel"] * on / alpha, rtol=1e-5)
+    assert stored.settings["axes"] == {"blocks/up/kernel": "layers in out"}
+    again = adapter.KNOWN[name].restore(params, stored)["blocks"]["up"]["kernel"]
+    np.testing.assert_allclose(again, found, rtol=1e-6)

@@ -1,13 +1,14 @@
 """Weights trained in place, and pruned ones that stay zero."""
 
 import chex
+import containers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from jaxmask import adapter, tree
+from jaxmask import adapter, maskfile, tree
 from jaxmask.adapter import Stored, weights
 from jaxmask.errors import InputError
 
@@ -103,3 +104,17 @@ def test_stored_weights_take_the_place_of_those_that_are_there():
 def test_stored_weights_of_another_network_are_refused(new, message):
     with pytest.raises(InputError, match=message):
         adapter.weights().restore(PARAMS, Stored({}, {"params": new}, {}))
+
+
+@pytest.mark.parametrize("name", ["frozen dict", "logically partitioned", "nnx state", "haiku"])
+def test_masks_of_a_file_are_kept_in_the_network_s_own_containers(name, tmp_path):
+    kind = containers.KINDS[name]
+    bits = [np.arange(15).reshape(3, 5) % 4 > 0, np.arange(10).reshape(5, 2) % 3 > 0]
+    maskfile.save(tmp_path / "kept.mask", tree.nested(dict(zip(kind.kernels, bits))))
+    way = adapter.weights(kept=maskfile.load(tmp_path / "kept.mask"))
+    learned, frozen = way.init(None, kind.make())
+    found = jax.jit(way.parameters)(jax.tree.map(lambda leaf: leaf + 1, learned), frozen)
+    assert jax.tree.structure(found) == jax.tree.structure(kind.make())
+    leaves = tree.named_leaves(found)
+    for path, on, array in zip(kind.kernels, bits, (containers.BODY, containers.HEAD)):
+        np.testing.assert_allclose(leaves[path], np.where(on, array + 1, 0), rtol=1e-6)

@@ -1,5 +1,6 @@
 """Leaves in blocks: every leaf once, packed and unpacked as it was, chosen as if it were alone."""
 
+import collections
 import math
 import types
 
@@ -100,7 +101,7 @@ def test_what_is_known_to_be_sharded_is_not_cut(monkeypatch):
     monkeypatch.setattr(blocks, "FEW", 1)
 
     # As far as `arrange` asks, leaves on two devices.
-    divided = types.SimpleNamespace(is_fully_replicated=False)
+    divided = collections.namedtuple("Divided", "is_fully_replicated")(False)
     sharded = types.SimpleNamespace(shape=(8, 4), sharding=divided)
     kinds = [sharded, sharded, np.zeros((8, 4)), np.zeros(3)]
     found = {block.leaves: block.cut for block in blocks.arrange(kinds)}

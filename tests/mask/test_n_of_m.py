@@ -124,7 +124,7 @@ def test_a_tree_without_leaves():
         (lambda s: mask.keep_n_of_m(s, 5, 4), "1 <= n <= m"),
         (lambda s: mask.keep_n_of_m(s, 0.5, 4), "give integers"),
         (lambda s: mask.keep_n_of_m(s, 2, 3), "'a/w' has shape \\(4, 6\\)"),
-        (lambda s: mask.keep_n_of_m(s | {"b": jnp.ones(4)}), "'b' .* its axis -2"),
+        (lambda s: mask.keep_n_of_m(s | {"b": jnp.ones(4)}), "'b' .* its inputs"),
         (lambda s: mask.keep_n_of_m({"n": jnp.arange(4)}, 2, 4), "'n' is int32"),
     ],
 )

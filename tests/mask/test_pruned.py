@@ -1,6 +1,7 @@
 """Pruned weights: exactly zero where the mask is off, and no gradient, whatever stood there."""
 
 import chex
+import containers
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from jaxmask import mask
+from jaxmask.errors import InputError
 
 numbers = st.floats(width=32) | st.sampled_from([0.0, -0.0, np.inf, -np.inf, np.nan])
 leaves = npst.arrays(np.float32, (2, 3), elements=numbers)
@@ -83,3 +85,44 @@ class TestEveryWayToCall(chex.TestCase):
         w, bits = np.float32([[1, 2], [3, 4]]), np.array([[True, False], [False, True]])
         found = self.variant(mask.pruned)(bits, w)
         chex.assert_trees_all_equal(found, np.float32([[1, 0], [0, 4]]), strict=True)
+
+
+def test_masks_of_a_part_leave_the_rest_as_it_is():
+    weights = {"a": [jnp.ones(2), (jnp.ones(3), None)], "f": jnp.tanh, "n": 3}
+    found = mask.pruned({"a": {"1": {"0": np.array([True, False, True])}}}, weights)
+    assert jax.tree.structure(found) == jax.tree.structure(weights)
+    assert found["a"][0] is weights["a"][0]
+    assert found["a"][1][0].tolist() == [1, 0, 1]
+    assert found["f"] is jnp.tanh
+    equal(mask.pruned({}, {"w": np.ones(2)}), {"w": np.ones(2)})
+    equal(mask.pruned(None, {"w": np.ones(2)}), {"w": np.ones(2)})
+
+
+@pytest.mark.parametrize(
+    ("bits", "words"),
+    [
+        ({"kernel": np.ones((3, 2), bool)}, r"the masks: 'kernel' has shape \(3, 2\).*\(2, 3\)"),
+        ({"kernel": np.ones((5, 2, 3), bool)}, r"the masks: 'kernel' has shape \(5, 2, 3\)"),
+        ({"kernal": np.ones((2, 3), bool)}, "the masks: there is no 'kernal'.*kernel"),
+        ({"kernel": None, "bias": np.ones(3, bool)}, "the masks: there is no 'bias'"),
+        ({"kernel": np.array([[1, -1, 1], [1, 1, 1]])}, r"'kernel' is of signs.*mask\.unscaled"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused_in_one_line(bits, words):
+    with pytest.raises(InputError, match=words) as error:
+        mask.pruned(bits, {"kernel": jnp.ones((2, 3)), "bias": None})
+    assert "\n" not in str(error.value)
+
+
+def test_a_mask_of_an_nnx_state_is_differentiated_and_compiled():
+    weights = containers.KINDS["nnx state"].make()
+    bits = {"body": {"kernel": np.random.default_rng(1).random((3, 5)) < 0.5}}
+    apply = containers.KINDS["nnx state"].apply
+    gradient = jax.jit(
+        jax.grad(lambda w: (apply(mask.pruned(bits, w), containers.X) ** 2).sum())
+    )(weights)  # fmt: skip
+    assert jax.tree.structure(gradient) == jax.tree.structure(weights)
+    found = gradient["body"]["kernel"][...]
+    off = ~bits["body"]["kernel"]
+    assert (found[off] == 0).all()
+    assert (found[~off] != 0).any()

@@ -1,16 +1,15 @@
 """Stored masks put back onto the weights that they were learned over."""
 
 import chex
+import containers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
-from flax.core import FrozenDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxmask import mask
+from jaxmask import mask, maskfile, tree
 from jaxmask.errors import InputError
 
 WEIGHTS = {"a": {"kernel": jnp.arange(1.0, 13.0).reshape(3, 4)}, "b": jnp.array([3.0, 5.0])}
@@ -48,18 +47,88 @@ def test_it_is_what_the_transform_applied(dtype, bits):
         chex.assert_trees_all_equal_dtypes(found, weights)
 
 
-def test_the_tree_keeps_its_own_structure():
-    masks = {"a": {"kernel": KEPT}}
-    expected = mask.restore(WEIGHTS, masks)["a"]["kernel"]
-    frozen = mask.restore(FrozenDict(WEIGHTS), masks)
-    assert isinstance(frozen, FrozenDict)
-    chex.assert_trees_all_equal(frozen["a"]["kernel"], expected)
-    layer = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
-    state = nnx.state(layer)
-    found = mask.restore(state, {"kernel": KEPT})
-    chex.assert_trees_all_equal_structs(found, state)
-    plain = mask.restore({"kernel": layer.kernel[...]}, {"kernel": KEPT})
-    chex.assert_trees_all_equal(found["kernel"][...], plain["kernel"])
+def stored_masks(folder, kind):
+    """Masks of both kernels, chosen in the kind's own containers, from a file; and as arrays."""
+    first, second = kind.kernels
+    rules = [(f"{first}|{second}", "mask")]
+    own = tree.partition(kind.make(), tree.label(kind.make(), rules))["mask"]
+    maskfile.save(folder / "task.mask", mask.keep_top(mask.magnitude()(None, own), 0.6))
+    found = maskfile.load(folder / "task.mask")
+    bits = [tree.named_leaves(found)[path] for path in kind.kernels]
+    return found, [containers.kernel(kind, each) for each in bits]
+
+
+@pytest.mark.parametrize("name", containers.KINDS)
+def test_a_stored_mask_is_put_back_on_the_tree_that_a_library_made(name, tmp_path):
+    """The result is the user's own tree, and the library applies it."""
+    kind = containers.KINDS[name]
+    weights = kind.make()
+    masks, (body, head) = stored_masks(tmp_path, kind)
+    assert 0 < body.sum() < body.size
+    assert 0 < head.sum() < head.size
+    pruned = containers.BODY * body, containers.HEAD * head
+    alpha = [np.sqrt(each.mean()) for each in (body, head)]
+    for found, wanted in (
+        (mask.pruned(masks, weights), pruned),
+        (mask.restore(weights, masks, mask.unscaled), pruned),
+        (mask.restore(weights, masks), [part / each for part, each in zip(pruned, alpha)]),
+    ):
+        assert jax.tree.structure(found) == jax.tree.structure(weights)
+        outputs = kind.apply(found, containers.X)
+        np.testing.assert_allclose(outputs, containers.outputs(*wanted), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", containers.KINDS)
+def test_masks_come_from_a_file_into_the_own_containers(name, tmp_path):
+    kind = containers.KINDS[name]
+    masks, _ = stored_masks(tmp_path, kind)
+    weights = kind.make()
+    own = tree.matched(weights, masks)
+    assert type(own) is type(weights)
+    chex.assert_trees_all_equal_structs(maskfile.load(tmp_path / "task.mask", like=own), own)
+    chex.assert_trees_all_equal(tree.nested(tree.named_leaves(own)), masks)
+    # into one part of a partitioned tree, whose other leaves are holes
+    part = jax.tree.map(lambda m, w: None if m is None else w, own, weights, is_leaf=is_hole)
+    loaded = maskfile.load(tmp_path / "task.mask", like=part)
+    assert jax.tree.structure(loaded) == jax.tree.structure(part)
+    for put in (mask.rescaled, mask.unscaled, mask.pruned):
+        under = put(masks, part)
+        assert jax.tree.structure(under) == jax.tree.structure(part)
+        chex.assert_trees_all_equal(under, put(loaded, part))
+
+
+def is_hole(node):
+    return node is None
+
+
+@pytest.mark.parametrize("kinds", [("partitioned", "dict"), ("dict", "logically partitioned"),
+                                   ("nnx state", "partitioned"), ("frozen dict", "nnx module"),
+                                   ("a box of one's own", "nnx state")])  # fmt: skip
+def test_a_mask_of_one_library_is_put_on_the_network_of_another(kinds, tmp_path):
+    learned, used = (containers.KINDS[kind] for kind in kinds)
+    masks, (body, head) = stored_masks(tmp_path, learned)
+    found = used.apply(mask.pruned(masks, used.make()), containers.X)
+    wanted = containers.outputs(containers.BODY * body, containers.HEAD * head)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_what_a_box_says_of_its_weights_stays():
+    made = containers.KINDS["partitioned"].make()
+    found = mask.restore(made, {"body": {"kernel": np.ones((3, 5), bool)}})
+    assert found["body"]["kernel"].names == ("in", "out")
+    assert found["head"]["kernel"] == made["head"]["kernel"]
+
+
+def test_a_put_that_returns_other_containers():
+    weights = containers.KINDS["nnx state"].make()
+
+    def put(masks, weights):
+        return tree.nested(tree.named_leaves(mask.unscaled(masks, weights)))
+
+    masks = {"body": {"kernel": np.zeros((3, 5), bool)}}
+    found = mask.restore(weights, masks, put)
+    chex.assert_trees_all_equal_structs(found, weights)
+    assert not found["body"]["kernel"][...].any()
 
 
 def test_jit_gives_what_no_jit_gives():

@@ -207,7 +207,7 @@ def test_a_tree_without_leaves():
         (lambda s: mask.keep_blocks(s, 0, (2, 2)), "density 0"),
         (lambda s: mask.keep_channels(s, 0.5, ties="first"), "ties 'first'"),
         (lambda s: mask.keep_channels(s, 0.5, axis=2), "'a/w' .* no axis 2"),
-        (lambda s: mask.keep_channels({"b": jnp.float32(1)}, 0.5), "'b' .* no axis -1"),
+        (lambda s: mask.keep_channels({"b": jnp.float32(1)}, 0.5), "'b' .* no outputs"),
         (lambda s: mask.keep_channels({"n": jnp.arange(3)}, 0.5), "'n' is int32"),
     ],
 )

@@ -4,6 +4,7 @@ import hashlib
 import os
 import struct
 
+import containers
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -274,3 +275,18 @@ def test_what_else_cannot_be_saved(tmp_path, arguments, words):
         mask.file.save(tmp_path / "x.mask", MASKS, **arguments)
     assert "\n" not in str(error.value)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["partitioned", "boxes in boxes", "nnx state", "frozen dict"])
+def test_a_file_does_not_depend_on_the_containers(name, tmp_path):
+    """Nor does the fingerprint of a network, nor a mask that is coded given its weights."""
+    own, plain = (containers.KINDS[kind].make() for kind in (name, "dict"))
+    assert mask.file.fingerprint(own) == mask.file.fingerprint(plain)
+    for file, weights in (("own.mask", own), ("plain.mask", plain)):
+        masks = jax.tree.map(lambda leaf: leaf > 0, weights)
+        mask.file.save(tmp_path / file, masks, weights=weights)
+    assert (tmp_path / "own.mask").read_bytes() == (tmp_path / "plain.mask").read_bytes()
+    one = mask.file.load(tmp_path / "own.mask", weights=plain)
+    again = mask.file.load(tmp_path / "plain.mask", weights=own)
+    assert tree.paths(one) == tree.paths(again)
+    assert all(map(np.array_equal, jax.tree.leaves(one), jax.tree.leaves(again)))

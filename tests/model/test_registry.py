@@ -1,5 +1,7 @@
 import re
 
+import containers
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -269,3 +271,17 @@ def test_wrong_image_shape(image_shape):
     module = model.create("lenet_300_100", classes=10)
     with pytest.raises(InputError, match=r"give \(height, width, channels\)"):
         model.initialize(module, jax.random.key(0), image_shape)
+
+
+def test_boxed_parameters_are_unboxed():
+    """Their notes say how to divide arrays between devices, which is not for the weights."""
+    boxed = containers.Linen(lambda init: nn.with_partitioning(init, ("in", "out")))
+
+    class Flat(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return boxed.copy(name="net")(x.reshape(len(x), -1))
+
+    found = model.initialize(Flat(), jax.random.key(0), (2, 2, 1))
+    plain = containers.Linen().init(jax.random.key(0), np.ones((1, 4)))["params"]
+    assert jax.tree.structure(found["params"]["net"]) == jax.tree.structure(plain)

@@ -50,7 +50,9 @@ def test_pruned_weights_stay_exactly_zero_with_any_optimizer(optimizer, tmp_path
         assert (weights[f"params/{name}"][bits] != 0).all()
     assert result["steps"] == 2 * (1078 // 32)
     # and the trained and tested network has these zeros
-    assert accuracy_of(tmp_path / "weights.safetensors") == pytest.approx(result["accuracy"])
+    assert accuracy_of(tmp_path / "weights.safetensors") == pytest.approx(
+        result["accuracy"], abs=0.011
+    )
 
 
 def accuracy_of(file):

@@ -3,10 +3,13 @@
 import json
 
 import chex
+import containers
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.core import FrozenDict, freeze
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -111,6 +114,44 @@ def test_the_base_is_not_overwritten_by_what_only_completes_it():
     assert task_file.complete(params, stored) == {"fc": {"kernel": 1}, "head": {"kernel": 3}}
 
 
+@pytest.mark.parametrize("name", ["frozen dict", "partitioned", "haiku", "nnx state", "equinox"])
+def test_a_task_is_put_on_a_network_in_its_own_containers(name, tmp_path):
+    kind = containers.KINDS[name]
+    rules = [(kind.kernels[0], "mask"), (kind.kernels[1], "train")]
+    for method, way in {
+        "mask": adapter.masks(mask.threshold(0.0, mask.normal()), rules),
+        "lora": adapter.lora(rules, rank=2),
+        "full": adapter.weights(rules[1:]),
+    }.items():
+        learned, frozen = way.init(jax.random.key(0), kind.make())
+        learned = jax.tree.map(lambda leaf: leaf + 0.1, learned)
+        stored = way.store(learned, frozen)
+        file = saved(tmp_path / "a.mask", stored.masks, stored.arrays, stored.settings,
+                     batch_stats={"bn": {"mean": floats(3)}}, method=method)  # fmt: skip
+        statistics = freeze({"bn": {"mean": np.zeros(3, np.float32), "var": np.ones(3)}})
+        given = {"params": kind.make(), "batch_stats": statistics}
+        found = task_file.restored(given, file)
+        assert jax.tree.structure(found["params"]) == jax.tree.structure(given["params"])
+        assert jax.tree.structure(found["batch_stats"]) == jax.tree.structure(statistics)
+        np.testing.assert_array_equal(found["batch_stats"]["bn"]["mean"], floats(3))
+        wanted = kind.apply(way.parameters(learned, frozen), containers.X)
+        assert not np.allclose(wanted, kind.apply(given["params"], containers.X))
+        np.testing.assert_allclose(kind.apply(found["params"], containers.X), wanted, rtol=1e-5)
+
+
+def test_what_only_the_task_has_is_added_to_the_dicts_of_the_network():
+    box = nn.Partitioned(floats(2), ("in",))
+    stored = Stored({}, {"params": {"head": {"kernel": 3}, "fc": {"0": {"more": 4}}}}, {})
+    found = task_file.complete(freeze({"fc": {"0": {"kernel": box}}}), stored)
+    wanted = freeze({"fc": {"0": {"kernel": box, "more": 4}}, "head": {"kernel": 3}})
+    assert isinstance(found, FrozenDict)
+    assert jax.tree.structure(found) == jax.tree.structure(wanted)
+    assert found["fc"]["0"]["kernel"].value is box.value
+    assert (found["fc"]["0"]["more"], found["head"]["kernel"]) == (4, 3)
+    with pytest.raises(InputError, match="no place for 'fc/0/more'"):
+        task_file.complete({"fc": [{}], "head": {"kernel": 0}}, stored)
+
+
 def test_the_adapter_is_the_one_that_the_file_names(tmp_path):
     file = saved(tmp_path / "a.mask", method="mine")
     mine = adapter.weights()
@@ -158,18 +199,13 @@ def test_metadata_is_the_json_that_it_was(values):
         ("NaN", None),
         ('{"loss": Infinity}', {"loss": None}),
         ("[" * 100_000, "[" * 100_000),
+        ("[" * 20 + "]" * 20, json.loads("[" * 20 + "]" * 20)),
+        ("[" * 21 + "]" * 21, "[" * 21 + "]" * 21),
+        ('{"a":' * 400 + "1" + "}" * 400, '{"a":' * 400 + "1" + "}" * 400),
     ],
 )
 def test_metadata_that_is_not_json_is_the_text_that_it_is(text, value):
     assert task_file.metadata({"a": text}) == {"a": value}
-
-
-def test_a_file_with_a_mask_alone_is_no_task(tmp_path):
-    task_file.check_task(ABOUT, tmp_path)
-    for name in ABOUT:
-        about = {key: value for key, value in ABOUT.items() if key != name}
-        with pytest.raises(InputError, match="has a mask but no task"):
-            task_file.check_task(about, tmp_path / "a.mask")
 
 
 def test_masks_coded_given_the_weights_need_them(tmp_path):

@@ -181,7 +181,8 @@ def test_eight_devices_give_what_one_gives(tmp_path):
     eight = np.load(out)
     for index, leaf in enumerate(jax.tree.leaves((one.learned, one.batch_stats))):
         np.testing.assert_allclose(eight[f"arr_{index}"], leaf, **TOLERANCE)
-    assert eight["accuracy"] == one.validation["accuracy"]
+    # rounding may decide about one of 50
+    assert eight["accuracy"] == pytest.approx(one.validation["accuracy"], abs=0.021)
     np.testing.assert_allclose(eight["loss"], one.validation["loss"], rtol=1e-4)
 
 
