@@ -85,7 +85,7 @@ def hamming(a: PyTree, b: PyTree) -> Any:
     size = sum(map(_size, different))
     if size < 2**31:
         return found.low.astype(jnp.int32)
-    if not jax.config.jax_enable_x64:
+    if jnp.result_type(int) != jnp.int64:
         raise InputError(
             f"hamming of {size} weights inside jit, of which int32 can count fewer than 2^31; "
             "call it outside, or set jax_enable_x64"
