@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -168,7 +169,7 @@ def _encoded(stored: Any) -> Any:
         path = stored["path"].as_py() if stored.type.get_field_index("path") >= 0 else None
         stored = stored["bytes"]
     if stored.is_valid:
-        return pa.BufferReader(stored.as_buffer())
+        return BytesIO(stored.as_buffer())  # pyarrow's own readers refuse to seek past the end
     if path is None:
         raise ValueError("it has no image")
     return path

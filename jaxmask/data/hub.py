@@ -53,6 +53,7 @@ def fetch(
     except Exception as error:  # several libraries below, each with errors of its own
         why = _line(error.__cause__ or error)
         hint = f"; give one as hf:{name}:CONFIG" if "config" in why.lower() and not config else ""
+        hint += "; HF_HUB_OFFLINE is set" if _offline() else ""
         raise InputError(f"hf:{name} cannot be fetched ({why}){hint}") from None
 
 
@@ -67,9 +68,9 @@ def save_command(name: str, config: str = "") -> str:
 
 def _check_reachable(name: str, config: str) -> None:
     """Asks the hub once: `datasets` would try for half a minute, and say so each time."""
-    from huggingface_hub import HfApi, constants, errors
+    from huggingface_hub import HfApi, errors
 
-    if constants.HF_HUB_OFFLINE:  # then `datasets` looks into its cache at once
+    if _offline():  # then `datasets` looks into its cache at once
         return
     page = f"https://huggingface.co/datasets/{name}"
     try:
@@ -93,6 +94,12 @@ def _check_reachable(name: str, config: str) -> None:
             f"hf:{name} needs its loading script {script}, and no code of the hub's is executed; "
             "choose a copy of the dataset in parquet"
         )
+
+
+def _offline() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
 
 
 def _line(error: BaseException) -> str:

@@ -53,5 +53,5 @@ def _convert(folder: Path) -> None:
     from tensorflow_datasets.scripts.cli import convert_format_utils
 
     convert_format_utils.convert_dataset(
-        out_dir=None, out_file_format=prepared.FORMAT, dataset_version_dir=folder
+        out_dir=None, out_file_format=prepared.FORMAT, dataset_version_dir=[str(folder)]
     )
