@@ -231,10 +231,12 @@ def _tables(
         lines.append(f"given the frozen weights: {known:,} bytes, {1 - known / coded:.1%} fewer")
     if floats and len(tuned) == len(leaves):
         weights = len(codec.compress("lzma", floats))
-        lines.append(
-            f"fine-tuned float32 copy under lzma / mask under lzma: "
-            f"{weights / stored['lzma']:.1f}; / mask under entropy: {weights / coded:.1f}"
-        )
+        for bits, share in ((32, 1), (16, 2)):  # at 16 bits, half as many bytes are counted
+            lines.append(
+                f"fine-tuned copy at {bits} bits a weight under lzma / mask under lzma: "
+                f"{weights / share / stored['lzma']:.1f}; "
+                f"/ mask under entropy: {weights / share / coded:.1f}"
+            )
     return "\n".join(lines)
 
 

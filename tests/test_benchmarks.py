@@ -72,7 +72,7 @@ def test_compression_runs_and_describes_files(capsys, tmp_path):
         mask.file.save(tmp_path / name / "masks" / "task.mask", masks, arrays=arrays)
     text = compression.describe(tmp_path, None, None)
     assert f"density {leaves['conv/kernel'].mean():.4f}" in text
-    assert "fine-tuned float32 copy under lzma" in text
+    assert "fine-tuned copy at 16 bits a weight under lzma" in text
 
 
 @pytest.mark.parity

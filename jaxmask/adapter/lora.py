@@ -1,7 +1,7 @@
 """Low-rank updates of frozen kernels (LoRA, Hu et al. 2022)."""
 
+import reprlib
 from collections.abc import Iterable
-from math import isfinite
 from typing import Any
 
 import jax
@@ -9,9 +9,12 @@ import jax.numpy as jnp
 
 from jaxmask import mask, tree
 from jaxmask.adapter import weights
-from jaxmask.adapter.base import Adapter, Stored, Tree
-from jaxmask.errors import InputError
+from jaxmask.adapter.base import Adapter, Stored, Tree, check_used
+from jaxmask.errors import InputError, is_number
 from jaxmask.mask.axes import Axes, Stated, answers
+
+MOST_RANK = 10_000
+LARGEST_SCALE = 1e6
 
 
 def lora(
@@ -22,7 +25,8 @@ def lora(
     A kernel [..., in, out] has factors a [..., in, r] and b [r, out]; a convolution's a is a
     convolution to r channels, its b a 1x1; of one to heads, [in, heads, size], b is
     [r, heads, size]. a is initialized uniformly in +-1 / sqrt(fan in), b to zero, so there is no
-    update at first. A leaf with fewer than two axes labeled "mask" is frozen.
+    update at first; of a kernel [out, in, ...] it is the other way round. A leaf with fewer than
+    two axes labeled "mask" is frozen.
 
     Args:
       rules: pairs (regex, label), as for `tree.label`.
@@ -32,7 +36,7 @@ def lora(
 
     Raises:
       InputError: by `init`, if the rules mask no kernel, or one of stacked layers, or whose outputs
-        do not come last, or that may be such; by `restore`, if factors do not fit the
+        come neither first nor last, or that may be such; by `restore`, if factors do not fit the
         weights.
 
     References:
@@ -68,9 +72,13 @@ def lora(
         return Stored({}, arrays, {"low_rank_scale": scale})
 
     def restore(params: Tree, stored: Stored) -> Tree:
-        scale = stored.settings.get("low_rank_scale")
-        if isinstance(scale, bool) or not isinstance(scale, int | float) or not isfinite(scale):
-            raise InputError(f"low_rank_scale is {scale!r}; it must be a finite number")
+        scale: Any = stored.settings.get("low_rank_scale")
+        if not is_number(scale, -LARGEST_SCALE, LARGEST_SCALE):
+            raise InputError(
+                f"low_rank_scale is {reprlib.repr(scale)}; it must be a finite number, at most "
+                f"{LARGEST_SCALE:g} in size"
+            )
+        check_used(stored, ("params", "low_rank"))
         params = weights.restore(params, stored)
         known, changed = tree.named_leaves(params), {}
         for path, pair in _pairs(stored.arrays.get("low_rank", {})).items():
@@ -89,36 +97,44 @@ def lora(
 def factors(key: jax.Array, kernels: Tree, rank: int, axes: Stated = ()) -> Tree:
     """Initial factors {"a", "b"} for every kernel of a tree."""
     leaves, structure = jax.tree.flatten(kernels)
-    places = _first_outputs(kernels, axes)
-    shapes = [
-        jax.ShapeDtypeStruct((*w.shape[:place], rank), w.dtype) for w, place in zip(leaves, places)
+    splits = _splits(kernels, axes)
+    # The factor on the side of the inputs is random, its rank counting as outputs, the other 0.
+    sides = [
+        jax.ShapeDtypeStruct((*(w.shape[:at] if outputs_last else w.shape[at:]), rank), w.dtype)
+        for w, (at, outputs_last) in zip(leaves, splits)
     ]
-    initial = mask.kaiming_uniform(out_axis=-1)(key, jax.tree.unflatten(structure, shapes))
-    pairs = [
-        {"a": a.astype(w.dtype), "b": jnp.zeros((rank, *w.shape[place:]), w.dtype)}
-        for w, a, place in zip(leaves, jax.tree.leaves(initial), places)
-    ]
+    drawn = mask.kaiming_uniform(out_axis=-1)(key, jax.tree.unflatten(structure, sides))
+    pairs = []
+    for w, side, (at, outputs_last) in zip(leaves, jax.tree.leaves(drawn), splits):
+        a, b = jnp.zeros((*w.shape[:at], rank), w.dtype), jnp.zeros((rank, *w.shape[at:]), w.dtype)
+        side = side.astype(w.dtype)
+        pairs.append(
+            {"a": side, "b": b} if outputs_last else {"a": a, "b": jnp.moveaxis(side, -1, 0)}
+        )
     return jax.tree.unflatten(structure, pairs)
 
 
-def _first_outputs(kernels: Tree, axes: Stated) -> list[int]:
-    """The first axis of the outputs of every kernel, which must be its last axes."""
+def _splits(kernels: Tree, axes: Stated) -> list[tuple[int, bool]]:
+    """Where inputs and outputs of every kernel meet, and whether the outputs come last."""
 
-    def first(found: Axes, shape: tuple[int, ...]) -> int | None:
-        rank = len(shape)
-        last = found.outputs == tuple(range(rank - len(found.outputs), rank))
-        return found.outputs[0] if last and found.outputs and not found.layers else None
+    def split(found: Axes, shape: tuple[int, ...]) -> tuple[int, bool] | None:
+        rank, count = len(shape), len(found.outputs)
+        if found.layers or not 0 < count < rank:
+            return None
+        if found.outputs == tuple(range(rank - count, rank)):
+            return rank - count, True
+        return (count, False) if found.outputs == tuple(range(count)) else None
 
-    places = []
-    for path, place in zip(tree.paths(kernels), answers(kernels, axes, first, "a low-rank update")):
+    found = []
+    for path, place in zip(tree.paths(kernels), answers(kernels, axes, split, "a low-rank update")):
         if place is None:
             words = mask.describe(kernels, axes)[path]
             raise InputError(
-                f"{path!r} is {words!r}; low-rank updates are of kernels [..., in, out]: "
-                "label it 'freeze' or 'train'"
+                f"{path!r} is {words!r}; low-rank updates are of one layer whose inputs and "
+                "outputs each come together: label it 'freeze' or 'train'"
             )
-        places.append(place)
-    return places
+        found.append(place)
+    return found
 
 
 def _updated(weight: jax.Array, pair: dict[str, jax.Array], scale: float) -> jax.Array:

@@ -3,13 +3,15 @@
     python -m jaxmask.masks show FILE... [--json]
     python -m jaxmask.masks overlap FILE FILE... [--by-leaf] [--out=FILE.csv]
     python -m jaxmask.masks apply FILE [--base=PATH] [--out=weights.safetensors]
-    python -m jaxmask.masks export FILE [--base=PATH] --out=FILE.safetensors|.pth [--layout=timm]
+    python -m jaxmask.masks export FILE [--base=PATH] --out=FILE.safetensors|.pth
+        [--names=plain|checkpoint] [--layout=torchvision]
     python -m jaxmask.masks merge FILE FILE... --how=union|intersection|vote --out=FILE.mask
 
 FILE is a mask file, a folder of them, or the run directory of a method or of `adapt`. `--base`
 gives the base weights of the task, with this package's names or PyTorch's, if they are neither in
 the run directory nor where the file says. `apply` writes the adapted network with this package's
-names, `export` with PyTorch's; both include batch statistics and head. `merge` merges only masks:
+names, `export` with PyTorch's, plain or as in the checkpoint, prefix and all; both include batch
+statistics and head. `merge` merges only masks:
 the rest of a task, such as its head, is not in the merged file.
 """
 
@@ -31,7 +33,7 @@ from jaxmask.cli.ending import exit_status, refuse
 from jaxmask.errors import InputError
 from jaxmask.maskfile import compare
 from jaxmask.task import file as task_file
-from jaxmask.task import inspect
+from jaxmask.task import inspect, schema
 
 # metadata that an adapted network keeps, as in the weight files of run directories
 OF_WEIGHTS = ("network", "width", "stem", "classes", "mean", "std", "image_shape", "stored_shape",
@@ -117,11 +119,26 @@ def export(given: argparse.Namespace) -> None:
     from jaxmask.model import pretrained, torch_names
 
     adapted = _adapted(given, (".safetensors", ".pth", ".pt"))
-    name = adapted.about["network"]
+    name, names, told = adapted.about["network"], None, "plain names"
+    if given.names == "checkpoint":
+        names, told = adapted.names, "the checkpoint's names"
+        if given.layout or not names:
+            why = "--layout gives others" if names else "the base weights have this package's"
+            raise InputError(f"--names=checkpoint, but {why}; leave one of them out")
     layout = given.layout or adapted.layout or next(iter(torch_names.layouts(name)))
-    state = pretrained.export(adapted.variables, name, layout)
-    pretrained.save(given.out, state)
-    _tell(given.out, state, adapted, f"the names of {layout}")
+    state = pretrained.export(adapted.variables, name, layout, names)
+    pretrained.save(given.out, state, _normalization(adapted.about))
+    _tell(given.out, state, adapted, told)
+
+
+def _normalization(about: Mapping[str, Any]) -> dict[str, str]:
+    """Mean and std of the three channels, for the header: whoever loads the file needs them."""
+    told = {name: about[name] for name in ("mean", "std") if name in about}
+    return {
+        name: json.dumps(values if len(values) == 3 else list(values) * 3)
+        for name, values in told.items()
+        if len(values) in (1, 3)
+    }
 
 
 def merge(given: argparse.Namespace) -> None:
@@ -133,6 +150,8 @@ def merge(given: argparse.Namespace) -> None:
     _check_out(given.out, (".mask",), paths)
     files = inspect.read_alike(paths, given.base)
     abouts = [task_file.metadata(file.metadata) for file in files]
+    for about, source in zip(abouts, paths):
+        schema.check(about, source)
     for what, values in (
         ("are of different kinds", {file.kind for file in files}),
         ("differ in whether they rescale", {bool(each.get("rescale", True)) for each in abouts}),
@@ -292,7 +311,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, metavar="FILE", default=Path("weights.safetensors"))
     sub = add(export, "write the adapted network with PyTorch's names")
     sub.add_argument("--out", type=Path, metavar="FILE", required=True)
-    sub.add_argument("--layout", default="", help="whose names to use (default: those of the base)")
+    sub.add_argument(
+        "--names",
+        choices=("plain", "checkpoint"),
+        default="plain",
+        help="those of a plain PyTorch network (default), or the checkpoint's own",
+    )
+    sub.add_argument("--layout", default="", help="whose plain names (default: of the base's kind)")
     sub = add(merge, "merge masks into one")
     sub.add_argument("--how", choices=HOW, required=True, help="a tied vote is off")
     sub.add_argument("--out", type=Path, metavar="FILE.mask", required=True)

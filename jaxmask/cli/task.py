@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxmask import files
+from jaxmask import files, signals
 from jaxmask.adapter import KNOWN, Adapter
 from jaxmask.cli.ending import exit_status, refuse
 from jaxmask.errors import InputError
@@ -184,7 +184,10 @@ def _logits(task: Any, images: Any) -> np.ndarray:
     from jaxmask import evaluate as measures
 
     size = min(BATCH, len(images))
-    return measures.extract(lambda batch: task.logits(task.variables, batch), images, size)
+    logits = measures.extract(lambda batch: task.logits(task.variables, batch), images, size)
+    if not np.isfinite(logits).all():
+        raise InputError(f"{task.source}: the network's outputs for these images are not finite")
+    return logits
 
 
 def _image_files(given: Sequence[Path]) -> list[Path]:
@@ -211,6 +214,7 @@ def _read_images(paths: Sequence[Path], task: Any) -> np.ndarray:
 
     side, images, damaged = _side(task), [], []
     for path in paths:
+        signals.obey()
         try:
             images.append(decode_file(path, side))
         except Exception:  # decoders raise all kinds of errors for damaged files

@@ -18,6 +18,7 @@ from jaxmask.data.subset import random_keys
 from jaxmask.errors import InputError
 
 MISSING = {None, -1, ""}  # all of a split's labels, if it has none
+HEADER = 4096  # bytes
 GRAY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}  # modes of Pillow
 
 
@@ -160,8 +161,12 @@ def _chunks(found: saved.Saved, part: saved.Part, name: str) -> Iterator[tuple[i
         start += len(chunk)
 
 
-def _encoded(stored: Any) -> Any:
-    """The file in one cell of the image column: opened, or, if it is elsewhere, its path."""
+def _encoded(stored: Any, length: int | None = None) -> Any:
+    """The file in one cell of the image column: opened, or, if it is elsewhere, its path.
+
+    Args:
+      length: of the bytes to copy; None is all.
+    """
     import pyarrow as pa
 
     path = None
@@ -169,7 +174,9 @@ def _encoded(stored: Any) -> Any:
         path = stored["path"].as_py() if stored.type.get_field_index("path") >= 0 else None
         stored = stored["bytes"]
     if stored.is_valid:
-        return BytesIO(stored.as_buffer())  # pyarrow's own readers refuse to seek past the end
+        return BytesIO(
+            memoryview(stored.as_buffer())[:length]
+        )  # pyarrow's own readers refuse to seek past the end
     if path is None:
         raise ValueError("it has no image")
     return path
@@ -177,20 +184,27 @@ def _encoded(stored: Any) -> Any:
 
 def _is_gray(found: Arrow) -> bool:
     """Whether all images are: those of color sets may be gray here and there."""
-    from PIL import Image
-
     feature = found.saved.parts[found.splits[0]].features[found.image]
     if feature.get("mode"):
         return feature["mode"] in GRAY
-    modes = set()
+    modes: set[str] = set()
     for split in found.splits:
         for _, chunk in _chunks(found.saved, found.saved.parts[split], found.image):
-            for stored in chunk:
-                with suppress(Exception):  # damaged images are reported when they are decoded
-                    modes.add(Image.open(_encoded(stored)).mode)
-                if modes - GRAY:
-                    return False
-    return bool(modes)
+            modes.update(map(_mode, chunk))
+            if modes - GRAY - {""}:
+                return False
+    return bool(modes - {""})
+
+
+def _mode(stored: Any) -> str:
+    """Pillow's mode of an image; "" if it cannot be read, which is reported when it is decoded."""
+    from PIL import Image
+
+    for part in (HEADER, None):  # mostly the first bytes suffice, and then only they are read
+        with suppress(Exception):
+            file = _encoded(stored, part)
+            return str(Image.open(file).mode)
+    return ""
 
 
 def _classes(
@@ -198,7 +212,7 @@ def _classes(
 ) -> tuple[tuple[str, ...], list[Any]]:
     """(names, values) of the classes."""
     if columns.kind(feature) == "ClassLabel":
-        names = tuple(feature["names"])
+        names = tuple(map(str, feature["names"]))
         return names, list(range(len(names)))
     values = {split: set(column.unique().to_pylist()) for split, column in labeled.items()}
     for split in values:

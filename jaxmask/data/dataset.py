@@ -22,6 +22,7 @@ from jaxmask.errors import InputError
 
 FOLDER = "folder:"
 HUB = "hf:"
+LONGEST_NAME = 255  # bytes of one name in a path
 
 
 class Split(NamedTuple):
@@ -165,6 +166,8 @@ def _open(name, split, size, data_dir, cache_dir, cache_gib, progress) -> _Part:
         raise InputError(f"size must be 0 or a number of pixels, not {size}")
     if not cache_gib >= 0:
         raise InputError(f"cache_gib must be 0 or a number of GiB, not {cache_gib}")
+    if max(len(part.encode(errors="replace")) for part in name.split("/")) > LONGEST_NAME:
+        raise InputError(f"there is no dataset {name[:40]!r}...: the name is too long")
     if name == "digits":
         return _digits(split, size)
     caches = _folder(cache_dir, "JAXMASK_CACHE", "~/.cache/jaxmask")

@@ -12,7 +12,8 @@ from jaxmask import files
 from jaxmask.data import columns, hub, splits
 from jaxmask.errors import InputError
 
-NAME = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(:(?P<config>[^/:]+))?")
+NAME = re.compile(r"(?P<name>\w[\w.-]{0,95}/\w[\w.-]{0,95})(:(?P<config>[^/:]{1,50}))?")
+INFO = "dataset_info.json"  # of `datasets`, beside its files: the features, and where they are from
 FORMS = "hf:OWNER/NAME, hf:OWNER/NAME:CONFIG or, for a folder, hf:/PATH or hf:./PATH"
 
 
@@ -104,7 +105,7 @@ def _part(name: str, folder: Path) -> Part:
 
 def _features(folder: Path) -> dict[str, Any]:
     """What `datasets` writes beside the files, wherever it does."""
-    features = _read(folder / "dataset_info.json").get("features")
+    features = _read(folder / INFO).get("features")
     if not isinstance(features, dict):
         raise InputError(f"{folder / 'dataset_info.json'} names no columns; save the dataset again")
     return features
@@ -121,18 +122,30 @@ def _fetched(
     place = (
         cache_dir / "hub" / (name.replace("/", "--") + (f"--{config}" if config else "") + ".json")
     )
-    noted = files.read_json(place, "delete it") if place.is_file() else {}
-    paths = {split: tuple(map(Path, listed)) for split, listed in noted.get("files", {}).items()}
-    if not paths or not all(path.is_file() for listed in paths.values() for path in listed):
+    paths = _noted(place)
+    if not paths:
         found = hub.fetch(name, config, lambda features: columns.choose(title, features, given))
         place.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(place, {"dataset": title, "files": found})
-        paths = {split: tuple(map(Path, listed)) for split, listed in found.items()}
+        paths = _noted(place)
     return [
         Part(split, listed, _features(listed[0].parent))
         for split, listed in paths.items()
         if listed
     ]
+
+
+def _noted(place: Path) -> dict[str, tuple[Path, ...]]:
+    """The files of each split; none if some have been deleted since."""
+    if not place.is_file():
+        return {}
+    noted = files.read_json(place, "delete it").get("files")
+    if not isinstance(noted, dict):
+        raise InputError(f"{place} is damaged; delete it")
+    paths = {split: tuple(map(Path, listed)) for split, listed in noted.items()}
+    used = [path for listed in paths.values() for path in listed]
+    beside = {path.parent / INFO for path in used}
+    return paths if all(path.is_file() for path in (*used, *beside)) else {}
 
 
 def _by_split(name: str, parts: Iterable[Part]) -> dict[str, Part]:

@@ -120,13 +120,14 @@ def _traced(
     bends = np.unique(np.append(size / np.maximum(units, 1), 0.0))
     totals = np.minimum(size, bends[:, None] * units).sum(axis=1)
     eps = jnp.interp(total.astype(jnp.float32), totals, bends)
-    ideal = jnp.minimum(eps * units, size)
+    ideal = jnp.minimum(eps * units.astype(eps.dtype), size.astype(eps.dtype))
     # Rounded down with a margin for float32, so what is left to distribute is never negative:
     # one each by the largest remainder, then what float32 lost wherever there is room.
     counts = jnp.floor(ideal * (1 - 2.0**-20)).astype(jnp.int32)
-    rank = jnp.argsort(jnp.argsort(counts - ideal))
-    counts = counts + (rank < total - jnp.sum(counts)) * (counts < size)
+    rank = jnp.argsort(jnp.argsort(counts.astype(ideal.dtype) - ideal))
     room = np.array(sizes, np.int32) - counts
+    more = (rank < total - jnp.sum(counts)) & (room > 0)
+    counts, room = counts + more.astype(jnp.int32), room - more.astype(jnp.int32)
     return counts + jnp.clip(total - jnp.sum(counts) - jnp.cumsum(room) + room, 0, room)
 
 

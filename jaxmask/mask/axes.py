@@ -125,7 +125,7 @@ def _by_rules(leaves: Mapping[str, Any], rules: Iterable[tuple[str, str]]) -> di
         try:
             pattern, text = rule
             regex = re.compile(pattern)
-        except (TypeError, ValueError, re.error):
+        except (TypeError, ValueError, re.error, RecursionError, OverflowError):
             raise InputError(f"axes: {rule!r}; give (regular expression, words)") from None
         matches = [path for path in leaves if regex.fullmatch(path)]
         if not matches:
@@ -136,7 +136,9 @@ def _by_rules(leaves: Mapping[str, Any], rules: Iterable[tuple[str, str]]) -> di
 
 
 def _checked(path: str, text: Any, shape: tuple[int, ...]) -> list[Words]:
-    options = [tuple(each.split()) for each in text.split(OR)] if isinstance(text, str) else [("",)]
+    options: list[Words] = [("",)]
+    if isinstance(text, str):
+        options = [tuple(each.split()) for each in text.split(OR)]
     for words in options:
         if len(words) != len(shape) or not set(words) <= set(WORDS):
             raise InputError(

@@ -38,7 +38,7 @@ def refuse_signs(masks: PyTree, why: str) -> None:
 
 def check_scope(scope: str) -> None:
     """Raises InputError if the scope is unknown."""
-    if scope not in SCOPES:
+    if not isinstance(scope, str) or scope not in SCOPES:
         raise InputError(f"unknown scope {scope!r}; give one of {', '.join(map(repr, SCOPES))}")
 
 

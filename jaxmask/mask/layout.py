@@ -97,7 +97,7 @@ def _cell(node: Any) -> dict[str, list[Words]]:
 
 
 # A lookup gives a row; multiplied with features (tied logits), the rows are the outputs.
-EMBEDDING = [("in", "out"), ("out", "in")]
+EMBEDDING: list[Words] = [("in", "out"), ("out", "in")]
 LAYERS = {
     "Linear": _linear,
     "LinearGeneral": _linear_general,
@@ -217,7 +217,7 @@ def _odd_window(path: str, shape: Shape) -> bool:
 
 def _one_layer(module: str, rank: int) -> list[Words]:
     """The readings of one layer's kernel, by the name of its module."""
-    flat = [("in", "out")] if rank == 2 else []
+    flat: list[Words] = [("in", "out")] if rank == 2 else []
     if flat and re.match(r"(?i)einsum|.*_einsum$", module):
         return list(EMBEDDING)  # any order
     if module in HEADS:
@@ -230,7 +230,7 @@ def _one_layer(module: str, rank: int) -> list[Words]:
         return [_window(rank - 2, *order) for order in EMBEDDING] if 3 <= rank <= 5 else []
     if re.search(r"(?i)conv", module):
         return [_window(rank - 2, "in", "out")] if 3 <= rank <= 5 else []
-    several = {
+    several: dict[int, list[Words]] = {
         3: [("in", "out", "out"), ("in", "in", "out")],
         4: [("in", "in", "out", "out")],
     }
@@ -244,7 +244,7 @@ def _out_first(path: str, folders: list[str], leaf: str, shape: Shape) -> list[W
         return [_stacked(words, rank) for words in EMBEDDING]
     if leaf != "weight":  # in_proj_weight, weight_ih_l0
         return [_stacked(("out", "in"), rank)]
-    orders = [("out", "in")]
+    orders: list[Words] = [("out", "in")]
     # The c_* are GPT-2's, with inputs first.
     if "." not in path or re.search(r"(?i)transpose|deconv|^up|^c_(attn|fc|proj)$", module):
         orders.append(("in", "out"))

@@ -114,7 +114,8 @@ def _by_layer(masks: PyTree, axes: Stated) -> dict[str, Any]:
 
 
 def _on(mask: Any) -> jax.Array:
-    return jnp.asarray(mask) > 0
+    mask = jnp.asarray(mask)
+    return mask if mask.dtype == bool else mask > 0
 
 
 def _size(mask: Any) -> int:

@@ -22,6 +22,8 @@ from jaxmask.mask.axes import Stated
 from jaxmask.mask.check import check_scope, require_floating
 from jaxmask.mask.order import ordered
 from jaxmask.mask.stack import layers_by_scope, restacked, shapes_of_layers, unstacked
+from jaxmask.precision import common
+from jaxmask.sharding import automatic
 from jaxmask.tree import PyTree, align
 
 TIES = ("random", "index")
@@ -111,12 +113,17 @@ def keep_count(
     layers = layers_by_scope(scores, scope, axes)
     sizes = np.array([math.prod(shape) for shape in shapes_of_layers(leaves, layers)])
     wanted = _wanted(count, sizes, scope)
-    allowed = None if among is None else unstacked(align(scores, among, "among"), layers)
+    allowed = None if among is None else align(scores, among, "among")
     if ties == "random" and key is None:
         key = jax.random.key(0)
-    found = unstacked(lax.stop_gradient(leaves), layers)
-    chosen = _keep(found, wanted, key if ties == "random" else None, allowed)
-    return jax.tree.unflatten(structure, restacked(chosen, leaves, layers))
+
+    def chosen(leaves: Any, wanted: Any, key: Any, allowed: Any) -> list[jax.Array]:
+        candidates = None if allowed is None else unstacked(allowed, layers)
+        found = _keep(unstacked(lax.stop_gradient(leaves), layers), wanted, key, candidates)
+        return restacked(found, leaves, layers)
+
+    given = (leaves, wanted, key if ties == "random" else None, allowed)
+    return jax.tree.unflatten(structure, automatic(chosen, leaves, *given))
 
 
 # Compiled even if the caller is not: outside jit a loop is compiled at every call.
@@ -125,7 +132,7 @@ def _keep(
     leaves: list[Any], wanted: jax.Array, key: jax.Array | None, allowed: list[Any] | None
 ) -> list[jax.Array]:
     # One dtype for all leaves, so that all integers have one order.
-    dtype = jnp.result_type(*leaves)
+    dtype = common(leaves)
     keys = [ordered(jnp.asarray(leaf, dtype)) for leaf in leaves]
     if allowed is None:
         return _largest(keys, wanted, key)
@@ -267,7 +274,7 @@ def _ranks(shapes: list[tuple[int, ...]], words: jax.Array, by_index: bool) -> l
         for axis, length in enumerate(shape):
             after = shape[axis + 1 :]
             step = np.uint32(math.prod(after)) * lax.iota(jnp.uint32, length)
-            index = index[..., None] + step
+            index = index[..., None] + lax.expand_dims(step, range(axis))
         start += math.prod(shape)
         # A bijection of the index, mixed with the words: random, yet no two are equal.
         result.append(~index if by_index else _mix(_mix(index) ^ second))

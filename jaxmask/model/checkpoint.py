@@ -1,5 +1,6 @@
 """A checkpoint's files, local or on the hub: the weights and the files beside them."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,10 @@ import numpy as np
 
 from jaxmask import files
 from jaxmask.errors import InputError
+from jaxmask.model import hub
 
 SAFETENSORS = (".safetensors",)
-TORCH = (".pth", ".pt", ".bin", ".tar")  # the last as in .pth.tar
+TORCH = (".pth", ".pt", ".bin", ".ckpt", ".th", ".tar")  # the last as in .pth.tar
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 BESIDE = ("config.json", "preprocessor_config.json", "tokenizer.json")
 
@@ -26,7 +28,7 @@ def find(source: str | Path) -> Path:
         InputError: it does not exist, or cannot be fetched.
     """
     if str(source).startswith("hub:"):
-        return _from_hub(str(source))
+        return hub.find(str(source), _WEIGHTS, BESIDE)
     path = Path(source)
     if path.is_dir():
         found = [path / name for name in _WEIGHTS if (path / name).is_file()]
@@ -36,44 +38,8 @@ def find(source: str | Path) -> Path:
     if not path.is_file():
         raise InputError(f"there are no weights at {path}; give a file, a folder or hub:owner/name")
     if path.suffix not in SAFETENSORS + TORCH:
-        raise InputError(f"{path} is not a .safetensors, .pth, .pt or .bin file")
+        raise InputError(f"{path} is not a .safetensors, .pth, .pt, .ckpt or .bin file")
     return path
-
-
-def _from_hub(source: str) -> Path:
-    try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-    except ImportError:
-        raise InputError(
-            f"{source} needs the package huggingface_hub; install jaxmask[hub]"
-        ) from None
-    owner, _, rest = source.removeprefix("hub:").partition("/")
-    name, _, file = rest.partition("/")
-    if not owner or not name:
-        raise InputError(f"{source} is not hub:owner/name or hub:owner/name/file")
-
-    def fetch(wanted: str) -> Path | None:
-        try:
-            return Path(hf_hub_download(f"{owner}/{name}", wanted))
-        except LocalEntryNotFoundError:
-            raise InputError(
-                f"cannot fetch {wanted} of {source}: the hub cannot be reached and there is no "
-                "copy here; give a file instead"
-            ) from None
-        except EntryNotFoundError:
-            return None
-        except Exception as error:  # the hub's client raises errors from several libraries
-            reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
-            raise InputError(f"cannot fetch {wanted} of {source} ({reason})") from None
-
-    candidates = (file,) if file else _WEIGHTS
-    weights = next(filter(None, map(fetch, candidates)), None)
-    if weights is None:
-        raise InputError(f"{source} has no {' and no '.join(candidates)}; give its weight file")
-    for beside in BESIDE:
-        fetch(beside)
-    return weights
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
@@ -104,14 +70,33 @@ def moments(folder: Path) -> tuple[list[float], list[float]] | None:
     return None
 
 
-def _three(values: Any, folder: Path) -> list[float]:
+def moments_in(path: Path) -> tuple[list[float], list[float]] | None:
+    """Mean and std of the image channels, if the header of a safetensors file has them.
+
+    Raises:
+        InputError: they are not three numbers each.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix not in SAFETENSORS:
+        return None
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            header = file.metadata() or {}
+        told = [json.loads(header[name]) for name in ("mean", "std") if name in header]
+    except (SafetensorError, ValueError, OSError):
+        return None
+    return (_three(told[0], path), _three(told[1], path)) if len(told) == 2 else None
+
+
+def _three(values: Any, where: Path) -> list[float]:
     try:
         found = [float(value) for value in values]
     except (TypeError, ValueError):
         found = []
     if len(found) != 3 or not all(map(math.isfinite, found)):
         raise InputError(
-            f"the mean or std in a file of {folder} is {values}, not 3 numbers; correct it"
+            f"the mean or std that {where} gives is {values}, not 3 numbers; correct it"
         )
     return found
 

@@ -1,20 +1,29 @@
 """Pretrained weights from PyTorch files into our networks, and back."""
 
-import pickle
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from absl import logging
 from flax import traverse_util
 
-from jaxmask import files
 from jaxmask.errors import InputError
-from jaxmask.model import checkpoint, clip_text, registry, torch_names, transformer
+from jaxmask.model import (
+    checkpoint,
+    clip_text,
+    inside,
+    registry,
+    torch_file,
+    torch_layouts,
+    torch_names,
+    transformer,
+)
+from jaxmask.model.torch_file import save
 
-# Training checkpoints hold the weights under one of these, among other things.
-_NESTED = ("teacher", "state_dict", "model_state_dict", "model")
+__all__ = ["Pretrained", "export", "is_ours", "load", "save", "text_head"]
 
 _TEXTS = 256  # per batch of CLIP's text tower
 
@@ -25,8 +34,11 @@ class Pretrained(NamedTuple):
     Attributes:
         variables: {"params", "batch_stats"}, nested dicts of float32 arrays; without `head` if
             the checkpoint has none.
-        about: "layout" (see `export`); "classes" (of the head, or None); "mean" and "std" of the
-            images' channels, if known; "size" (pixels per side) for transformers.
+        about: "layout" (its kind, see `export`); "classes" (of the head, or None); "names"
+            ({plain name: its name in the file}); "mean" and "std" of the images' channels, if
+            known, and "normalization", who told: "file", "kind" or "unknown"; "unsettled", how
+            networks of the kind differ in it, if that must be known; "size" (pixels per side) for
+            transformers.
     """
 
     variables: dict[str, Any]
@@ -38,12 +50,15 @@ def load(
 ) -> Pretrained:
     """Reads PyTorch weights for the network called `name`.
 
-    float16 and bfloat16 become float32. Projection heads of self-supervised training, counters,
-    and for CLIP the text tower, are left out. Mean and std are those of a config.json (TIMM) or
-    preprocessor_config.json (CLIP) beside the file, else the layout's defaults.
+    The network may lie anywhere in the file: in a dict of a dict, under any prefix, in wrappers.
+    What is taken off its names and what is left out is logged. float16 and bfloat16 become
+    float32, pruned weights are multiplied by their masks. Projection heads and decoders of
+    self-supervised training, copies such as a momentum encoder, counters, and for CLIP the text
+    tower, are left out. Mean and std are those of the file's header, of a config.json (TIMM) or
+    preprocessor_config.json beside it, else those that all checkpoints of its kind have.
 
     Args:
-        source: a .safetensors, .pth, .pt or .bin file, a folder with such a model file, or
+        source: a .safetensors, .pth, .pt, .ckpt or .bin file, a folder with such a model file, or
             "hub:owner/name" (see `checkpoint.find`).
         name: one of `model.names()`.
         width: as for `model.create`.
@@ -52,8 +67,9 @@ def load(
             the learned positions are then interpolated.
 
     Raises:
-        InputError: the file cannot be fetched or read, or its arrays are not the network's: those
-            that are missing, extra or of another shape are listed.
+        InputError: the file cannot be fetched or read, holds several such networks, or one with
+            other parts or arrays: the first of those that are missing, extra or of another shape
+            are named. Or an array is complex or of integers.
 
     Example:
         >>> from jaxmask.model import pretrained
@@ -64,12 +80,10 @@ def load(
     torch_names.layouts(name)  # raises if no file can be for this network
     file = checkpoint.find(source)
     config = checkpoint.read_json(file.parent, "config.json")
-    state = _read(file)
-    which, bare = torch_names.recognize(state, name)
+    which, state, names = _network(file, name, str(source))
     if which == "torchvision" and "timm" in torch_names.layouts(name) and "architecture" in config:
         which = "timm"
     layout = torch_names.layout(name, which)
-    state = {key: state[whole] for key, whole in bare.items()}
     head = state.get(torch_names.their_name("params/head/kernel", layout))
     classes = None if head is None or head.ndim == 0 else head.shape[0]
     module = registry.create(
@@ -82,20 +96,50 @@ def load(
     shapes = _shapes(lambda key: registry.initialize(module, key, (made_for or 224,) * 2 + (3,)))
     if head is None:
         shapes = {path: shape for path, shape in shapes.items() if "/head/" not in path}
-    _check(state, shapes, layout, f"{source} do not fit {name}")
+    _check(state, shapes, layout, str(source), name)
     flat = torch_names.to_ours(state, shapes, layout)
-    about = {"layout": which, "classes": classes}
-    moments = checkpoint.moments(file.parent) or layout.moments
-    if moments:
-        about |= {"mean": list(moments[0]), "std": list(moments[1])}
+    variables = {"params": {}, "batch_stats": {}, **traverse_util.unflatten_dict(flat, sep="/")}
+    if made_for and size:
+        variables["params"], done = transformer.fitted(
+            variables["params"], (size, size), module.patch
+        )
+        if done:
+            logging.warning("%s: %s", source, done)
+    about = {"layout": which, "classes": classes, "names": names, **_normalization(file, layout)}
     if made_for:
         about["size"] = size or made_for
-        if size and size != made_for:
-            flat["params/position"] = transformer.resized(
-                flat["params/position"], size, module.patch
-            )
-    variables = traverse_util.unflatten_dict(flat, sep="/")
-    return Pretrained({"params": {}, "batch_stats": {}, **variables}, about)
+    return Pretrained(variables, about)
+
+
+def _network(
+    file: Path, name: str, source: str
+) -> tuple[str, dict[str, np.ndarray], dict[str, str]]:
+    """(kind, {plain name: array}, {plain name: name in the file}) of a network in a file."""
+    states = torch_file.read(file)
+    place = inside.find(states, torch_layouts.family(name).body, source)
+    keys = states[place.state]
+    which, bare = torch_names.recognize(keys, name, place.prefix)
+    arrays = {
+        plain: torch_file.array(keys[key], f"{key} in {source}") for plain, key in bare.items()
+    }
+    state = inside.merged(arrays, source)
+    names = inside.keys_of(state, bare)
+    apart = inside.apart(keys, bare.values(), place.prefix)
+    told = inside.described(
+        place, names, [key for key in apart if not re.fullmatch(torch_layouts.COUNTERS, key)]
+    )
+    if told:
+        logging.warning("%s: %s", source, told)
+    return which, state, names
+
+
+def _normalization(file: Path, layout: torch_names.Layout) -> dict[str, Any]:
+    found = checkpoint.moments_in(file) or checkpoint.moments(file.parent)
+    moments = found or layout.moments
+    if moments:
+        mean, std = moments
+        return {"mean": list(mean), "std": list(std), "normalization": "file" if found else "kind"}
+    return {"normalization": "unknown", "unsettled": layout.unsettled}
 
 
 def _shapes(initialize: Callable[[jax.Array], Any]) -> dict[str, tuple[int, ...]]:
@@ -107,12 +151,17 @@ def _check(
     state: Mapping[str, np.ndarray],
     shapes: Mapping[str, tuple[int, ...]],
     layout: torch_names.Layout,
-    what: str,
+    source: str,
+    name: str,
 ) -> None:
-    have = {name: array.shape for name, array in state.items()}
+    have = {key: array.shape for key, array in state.items()}
+    parts = torch_names.unsupported(have, shapes, layout)
+    if parts:
+        raise InputError(f"{source} has {parts}, which {name} does not support; give other weights")
     wrong = torch_names.misfits(have, shapes, layout)
     if wrong:
-        raise InputError(f"the weights of {what}: they {'; '.join(wrong)}")
+        raise InputError(f"the weights of {source} do not fit {name}: they {'; '.join(wrong)}")
+    torch_file.check_real(state, source)
 
 
 def is_ours(source: str | Path) -> bool:
@@ -152,19 +201,19 @@ def text_head(
         )
     file = checkpoint.find(source)
     config = checkpoint.read_json(file.parent, "config.json")
-    state = _read(file)
     layout = torch_names.layout("clip text", "clip")
-    _, bare = torch_names.recognize(state, "clip text")
-    arrays = {name: state[key] for name, key in bare.items()}
+    _, arrays, _ = _network(file, "clip text", str(source))
+    torch_file.check_real(arrays, str(source))
+    logit_scale = arrays.pop("logit_scale", np.zeros(0))
     tower = clip_text.text_tower(arrays, config, str(source))
     texts = [template.replace("{}", name) for name in classes]
     tokens, ends = clip_text.tokenise(file.parent, texts, tower, config)
     shapes = _shapes(lambda key: tower.init(key, tokens[:1], ends[:1]))
-    _check(arrays, shapes, layout, f"{source} do not fit CLIP's text tower")
-    if state.get("logit_scale", np.zeros(0)).size != 1:
+    _check(arrays, shapes, layout, str(source), "CLIP's text tower")
+    if logit_scale.size != 1:
         raise InputError(f"{source} has no CLIP text head: it lacks the number logit_scale")
     weights = traverse_util.unflatten_dict(torch_names.to_ours(arrays, shapes, layout), sep="/")
-    scale = np.exp(np.asarray(state["logit_scale"], np.float32).reshape(()))
+    scale = np.exp(np.asarray(logit_scale, np.float32).reshape(()))
     embed = jax.jit(tower.apply)
     embeddings = [
         embed(weights, tokens[start : start + _TEXTS], ends[start : start + _TEXTS])
@@ -174,18 +223,23 @@ def text_head(
     return {"kernel": kernel, "bias": np.zeros(len(texts), np.float32)}
 
 
-def export(variables: Mapping[str, Any], name: str, layout: str) -> dict[str, np.ndarray]:
-    """Weights in PyTorch's names and layouts: the inverse of what `load` does.
+def export(
+    variables: Mapping[str, Any], name: str, layout: str, names: Mapping[str, str] | None = None
+) -> dict[str, np.ndarray]:
+    """Weights in PyTorch's names and layouts, as a plain network has them.
 
     Args:
         variables: {"params", "batch_stats"} of the network called `name`.
         name: one of `model.names()`.
-        layout: "cifar" or "torchvision" for resnet20 to resnet110; "torchvision", "timm", "swav" or
-            "dino" for resnet18, 34, 50; "timm" or "dino" for ViTs; "clip" for CLIP's image tower.
+        layout: "cifar" or "torchvision" for resnet20 to resnet110; "torchvision" for resnet18, 34,
+            50; "timm" for ViTs; "clip" for CLIP's image tower. (The other kinds that `load` tells
+            apart have the plain names of these.)
+        names: `about["names"]` of `load`, to have the checkpoint's names, prefix and all; None is
+            plain names.
 
     Returns:
-        {name: array}, as `load_state_dict` takes them once they are tensors. Batch-norm counters
-        are not among them; PyTorch does not need them.
+        {name: array}, as `load_state_dict` takes them once they are tensors. Batch norms' counters
+        are not among them: PyTorch starts those that are missing at 0, also where it is strict.
 
     Raises:
         InputError: the network has no such layout.
@@ -194,78 +248,5 @@ def export(variables: Mapping[str, Any], name: str, layout: str) -> dict[str, np
         {key: variables.get(key, {}) for key in ("params", "batch_stats")}, sep="/"
     )
     arrays = {path: np.asarray(leaf) for path, leaf in flat.items()}
-    return torch_names.to_theirs(arrays, torch_names.layout(name, layout))
-
-
-def save(path: str | Path, state: Mapping[str, np.ndarray]) -> None:
-    """Writes a state dict whole: .safetensors, or .pth and .pt if PyTorch is installed.
-
-    Raises:
-        InputError: the name has another suffix, or PyTorch is missing.
-    """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise InputError(f"there is no folder {path.parent} to write {path.name} to; make it")
-    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in state.items()}
-    with files.replacing(path) as part:
-        if path.suffix in checkpoint.SAFETENSORS:
-            from safetensors.numpy import save_file
-
-            save_file(arrays, part, {"format": "pt"})
-        elif path.suffix in (".pth", ".pt"):
-            torch = _torch(path)
-            torch.save(
-                {name: torch.from_numpy(np.array(leaf)) for name, leaf in arrays.items()}, part
-            )
-        else:
-            raise InputError(f"{path} ends in neither .safetensors nor .pth; use one of them")
-
-
-def _torch(path: Path) -> Any:
-    try:
-        import torch
-    except ImportError:
-        raise InputError(f"{path} needs PyTorch; install it or use a .safetensors file") from None
-    return torch
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    if path.suffix in checkpoint.SAFETENSORS:
-        return checkpoint.read_safetensors(path)
-    import argparse
-
-    torch = _torch(path)
-    try:
-        # training scripts store their command line beside the weights, as plain values
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path} is not a PyTorch file of weights only ({str(error).splitlines()[0]}); save "
-            "the network's state_dict()"
-        ) from None
-    except Exception as error:  # truncated and foreign files fail in many ways
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} is not a complete PyTorch file ({reason})") from None
-    tensors = _state_dict(found, path, torch)
-    return {name: _array(tensor, f"{name} in {path}") for name, tensor in tensors.items()}
-
-
-def _array(tensor: Any, what: str) -> np.ndarray:
-    try:
-        return (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
-    except (RuntimeError, TypeError, NotImplementedError) as error:  # sparse, quantized
-        raise InputError(f"cannot read the tensor {what} ({str(error).splitlines()[0]})") from None
-
-
-def _state_dict(found: Any, path: Path, torch: Any) -> dict[str, Any]:
-    """The dict of tensors that a checkpoint is or contains."""
-    if isinstance(found, dict) and found:
-        if all(isinstance(leaf, torch.Tensor) for leaf in found.values()):
-            return found
-        for key in _NESTED:
-            if isinstance(found.get(key), dict):
-                return _state_dict(found[key], path, torch)
-    kind = type(found).__name__
-    what = f"{kind} of {list(found)[:5]}" if isinstance(found, dict) else kind
-    raise InputError(f"{path} holds a {what}, not a state dict; save the network's state_dict()")
+    state = torch_names.to_theirs(arrays, torch_names.layout(name, layout))
+    return inside.as_there(state, names) if names else state

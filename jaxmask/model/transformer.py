@@ -1,8 +1,9 @@
 """Shared by vision transformers and CLIP's towers: attention blocks, patches."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -90,6 +91,28 @@ def tokens(
 def image_size(positions: Sequence[int], patch: int) -> int:
     """The pixels per side of the square images that positions [.., 1 + grid^2, D] are for."""
     return max(1, math.isqrt(max(0, math.prod(positions[-2:-1]) - 1))) * patch
+
+
+def fitted(
+    params: Mapping[str, Any], image_shape: Sequence[int], patch: int
+) -> tuple[dict[str, Any], str]:
+    """Parameters with learned positions for other images, and what was done, "" if nothing.
+
+    Positions and images that are not square stay as they are; so does a network without positions.
+
+    Args:
+        params: of a network; `position` is [1 + grid^2, D].
+        image_shape: (height, width, channels) of its new images.
+        patch: pixels per side of a patch.
+    """
+    position = params.get("position")
+    if position is None or image_shape[0] != image_shape[1]:
+        return dict(params), ""
+    old, new = image_size(position.shape, patch), image_shape[0]
+    if old == new or 1 + (old // patch) ** 2 != len(position):
+        return dict(params), ""
+    done = f"positions are interpolated from images of {old} pixels to {new}"
+    return {**params, "position": resized(np.asarray(position), new, patch)}, done
 
 
 def resized(positions: np.ndarray, size: int, patch: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from jaxmask.errors import InputError
 from jaxmask.mask import allocate, keep_count, pruned
 from jaxmask.mask.check import require_floating
 from jaxmask.prune.schedule import densities
+from jaxmask.sharding import like
 from jaxmask.tree import PyTree, aligned
 
 Scorer = Callable[..., PyTree]
@@ -123,7 +124,7 @@ def multi_shot(
             # Rounding by "erk" may give a leaf more at a later shot: it keeps that many until then.
             counts = np.maximum.accumulate(counts[::-1])[::-1]
         if among is None:
-            among = jax.tree.map(lambda leaf: jnp.ones(jnp.shape(leaf), bool), w)
+            among = jax.tree.map(lambda leaf: jnp.ones_like(leaf, bool), w)
         else:
             among = jax.tree.map(lambda leaf: jnp.asarray(leaf, bool), aligned(w, among, "among"))
         ties = jax.random.key(0) if key is None else key
@@ -147,7 +148,7 @@ def _shots(
     key: jax.Array,
 ) -> tuple[PyTree, Report]:
     def shot(mask: PyTree, w: PyTree, batch: Any, count: jax.Array, key: jax.Array) -> Any:
-        scores = aligned(w, scorer(pruned(mask, w), *batch), "the scores")
+        scores = like(w, aligned(w, scorer(pruned(mask, w), *batch), "the scores"))
         kept = keep_count(scores, count, scope, key=key, among=mask if monotone else None)
         return kept, _observed(scores, mask, kept)
 
@@ -160,7 +161,7 @@ def _shots(
 
     numbers = jnp.arange(len(counts))
     mask, (kept, broken, zero) = lax.scan(body, mask, (counts, numbers))
-    return mask, Report(kept, _first(kept == 0), _first(broken), _first(zero))
+    return like(w, mask), Report(kept, _first(kept == 0), _first(broken), _first(zero))
 
 
 def _observed(scores: PyTree, before: PyTree, after: PyTree) -> tuple[jax.Array, ...]:

@@ -48,6 +48,7 @@ def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
         start = starting.with_text_head(start, dataset.classes, config.prompt)
     elif config.head != "new":
         raise InputError(f"head is {config.head!r}; it must be 'new' or 'text'")
+    start = starting.for_images(start, task)
     starting.check_fits(task, start)
     begins = {
         name: evaluator.fitted(name, adapter.EVALUATORS[name], task, config, _draw)
@@ -64,6 +65,7 @@ def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
         if pretrain:
             pretraining = yield from run_pretraining(folder / "pretrain", None)
             begun, _ = starting.load_start(str(folder / "pretrain"), config.network)
+            begun = starting.for_images(begun, task)
         elif start.weights is None:
             drawn = starting.random_weights(task, config.seed)
             begun = starting.Start(drawn, "random", head=True, head_in_base=True)

@@ -36,6 +36,7 @@ def prepare(config: ConfigDict, dataset: Dataset | None = None) -> Begin:
     task = tasks.make_task(config.data, config.network, dataset, normalization)
     way = adapter.weights(config.rules)
     trainer = make_trainer(task, config.train, way, config.seed, "train", "weights")
+    start = starting.for_images(start, task)
     starting.check_fits(task, start)
     check_rules("the recipe 'dense'", way, tasks.shapes(task)["params"])
 

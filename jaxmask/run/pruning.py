@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxmask import model, prune, tree
+from jaxmask import model, prune, signals, tree
 from jaxmask.errors import InputError, check_numbers
 from jaxmask.mask.check import check_scope
 from jaxmask.run.criteria import Criterion, Subject, criterion
@@ -80,6 +80,7 @@ def make_pruner(task: Task, config: ConfigDict) -> Pruner:
     def apply(
         variables: Variables, density: Any, begin: Any = 1.0, among: Any = None, where: str = ""
     ) -> tuple[Any, prune.Report]:
+        signals.obey()
         weights = tree.partition(variables["params"], labels)
         rest = tree.combine(weights["train"], weights["freeze"])
         key = named_key(config.seed, "prune/scores")

@@ -1,6 +1,7 @@
 """The weights that an experiment starts from, and checks that they fit its task."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,12 +9,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from jaxmask import maskfile, model
+from jaxmask import maskfile, model, signals
 from jaxmask.errors import InputError
-from jaxmask.model import pretrained
+from jaxmask.model import pretrained, transformer
 from jaxmask.model import weights as weights_file
 from jaxmask.run import task as tasks
 from jaxmask.run.programs import shared
@@ -54,7 +56,7 @@ def task_of(config: ConfigDict) -> tuple[tasks.Task, Start]:
     start, about = load_start(config.start, config.network, pixels(config.data))
     if start.weights is not None:
         start = start._replace(head=True, head_in_base=True)
-    normalized = {key: about.get(key) for key in ("mean", "std")}
+    normalized = {key: about.get(key) for key in ("mean", "std", "unsettled")}
     sections = [config.data.to_dict(), config.network.to_dict(), config.seed, normalized]
 
     def build() -> tasks.Task:
@@ -63,6 +65,7 @@ def task_of(config: ConfigDict) -> tuple[tasks.Task, Start]:
         return tasks.make_task(config.data, config.network, dataset, normalization)
 
     task = shared("task", json.dumps(sections), build)
+    start = for_images(start, task)
     check_fits(task, start)
     return task, start
 
@@ -81,6 +84,11 @@ def load_start(start: str, network: ConfigDict, size: int = 0) -> tuple[Start, d
         return Start(None, start), {}
     if not start:
         raise InputError("this config needs starting weights: give --config.start=PATH")
+    if not start.startswith("hub:") and not os.path.exists(start):
+        raise InputError(
+            f"there are no weights at {start}; give a finished run directory of the recipe "
+            "'dense', a file of weights, or hub:owner/name"
+        )
     about: dict[str, Any]
     if _ours(start):
         weights, about = weights_file.load(Path(start))
@@ -93,6 +101,17 @@ def load_start(start: str, network: ConfigDict, size: int = 0) -> tuple[Start, d
         if not np.isfinite(leaf).all():
             raise InputError(f"the weights of {start} are not finite in {name}; give other weights")
     return Start(weights, start), about
+
+
+def for_images(start: Start, task: tasks.Task) -> Start:
+    """The weights with their learned positions, if any, interpolated to the task's images."""
+    patch = getattr(task.module, "patch", 0)
+    if start.weights is None or not isinstance(patch, int) or not patch:
+        return start
+    params, done = transformer.fitted(start.weights["params"], task.image_shape, patch)
+    if done:
+        logging.warning("%s: %s", start.source, done)
+    return start._replace(weights={**start.weights, "params": params})
 
 
 def pixels(config: ConfigDict) -> int:
@@ -125,7 +144,7 @@ def _ours(start: str) -> bool:
         return not any(
             (path / name).exists() for name in ("model.safetensors", "pytorch_model.bin")
         )
-    return not path.exists() or pretrained.is_ours(start)
+    return pretrained.is_ours(start)
 
 
 def starting_variables(task: tasks.Task, start: Start, key: jax.Array) -> dict[str, Any]:
@@ -134,6 +153,7 @@ def starting_variables(task: tasks.Task, start: Start, key: jax.Array) -> dict[s
     Raises:
       InputError: arrays are missing, unknown, or of another shape.
     """
+    signals.obey()
     fresh = model.initialize(task.module, key, task.image_shape)
     if start.weights is None:
         return fresh

@@ -2,16 +2,17 @@
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxmask import data, mask, model
+from jaxmask import data, mask, model, signals
 from jaxmask.errors import InputError, check_numbers
 from jaxmask.run.seeds import number
 from jaxmask.train import feed
@@ -48,6 +49,7 @@ class Task(NamedTuple):
 
 def load_data(config: ConfigDict, seed: int) -> data.Dataset:
     """The dataset that a config's data section describes."""
+    signals.obey()
     validation = config.validation
     if not (0 <= validation < 1 or (1 <= validation < 2**31 and validation == int(validation))):
         raise InputError(
@@ -138,7 +140,11 @@ def make_task(
 def normalization_of(
     config: ConfigDict, dataset: data.Dataset, about: dict[str, Any]
 ) -> Normalization:
-    """Mean and standard deviation: the config's, else the starting weights', else the data's."""
+    """Mean and standard deviation: the config's, else the starting weights', else the data's.
+
+    Raises:
+      InputError: the starting weights need a normalization that they do not tell.
+    """
     if config.mean or config.std:
         if not (config.mean and config.std):
             raise InputError("give both data.mean and data.std, or neither")
@@ -149,27 +155,35 @@ def normalization_of(
                 raise InputError(
                     f"the weights' {name} is {about[name]!r}; give data.mean and data.std"
                 )
-        return tuple(about["mean"]), tuple(about["std"])
+        mean, std = tuple(about["mean"]), tuple(about["std"])
+        if about.get("normalization") == "kind":
+            _say_normalization(f"as for all weights of their kind ({about['layout']})", mean, std)
+        return mean, std
+    if about.get("unsettled"):
+        raise InputError(
+            "the starting weights do not tell how their images were normalized "
+            f"({about['unsettled']}); give --config.data.mean='(0.5, 0.5, 0.5)' "
+            "--config.data.std='(0.5, 0.5, 0.5)', or theirs"
+        )
+    if "normalization" in about:
+        mean, std = data.statistics(dataset.train.images)
+        _say_normalization("by the data's own, for the weights do not tell", mean, std)
+        return mean, std
     return data.statistics(dataset.train.images)
+
+
+def _say_normalization(how: str, mean: Sequence[float], std: Sequence[float]) -> None:
+    shown = (", ".join(f"{value:.4g}" for value in values) for values in (mean, std))
+    logging.warning(
+        "images are normalized %s: mean (%s), std (%s); data.mean and data.std set others",
+        how,
+        *shown,
+    )
 
 
 def shapes(task: Task) -> dict[str, Any]:
     """The network's variables as shapes and dtypes; nothing is computed."""
-    try:
-        return jax.eval_shape(
-            lambda: model.initialize(task.module, jax.random.key(0), task.image_shape)
-        )
-    except InputError:
-        raise
-    except Exception as error:  # a network of the user's own may raise anything
-        raise InputError(
-            f"the network cannot be built for images {task.image_shape}: "
-            f"{type(error).__name__}: {_first_line(error)}"
-        ) from None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return model.shapes(task.module, task.image_shape)
 
 
 def axes(task: Task, config: ConfigDict) -> dict[str, str]:

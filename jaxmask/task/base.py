@@ -1,14 +1,15 @@
 """The base network of a learned task: found, read, and checked against its fingerprint."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from flax import traverse_util
 
-from jaxmask import maskfile
+from jaxmask import maskfile, model
 from jaxmask.errors import InputError
-from jaxmask.model import checkpoint, pretrained
+from jaxmask.model import checkpoint, outside, pretrained, transformer
 from jaxmask.model import weights as weights_file
 
 
@@ -17,12 +18,14 @@ class Found(NamedTuple):
 
     Attributes:
       variables: {"params", "batch_stats"}, nested dicts; without the head if that is the task's.
-      layout: the layout of PyTorch names in its file; "" if they are this package's.
+      layout: the kind of PyTorch names in its file; "" if they are this package's.
+      names: {plain name: name in its file} of PyTorch names.
       place: its file.
     """
 
     variables: dict[str, Any]
     layout: str
+    names: Mapping[str, str]
     place: Path
 
 
@@ -49,29 +52,37 @@ def find(path: Path, about: Mapping[str, Any], wanted: maskfile.Base | None, bas
     source = base or _beside(path) or about.get("start", "")
     if not isinstance(source, str) or source in ("", "random", "pretrain"):
         raise InputError(f"the base weights of {path} are not with it; give them: --base=PATH")
-    if not source.startswith("hub:") and not Path(source).exists():
+    if not source.startswith("hub:") and not os.path.exists(source):
         raise InputError(f"there are no weights at {source}; give them: --base=PATH")
-    layout = ""
+    layout: str = ""
+    names: dict[str, str] = {}
     if pretrained.is_ours(source):
         place = Path(source) / weights_file.NAME if Path(source).is_dir() else Path(source)
         weights = traverse_util.unflatten_dict(checkpoint.read_safetensors(place), sep="/")
     else:
-        seen = about.get("image_shape") or [0]
-        weights, found = pretrained.load(
-            source, str(name), width=float(width or 1), stem=stem, size=seen[0] or None
-        )
-        layout, place = found["layout"], checkpoint.find(source)
+        weights, found = pretrained.load(source, str(name), width=float(width or 1), stem=stem)
+        layout, names, place = found["layout"], found["names"], checkpoint.find(source)
+    weights = _for_images(weights, about)
     parameters = weights.get("params", {})
     without_head = {key: leaf for key, leaf in parameters.items() if key != "head"}
     # the head is part of the base network if the task has its classes
     for part in (without_head, parameters):
         bare = {"params": part, "batch_stats": weights.get("batch_stats", {})}
         if maskfile.fingerprint(bare) == wanted.fingerprint:
-            return Found(bare, layout, place)
+            return Found(bare, layout, names, place)
     raise InputError(
         f"{path} was learned over another network than {source}: the fingerprints of the "
         "weights differ; give its own base weights: --base=PATH"
     )
+
+
+def _for_images(weights: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights with learned positions for the task's images, as when it was learned."""
+    params, shape = weights.get("params", {}), about.get("image_shape")
+    if not shape or "position" not in params or outside.is_outside(about["network"]):
+        return weights
+    patch = model.create(about["network"], classes=1).patch
+    return {**weights, "params": transformer.fitted(params, shape, patch)[0]}
 
 
 def _beside(path: Path) -> str:

@@ -158,6 +158,18 @@ def test_an_update_of_a_kernel_to_or_from_heads_is_that_of_its_matrix():
     chex.assert_trees_all_close(back, found, rtol=1e-6)
 
 
+def test_outputs_may_come_first():
+    params = {"layers": [{"weight": jnp.ones((6, 8))}]}
+    way = adapter.lora([(".*weight", "mask")], 2, 1.0, axes=[(".*", "out in")])
+    learned, frozen = way.init(jax.random.key(0), params)
+    pair = learned["low_rank"]["layers"][0]["weight"]
+    assert pair["a"].shape == (6, 2)
+    assert pair["b"].shape == (2, 8)
+    assert not pair["a"].any()
+    assert 0 < jnp.abs(pair["b"]).max() <= 8**-0.5
+    chex.assert_trees_all_equal(way.parameters(learned, frozen), params)
+
+
 def test_stacked_layers_are_refused_by_path():
     params = {"blocks": {"up": {"kernel": jnp.ones((3, 4, 5)), "bias": jnp.ones((3, 5))}}}
     with pytest.raises(InputError, match="'blocks/up/kernel' is 'layers in out'"):

@@ -267,7 +267,8 @@ def test_apply_writes_the_adapted_network(some, tmp_path, capsys, method):
 def test_apply_with_a_head_that_is_part_of_the_base(some, tmp_path, capsys):
     """Pruning keeps the network's head, which is then in the fingerprint, not in the file."""
     folder, masks, flat = some
-    write_task(tmp_path / "x.mask", flat, masks["a"], {}, head_in_base=True)
+    own = [f"class {number}" for number in range(len(flat["params/head/bias"]))]
+    write_task(tmp_path / "x.mask", flat, masks["a"], {}, head_in_base=True, classes=own)
     out = tmp_path / "w.safetensors"
     told(capsys, "apply", tmp_path / "x.mask", "--base", folder / "base.safetensors", "--out", out)
     found = load_file(out)
@@ -293,21 +294,26 @@ def test_the_base_of_a_run_is_found(some, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("layout", ["swav", "dino"])
-def test_export_in_the_names_of_the_base(tmp_path, capsys, layout):
-    """PyTorch weights in, PyTorch weights out, with the same names unless others are given."""
+def test_export_has_plain_names_or_those_of_the_base(tmp_path, capsys, layout):
+    """PyTorch weights in, PyTorch weights out."""
     flat = random_network("resnet18", width=0.0625)
     body = {path: leaf for path, leaf in flat.items() if "/head/" not in path}
+    prefix = {"swav": "module.", "dino": "backbone."}[layout]
     state = model.pretrained.export(nested(body), "resnet18", layout)
-    if layout == "swav":
-        state["module.prototypes.weight"] = np.ones((3, 4), np.float32)  # identifies the layout
+    state = {prefix + name: leaf for name, leaf in state.items()}
+    only = {"swav": "module.prototypes.weight", "dino": "head.last_layer.weight_v"}[layout]
+    state[only] = np.ones((3, 4), np.float32)  # identifies the layout
     model.pretrained.save(tmp_path / "base.safetensors", state)
     masks, arrays = random_masks(flat, 1), random_arrays(flat, 2)
     write_task(tmp_path / "x.mask", flat, masks, arrays, network="resnet18", width=0.0625)
     given = ("export", tmp_path / "x.mask", f"--base={tmp_path}/base.safetensors")
-    told(capsys, *given, f"--out={tmp_path}/own.safetensors")
+    told(capsys, *given, f"--out={tmp_path}/own.safetensors", "--names=checkpoint")
+    told(capsys, *given, f"--out={tmp_path}/plain.safetensors")
     told(capsys, *given, f"--out={tmp_path}/timm.safetensors", "--layout=timm")
-    own, timm = load_file(tmp_path / "own.safetensors"), load_file(tmp_path / "timm.safetensors")
-    prefix = {"swav": "module.", "dino": "backbone."}[layout]
+    own, plain, timm = (
+        load_file(tmp_path / f"{name}.safetensors") for name in ("own", "plain", "timm")
+    )
+    assert plain.keys() == timm.keys()
     assert {prefix + name for name in timm} == set(own)
     expected = by_hand(flat, masks, arrays)["params/layer2_0/downsample_conv/kernel"]
     for found in (
@@ -416,9 +422,7 @@ def torch_resnet(torch, state, head, imagenet):
             return getattr(self, head)(x.mean((2, 3)))
 
     network = ResNet().eval()
-    missing, unexpected = network.load_state_dict(state, strict=False)
-    assert not unexpected
-    assert all(key.endswith("num_batches_tracked") for key in missing)
+    network.load_state_dict(state)  # strict, as in the README
     return network
 
 
@@ -524,14 +528,16 @@ def wrong(some):
         ("apply A --out=BASE", "would overwrite an input"),
         ("apply TASKS --out=w.safetensors", "holds 3 mask files"),
         ("apply plain.mask --out=w.safetensors", "a mask but no task"),
-        ("apply odd.mask --out=w.safetensors", "a mask but no task"),
+        ("apply odd.mask --out=w.safetensors", "'width' in its metadata is a text ('wide')"),
         ("apply knn.mask --base=BASE --out=w.safetensors", "nearest neighbors"),
         ("apply scale.mask --base=BASE --out=w.safetensors", "low_rank_scale"),
         ("apply other.mask --out=w.safetensors", "give them: --base"),
         ("export A", "--out"),
         ("export A --out=w.txt", "must end in .safetensors or .pth"),
         ("export A --out=w.pth --layout=timn", "no layout 'timn'"),
-        ("export lenet.mask --base=BASE --out=w.pth", "lenet5 has no known names in PyTorch"),
+        ("export A --out=w.pth --names=theirs", "invalid choice: 'theirs'"),
+        ("export A --out=w.pth --names=checkpoint", "base weights have this package's"),
+        ("export lenet.mask --base=BASE --out=w.pth", "in the network of its metadata (lenet5"),
         ("merge A B --out=w.mask", "--how"),
         ("merge A B --how=most --out=w.mask", "see --help"),
         ("merge A --how=vote --out=w.mask", "give two or more"),

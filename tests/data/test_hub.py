@@ -216,7 +216,7 @@ def test_other_failures_in_one_line(hub, load, monkeypatch):
 @pytest.mark.parametrize(
     "name",
     ["hf:", "hf:mnist", "hf:a/b/c", "hf:a/..", "hf:../x:y/z:", "hf:a b/c", "hf:a/b:", "hf:a/b:c/d",
-     "hf:a/b#", "hf:a/b#,x", "hf:a/b#x,y,z", "hf:-a/b"],
+     "hf:a/b#", "hf:a/b:" + 99 * "c", "hf:a/" + 99 * "b", "hf:a/b#,x", "hf:a/b#x,y,z", "hf:-a/b"],
 )  # fmt: skip
 def test_other_names(hub, load, name):
     complaint(load, name)

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from checkpoints import SMALL
 
 from jaxmask import model
 
@@ -59,6 +60,18 @@ def tokenizer_file(tmp_path):
     )
     made.save(str(tmp_path / "tokenizer.json"))
     return tmp_path / "tokenizer.json"
+
+
+@pytest.fixture
+def small(random_variables):
+    """A function name -> random variables of a small network of that name."""
+
+    def make(name, classes=3):
+        width, pixels, _ = SMALL[name]
+        module = model.create(name, classes=classes, width=width)
+        return random_variables(module, (pixels, pixels, 3))
+
+    return make
 
 
 @pytest.fixture(scope="module", autouse=True)

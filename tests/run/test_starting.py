@@ -1,5 +1,6 @@
 """The weights that an experiment starts from, and whether they fit its task."""
 
+import checkpoints
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 import small
 
-from jaxmask import maskfile, tree
+from jaxmask import data, maskfile, tree
 from jaxmask.errors import InputError
+from jaxmask.model import pretrained, transformer
 from jaxmask.model import weights as weights_file
 from jaxmask.run import defaults, programs, starting
 
@@ -119,6 +121,59 @@ def test_weights_that_are_not_finite_name_their_leaf(tmp_path, value):
     saved(tmp_path, spoil)
     with pytest.raises(InputError, match="not finite in params/fc2/bias"):
         starting.load_start(str(tmp_path), small.config("dense").network)
+
+
+VIT = {"network__name": "vit_ti16", "network__width": 0.0625}
+
+
+def vit(folder, side=64):
+    """A checkpoint with PyTorch's names for images of a side; its variables."""
+    made = checkpoints.transformer(side)
+    pretrained.save(folder / "a.safetensors", pretrained.export(made, "vit_ti16", "timm"))
+    return str(folder / "a.safetensors"), made
+
+
+def colored(side):
+    splits = (data.Split(np.zeros((6, side, side, 3), np.uint8), np.arange(6) % 3)
+              for _ in range(3))  # fmt: skip
+    return data.Dataset("made", *splits, ("a", "b", "c"))
+
+
+@pytest.mark.parametrize("side", [32, 96])
+def test_positions_are_interpolated_to_the_images_that_the_data_has(
+    side, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(programs, "_MADE", {})
+    monkeypatch.setattr(starting.tasks, "load_data", lambda config, seed: colored(side))
+    path, made = vit(tmp_path)
+    made_task, start = starting.task_of(small.config("prune", start=path, **VIT))
+    assert made_task.image_shape == (side, side, 3)
+    expected = transformer.resized(made["params"]["position"], side, 16)
+    np.testing.assert_array_equal(start.weights["params"]["position"], expected)
+    assert f"from images of 64 pixels to {side}" in caplog.records[-1].getMessage()
+    given = starting.task_of(small.config("prune", start=path, data__size=side, **VIT))[1]
+    assert given.fingerprint() == start.fingerprint()
+
+
+def test_images_that_are_cut_into_no_patches_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(programs, "_MADE", {})
+    monkeypatch.setattr(starting.tasks, "load_data", lambda config, seed: colored(40))
+    with pytest.raises(InputError, match="size is 40; give a multiple of the 16 pixels"):
+        starting.task_of(small.config("prune", start=vit(tmp_path)[0], **VIT))
+
+
+def test_a_bare_transformer_needs_a_normalization(tmp_path, monkeypatch):
+    monkeypatch.setattr(programs, "_MADE", {})
+    monkeypatch.setattr(starting.tasks, "load_data", lambda config, seed: colored(64))
+    config = small.config("prune", start=vit(tmp_path)[0], **VIT)
+    config.data.mean, config.data.std = (), ()
+    with pytest.raises(InputError, match=r"do not tell how .* give --config.data.mean="):
+        starting.task_of(config)
+    config.start = "random"  # the task of other weights is another
+    starting.task_of(config)
+    config.start = str(tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match="do not tell how"):
+        starting.task_of(config)
 
 
 def test_where_there_are_no_weights_it_is_said(tmp_path):

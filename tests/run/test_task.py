@@ -1,7 +1,9 @@
 import jax
 import numpy as np
+import pytest
 
 from jaxmask.data import Dataset, Split
+from jaxmask.errors import InputError
 from jaxmask.run import defaults, starting
 from jaxmask.run import task as tasks
 
@@ -42,3 +44,21 @@ def test_normalization_is_the_configs_then_the_weights_then_the_datas():
     assert tasks.normalization_of(config, made.dataset, about) == ((0.1,), (0.2,))
     config.mean, config.std = (0.3,), (0.4,)
     assert tasks.normalization_of(config, made.dataset, about) == ((0.3,), (0.4,))
+
+
+def test_a_normalization_that_weights_do_not_tell_is_asked_for_or_said(caplog):
+    made, config = task(), defaults.data("made")
+    about = {"layout": "timm", "normalization": "unknown", "unsettled": "0.5 or others"}
+    with pytest.raises(InputError, match=r"\(0.5 or others\); give --config.data.mean") as caught:
+        tasks.normalization_of(config, made.dataset, about)
+    assert "\n" not in str(caught.value)
+    assert not caplog.records
+    found = tasks.normalization_of(config, made.dataset, {**about, "unsettled": ""})
+    np.testing.assert_allclose(found[0], made.dataset.train.images.mean() / 255, rtol=1e-6)
+    assert "do not tell" in caplog.records[-1].getMessage()
+    known = {"layout": "mae", "normalization": "kind", "mean": [0.1], "std": [0.2]}
+    assert tasks.normalization_of(config, made.dataset, known) == ((0.1,), (0.2,))
+    assert "their kind (mae): mean (0.1), std (0.2)" in caplog.records[-1].getMessage()
+    config.mean, config.std = (0.3,), (0.4,)
+    assert tasks.normalization_of(config, made.dataset, about) == ((0.3,), (0.4,))
+    assert len(caplog.records) == 2

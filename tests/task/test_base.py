@@ -2,12 +2,14 @@
 
 import shutil
 
+import checkpoints
 import chex
 import pytest
 from tasks import base, task
 
 from jaxmask import maskfile
 from jaxmask.errors import InputError
+from jaxmask.model import pretrained, transformer, weights
 from jaxmask.task import base as bases
 
 ABOUT = {"network": "lenet_300_100", "width": 0.05, "stem": ""}
@@ -99,6 +101,26 @@ def test_weights_of_another_network_are_refused(made, tmp_path):
 def test_a_file_that_names_no_network_is_no_task(made, tmp_path, about, known):
     with pytest.raises(InputError, match="has a mask but no task"):
         bases.find(tmp_path / "a.mask", about, made[2] if known else None, str(made[0]))
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_positions_are_those_for_the_images_of_the_task(tmp_path, ours):
+    made = checkpoints.transformer(64)
+    path = tmp_path / "base.safetensors"
+    if ours:
+        weights.save(path, made, {"network": "vit_ti16"})
+    else:
+        state = pretrained.export(made, "vit_ti16", "timm")
+        pretrained.save(path, {f"net.{name}": leaf for name, leaf in state.items()})
+    params = {**made["params"], "position": transformer.resized(made["params"]["position"], 48, 16)}
+    about = {"network": "vit_ti16", "width": 0.0625, "stem": "", "image_shape": [48, 48, 3]}
+    of = wanted({"params": params, "batch_stats": {}})
+    found = bases.find(tmp_path / "a.mask", about, of, str(path))
+    assert found.variables["params"]["position"].shape == (10, 12)
+    assert found.names.get("norm.bias") == (None if ours else "net.norm.bias")
+    of = wanted(made)
+    with pytest.raises(InputError, match="fingerprints"):
+        bases.find(tmp_path / "a.mask", about, of, str(path))
 
 
 def test_the_base_of_a_task_file_is_found_by_what_it_says(made, tmp_path):
