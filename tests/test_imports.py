@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"tree", "mask", "maskfile", "train", "run", "files"},
     "recipe": {*LEARNED, "files", "run", "report"},
     "cli": {*LEARNED, "files", "run", "report", "recipe"},
-    **{entry: {"cli"} for entry in ("main", "sweep", "masks")},
+    **{entry: {"cli"} for entry in ("main", "sweep", "masks", "prepare")},
     "__init__": {*CORE, "signals"},
 }
 # further imports of single modules: a lazy alias, and the modules that start commands

@@ -4,7 +4,7 @@
     python -m jaxmask.task predict TASK IMAGES... [--base=PATH] [--out=FILE.csv|FILE.json]
 
 TASK is a `.mask` file, or a run directory of `adapt` (its best method), of one of its methods, or
-of `dense`. DATA is the name of a dataset or `folder:PATH`, by default the task's training data.
+of `dense`. DATA is the name of a dataset, `folder:PATH` or `hf:NAME`, by default the training data.
 IMAGES are files, or folders of them. `--base` gives the base weights of the task, if they are
 neither in its run directory nor where the file says. With `--statistics`, batch norms use
 statistics of the given images instead of the stored ones.
@@ -246,7 +246,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         sub.add_argument("task", type=Path, metavar="TASK", help="a .mask file or run directory")
         if command is evaluate:
-            sub.add_argument("data", nargs="?", metavar="DATA", help="a dataset or folder:PATH")
+            sub.add_argument(
+                "data", nargs="?", metavar="DATA", help="a dataset, folder:PATH or hf:NAME"
+            )
             sub.add_argument("--split", default="test", help="split of the dataset (default: test)")
             sub.add_argument("--directory", default="", help="folder of TFDS datasets")
         else:

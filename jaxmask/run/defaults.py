@@ -89,7 +89,7 @@ def data(name: str) -> ConfigDict:
     """Which images, how they are split, and how they are changed on the device."""
     return ConfigDict(
         {
-            "name": name,
+            "name": name,  # of TFDS, or folder:PATH, or hf:OWNER/NAME; see jaxmask.data.load
             "classes": (),  # the classes kept, relabeled in this order; () is all
             "share": 1.0,  # fraction of labels: of the training set, stratified
             "validation": 0.1,  # fraction (from 1 on: number) of training examples held out
