@@ -48,7 +48,9 @@ def arrange(leaves: list[Any]) -> tuple[Block, ...]:
             before += math.prod(shape)
         else:
             large.setdefault((shape, sharding), []).append(index)
-    groups = [(part, False) for part in _parts(large.values(), STACK)]
+    # No stack is the whole tree, which would be copied whole.
+    half = max(-(-sum(map(len, large.values())) // 2), 1)
+    groups = [(part, False) for part in _parts(large.values(), min(STACK, half))]
     groups += [(part, len(part) > 1) for part in _parts(small.values(), len(leaves))]
     return tuple(Block(part, tuple(shapes[index] for index in part), cut) for part, cut in groups)
 
