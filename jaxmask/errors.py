@@ -3,8 +3,11 @@
 import difflib
 import math
 import reprlib
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
+
+LONGEST_TEXT = 4096  # characters
 
 
 class InputError(ValueError):
@@ -51,3 +54,19 @@ def is_number(value: Any, least: float = -math.inf, most: float = math.inf) -> b
         return False
     # a whole number may be too large for a float
     return (isinstance(value, int) or math.isfinite(value)) and least <= value <= most
+
+
+def is_text(value: Any, most: int = LONGEST_TEXT) -> bool:
+    """Whether a value is a text of at most `most` characters that any program can print.
+
+    Control characters, line ends and halves of a surrogate pair (which UTF-8 cannot encode) are
+    not in such a text.
+    """
+    if not isinstance(value, str) or len(value) > most:
+        return False
+    return not any(unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") for each in value)
+
+
+def is_name(value: Any) -> bool:
+    """Whether a value is a text that is not blank; see `is_text`."""
+    return is_text(value) and bool(value.strip())

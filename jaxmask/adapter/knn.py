@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmask import evaluate
+from jaxmask import evaluate, tree
 from jaxmask.adapter.base import Classifier, Evaluator, Stored, check_used
 from jaxmask.errors import InputError, check_numbers
 
@@ -60,6 +60,8 @@ def _check_stored(stored: Stored, classes: int) -> None:
         raise InputError(
             f"it has features {features.shape} and labels {labels.shape}, not [N, F] and [N]"
         )
+    if not tree.is_floating(features):
+        raise InputError(f"its features are of {features.dtype}, not of floating-point numbers")
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
         raise InputError(f"its labels are not whole numbers in [0, {classes})")
     neighbors, temperature = (stored.settings.get(n) for n in ("neighbors", "temperature"))

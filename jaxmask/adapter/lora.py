@@ -143,7 +143,9 @@ def _updated(weight: jax.Array, pair: dict[str, jax.Array], scale: float) -> jax
 
 
 def _check_fits(path: str, weight: jax.Array, pair: dict[str, jax.Array]) -> None:
-    """Raises InputError unless the factors multiply to the shape of the weight."""
+    """Raises InputError unless the factors are weights that multiply to the weight's shape."""
+    if not all(map(tree.is_floating, pair.values())):
+        raise InputError(f"the factors of {path!r} are not of floating-point numbers")
     a, b = jnp.shape(pair["a"]), jnp.shape(pair["b"])
     if not a or not b or a[-1] != b[0] or (*a[:-1], *b[1:]) != jnp.shape(weight):
         raise InputError(

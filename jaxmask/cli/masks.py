@@ -30,7 +30,7 @@ import numpy as np
 from jaxmask import files, mask, maskfile, tree
 from jaxmask.adapter import KNOWN, Adapter
 from jaxmask.cli.ending import exit_status, refuse
-from jaxmask.errors import InputError
+from jaxmask.errors import InputError, is_text
 from jaxmask.maskfile import compare
 from jaxmask.task import file as task_file
 from jaxmask.task import inspect, schema
@@ -68,7 +68,11 @@ def main(arguments: Sequence[str], adapters: Mapping[str, Adapter] = KNOWN) -> i
 def show(given: argparse.Namespace) -> None:
     """The content of each file, and its size in bytes."""
     found = [inspect.summary(path, given.base) for path in compare.find(given.files)]
-    print(json.dumps(found, indent=2) if given.json else "\n\n".join(map(_text, found)))
+    print(
+        json.dumps(found, indent=2)
+        if given.json
+        else "\n\n".join(_text(_shown(each)) for each in found)
+    )
 
 
 def overlap(given: argparse.Namespace) -> None:
@@ -190,6 +194,17 @@ def merge(given: argparse.Namespace) -> None:
         print(
             "heads, batch statistics and other arrays are not merged: the file holds the mask alone"
         )
+
+
+def _shown(value: Any) -> Any:
+    """A JSON value whose texts the output can show: other characters are escaped."""
+    if isinstance(value, str):
+        encoding = sys.stdout.encoding or "utf-8"
+        plain = "".join(x if is_text(x) else x.encode("unicode_escape").decode() for x in value)
+        return plain.encode(encoding, "backslashreplace").decode(encoding)
+    if isinstance(value, dict):
+        return {_shown(name): _shown(part) for name, part in value.items()}
+    return [_shown(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _text(summary: dict[str, Any]) -> str:

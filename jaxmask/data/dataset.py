@@ -18,7 +18,7 @@ from jaxmask.data import (
 from jaxmask.data.decode import resize
 from jaxmask.data.lazy import Lazy
 from jaxmask.data.subset import relabel, split_training
-from jaxmask.errors import InputError
+from jaxmask.errors import InputError, is_name, is_text
 
 FOLDER = "folder:"
 HUB = "hf:"
@@ -111,6 +111,10 @@ def load(
       >>> dataset.train.images.shape, dataset.classes
       ((123, 8, 8, 1), ('3', '5'))
     """
+    if not is_text(name):
+        raise InputError(
+            f"the name of the dataset, {name!r}, has characters that files cannot name"
+        )
     options = (size, data_dir, cache_dir, cache_gib, progress)
     train, test = _open(name, "train", *options), _open(name, "test", *options)
     names, shape = train.classes, train.images.shape[1:]
@@ -187,11 +191,23 @@ def _open(name, split, size, data_dir, cache_dir, cache_gib, progress) -> _Part:
         cache_bytes=cache_gib * 2**30,
         progress=progress,
     )
+    _check_names(name, opened.classes)
     indices = np.arange(len(opened.labels))
     if choice.fifth is not None:
         fifth = splits.in_fifth(opened.labels, described.keys(len(indices)))
         indices = np.flatnonzero(fifth == choice.fifth)
     return _Part(opened.images, indices, opened.labels[indices], opened.classes)
+
+
+def _check_names(name: str, classes: tuple[str, ...]) -> None:
+    """Raises InputError for classes that a task's file could not name."""
+    first = {each: label for label, each in reversed(list(enumerate(classes)))}
+    for label, each in enumerate(classes):
+        if not is_name(each) or first[each] != label:
+            raise InputError(
+                f"dataset {name!r}: the class {label} is called {each!r}, which is blank, not "
+                "printable or another one's name; rename it"
+            )
 
 
 def _digits(split: str, size: int) -> _Part:

@@ -69,7 +69,7 @@ def load(
     Raises:
         InputError: the file cannot be fetched or read, holds several such networks, or one with
             other parts or arrays: the first of those that are missing, extra or of another shape
-            are named. Or an array is complex or of integers.
+            are named. Or an array is complex or of integers, or a running variance negative.
 
     Example:
         >>> from jaxmask.model import pretrained

@@ -90,13 +90,15 @@ def array(leaf: Any, what: str) -> np.ndarray:
 
 
 def check_real(state: Mapping[str, np.ndarray], source: str) -> None:
-    """Raises InputError if an array is not of real floating-point numbers."""
+    """Raises InputError for an array that is not of real numbers, or a negative variance."""
     for name, leaf in state.items():
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise InputError(
                 f"{name} in {source} is of {leaf.dtype}, not of real floating-point numbers; "
                 "convert it first"
             )
+        if name.split(".")[-1] == "running_var" and (leaf < 0).any():
+            raise InputError(f"the variance {name} in {source} is negative; give other weights")
 
 
 def save(

@@ -1,6 +1,7 @@
 """Weights with this package's names: safetensors files whose names are paths."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
       path: a safetensors file, or a run directory with a `weights.safetensors`.
 
     Raises:
-      InputError: there is no such file, or it cannot be read.
+      InputError: there is no such file, it cannot be read, or a variance in it is negative.
     """
     file = path / NAME if path.is_dir() else path
     if not file.exists():
@@ -54,8 +55,20 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         with safe_open(str(file), framework="numpy") as weights:
             about = {key: json.loads(value) for key, value in (weights.metadata() or {}).items()}
             flat = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
-        return traverse_util.unflatten_dict(flat, sep="/"), about
+        variables = traverse_util.unflatten_dict(flat, sep="/")
     except (
         SafetensorError, ValueError, OSError, TypeError, LookupError, RecursionError
     ) as error:  # fmt: skip
         raise InputError(f"{file} is not a safetensors file of this project ({error})") from None
+    check_variances(variables, file)
+    return variables, about
+
+
+def check_variances(variables: Mapping[str, Any], file: Path) -> None:
+    """Raises InputError, naming file and leaf, if a variance in "batch_stats" is negative."""
+    for name, leaf in traverse_util.flatten_dict(dict(variables), sep="/").items():
+        if re.fullmatch("batch_stats/(.*/)?var", name) and (np.asarray(leaf) < 0).any():
+            raise InputError(
+                f"{file}: the variance {name!r} is negative: the file is damaged; "
+                "give other weights"
+            )

@@ -14,7 +14,7 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from jaxmask import maskfile, model, signals
-from jaxmask.errors import InputError
+from jaxmask.errors import InputError, is_text
 from jaxmask.model import pretrained, transformer
 from jaxmask.model import weights as weights_file
 from jaxmask.run import task as tasks
@@ -84,6 +84,8 @@ def load_start(start: str, network: ConfigDict, size: int = 0) -> tuple[Start, d
         return Start(None, start), {}
     if not start:
         raise InputError("this config needs starting weights: give --config.start=PATH")
+    if not is_text(start):
+        raise InputError(f"start is {start!r}, a path that files cannot name; rename it")
     if not start.startswith("hub:") and not os.path.exists(start):
         raise InputError(
             f"there are no weights at {start}; give a finished run directory of the recipe "

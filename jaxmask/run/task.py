@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from jaxmask import data, mask, model, signals
 from jaxmask.errors import InputError, check_numbers
 from jaxmask.run.seeds import number
+from jaxmask.task import schema
 from jaxmask.train import feed
 
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
@@ -99,6 +100,7 @@ def make_task(
         dtype=dtype,
     )
     side = (config.size, config.size) if config.size else dataset.train.images.shape[1:3]
+    schema.check_sides(dataset.train.images.shape[1:], side)
     images = [split.images for split in (dataset.train, dataset.validation, dataset.test)]
     mesh = feed.make_mesh()
     memory = config.memory_gib * 2**30

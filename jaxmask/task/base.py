@@ -59,6 +59,7 @@ def find(path: Path, about: Mapping[str, Any], wanted: maskfile.Base | None, bas
     if pretrained.is_ours(source):
         place = Path(source) / weights_file.NAME if Path(source).is_dir() else Path(source)
         weights = traverse_util.unflatten_dict(checkpoint.read_safetensors(place), sep="/")
+        weights_file.check_variances(weights, place)
     else:
         weights, found = pretrained.load(source, str(name), width=float(width or 1), stem=stem)
         layout, names, place = found["layout"], found["names"], checkpoint.find(source)

@@ -1,6 +1,7 @@
 """A learned task as one file: its masks, and all else that it needs besides the base network."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +20,6 @@ Adapters = Mapping[str, Adapter]
 OF_TASKS = ("network", "width", "stem", "classes", "mean", "std", "image_shape", "stored_shape",
             "start", "dataset", "method", "metrics", "learning_rate", "mask_learning_rate",
             "regularization", "merged")  # fmt: skip
-# names in files of earlier versions, and the new ones
-_RENAMED = {"neighbours": "neighbors", "regularisation": "regularization"}
 DEEPEST = 20  # nesting of JSON in metadata
 
 
@@ -95,7 +94,8 @@ def read(path: Path, weights: Tree = None) -> TaskFile:
     file = maskfile.read(path, weights=weights)
     about = metadata(file.metadata)
     schema.check(about, path)
-    arrays = {_RENAMED.get(name, name): part for name, part in file.arrays.items()}
+    arrays = schema.renamed(file.arrays)
+    schema.check_once(arrays, path, "the arrays")
     schema.check_arrays(arrays, path)
     statistics = arrays.pop("batch_stats", {})
     settings = {name: value for name, value in about.items() if name not in OF_TASKS}
@@ -108,16 +108,24 @@ def read(path: Path, weights: Tree = None) -> TaskFile:
 
 
 def metadata(texts: Mapping[str, str]) -> dict[str, Any]:
-    """A file's metadata: JSON is parsed; other text, or JSON nested deeply, is kept."""
+    """A file's metadata: JSON is parsed; other text, or JSON nested deeply, is kept.
+
+    A number that is not finite becomes None, as JSON has none.
+    """
     found: dict[str, Any] = {}
     for name, text in texts.items():
         try:
-            value = json.loads(text, parse_constant=lambda _: None)  # a loss may be NaN
+            value = json.loads(text, parse_constant=_finite, parse_float=_finite)
             value = text if _depth(value) > DEEPEST else value
         except (ValueError, RecursionError):
             value = text
-        found[_RENAMED.get(name, name)] = value
-    return found
+        found[name] = value
+    return schema.renamed(found)
+
+
+def _finite(text: str) -> float | None:
+    """A number of JSON, which may be NaN (a loss), Infinity or 1e999."""
+    return number if math.isfinite(number := float(text)) else None
 
 
 def _depth(value: Any) -> int:
@@ -150,6 +158,12 @@ def put_on(base: Mapping[str, Tree], file: TaskFile, adapter: Adapter) -> Tree:
     have, given = tree.paths(before), tree.named_leaves(file.batch_stats)
     known = tree.nested({path: leaf for path, leaf in given.items() if path in have})
     replaced = tree.replaced(before, known, "the batch statistics")
+    for path, leaf in tree.named_leaves(before).items():
+        if path in given and tree.is_floating(leaf) and not tree.is_floating(given[path]):
+            raise InputError(
+                f"{file.path}: the array 'batch_stats/{path}' is of {given[path].dtype}, not of "
+                "floating-point numbers: give the file as it was written"
+            )
     statistics = _with_more(replaced, file.batch_stats)
     params = complete(base["params"], file.stored)
     try:

@@ -50,14 +50,16 @@ def adapted(path: Path, base: str, adapters: task_file.Adapters = KNOWN) -> Adap
         itself.
     """
     header = maskfile.read_header(path)
-    if any(name.startswith(("neighbors/", "neighbours/")) for name in header["arrays"]):
+    about = task_file.metadata(header["metadata"])
+    merged = "merged" in about  # a mask without a task
+    voters = any(name.startswith(("neighbors/", "neighbours/")) for name in header["arrays"])
+    if not voters:
+        schema.check(about, path, () if merged else schema.NEEDED)
+    if voters or learned.classifier_of(about) is not None:
         raise InputError(
             f"{path} classifies by nearest neighbors, which cannot be written as weights; use it "
             "with python -m jaxmask.task"
         )
-    about = task_file.metadata(header["metadata"])
-    merged = "merged" in about  # a mask without a task
-    schema.check(about, path, () if merged else schema.NEEDED)
     found = bases.find(path, about, header["base"], base)
     file = task_file.read(path, weights=found.variables["params"])
     adapter = task_file.adapter_of(file, adapters)

@@ -71,6 +71,7 @@ def load(
         if not about.keys() >= {"network", "classes", "mean", "std"}:
             raise InputError(f"{file} does not name its network; give a run directory")
         schema.check(about, file, schema.NEEDED)
+        schema.check_arrays(weights, file)
         return _ready({"batch_stats": {}, **weights}, about, file, network)
     parts = read(file, base)
     check_classifier(parts.file)
@@ -155,7 +156,7 @@ Classify = Callable[[dict[str, Any], Mapping[str, Any], jax.Array, int], jax.Arr
 
 def classifier_of(about: Mapping[str, Any]) -> Classify | None:
     """What classifies features in place of the network's own head, for a task that has such."""
-    evaluator = EVALUATORS.get(about["method"])
+    evaluator = EVALUATORS.get(about.get("method", ""))
     return evaluator.classify if evaluator else None
 
 

@@ -4,8 +4,9 @@ A checksum protects from damage, not from a writer with other ideas. A setting o
 checked by its `restore`, one of an evaluator by its `check_stored`.
 """
 
+import re
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,11 +16,13 @@ import numpy as np
 
 from jaxmask import model, tree
 from jaxmask.data.augment import LARGEST, LEAST_STD, check_normalization
-from jaxmask.errors import InputError, is_number
+from jaxmask.errors import LONGEST_TEXT, InputError, is_name, is_number, is_text
+from jaxmask.model import weights as weights_file
 from jaxmask.model.registry import MOST_CLASSES, WIDEST
 
-LONGEST_TEXT = 4096
 LARGEST_SIDE = 2**14  # pixels
+LARGEST_SQUARE = 2**12  # images are resized to it
+MOST_SHRUNK = 128  # side of a stored image / side of the network's
 MOST_CHANNELS = 1024
 
 
@@ -30,12 +33,12 @@ class Field(NamedTuple):
     wanted: str
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= LONGEST_TEXT and "\0" not in value
-
-
 def _is_list(value: Any, fits: Callable[[Any], bool], most: int) -> bool:
     return isinstance(value, list) and 1 <= len(value) <= most and all(map(fits, value))
+
+
+def _are_classes(value: Any) -> bool:
+    return _is_list(value, is_name, MOST_CLASSES) and len(set(value)) == len(value)
 
 
 def _is_width(value: Any) -> bool:
@@ -52,8 +55,8 @@ def _is_shape(value: Any) -> bool:
     return all(map(_is_size, value, (LARGEST_SIDE, LARGEST_SIDE, MOST_CHANNELS)))
 
 
-_TEXT = Field(_is_text, f"a text of at most {LONGEST_TEXT} characters")
-_NAME = Field(lambda value: _is_text(value) and value != "", "a name")
+_TEXT = Field(is_text, f"a text of at most {LONGEST_TEXT} characters, none of them a control")
+_NAME = Field(is_name, "a name, without control characters")
 _RATE = Field(lambda value: is_number(value, 0), "a finite number of at least 0")
 _OBJECT = Field(lambda value: isinstance(value, dict), "a JSON object")
 _SHAPE = Field(
@@ -66,7 +69,7 @@ FIELDS: dict[str, Field] = {
     "network": _NAME,
     "width": Field(_is_width, f"a number above 0, at most {WIDEST}"),
     "stem": _TEXT,
-    "classes": Field(lambda value: _is_list(value, _is_text, MOST_CLASSES), "a list of names"),
+    "classes": Field(_are_classes, "a list of names, all different, without control characters"),
     "mean": Field(
         lambda value: _is_list(
             value, lambda each: is_number(each, -LARGEST, LARGEST), MOST_CHANNELS
@@ -90,6 +93,8 @@ FIELDS: dict[str, Field] = {
     "regularization": _RATE,
     "merged": _OBJECT,
 }
+# names of fields and groups of arrays in files of earlier versions, and the new ones
+RENAMED = {"neighbours": "neighbors", "regularisation": "regularization"}
 NEEDED = ("network", "width", "classes", "mean", "std", "image_shape", "method")
 
 
@@ -97,7 +102,8 @@ def check(about: Mapping[str, Any], path: Path, needed: Iterable[str] = ()) -> N
     """Raises InputError, naming file and field, for metadata that no task of ours has.
 
     Args:
-      about: metadata by name; names that are not in `FIELDS` are not checked.
+      about: metadata by name, as `renamed` gives it; of names that are not in `FIELDS` only the
+        text is checked, which must be such that UTF-8 can encode it and a line can show it.
       needed: names that must be there, such as `NEEDED`.
     """
     if missing := [name for name in needed if name not in about]:
@@ -105,12 +111,21 @@ def check(about: Mapping[str, Any], path: Path, needed: Iterable[str] = ()) -> N
             f"{path} has a mask but no task: its header lacks {', '.join(missing)}; "
             "give a file that the recipe 'adapt' wrote"
         )
+    check_once(about, path, "the setting")
     for name, field in FIELDS.items():
         if name in about and not field.fits(about[name]):
             raise InputError(
                 f"{path}: {name!r} in its metadata is {_kind(about[name])}; it must be "
                 f"{field.wanted}: give the file as it was written"
             )
+    for name, value in about.items():
+        if (wrong := _unprintable({name: value})) is not None:
+            raise InputError(
+                f"{path}: {name!r} in its metadata has the text {reprlib.repr(wrong)}, with a "
+                "control character or one that UTF-8 cannot encode: give the file as it was written"
+            )
+    with naming(path):
+        check_sides(about.get("stored_shape"), about.get("image_shape"))
     if "mean" in about and "std" in about:
         with naming(path):
             check_normalization(about["mean"], about["std"])
@@ -122,11 +137,62 @@ def check(about: Mapping[str, Any], path: Path, needed: Iterable[str] = ()) -> N
             )
 
 
+def renamed(found: Mapping[str, Any]) -> dict[str, Any]:
+    """By their new names; an old name stays beside its new one, for `check_once` to refuse."""
+    return {
+        name if RENAMED.get(name) in found else RENAMED.get(name, name): value
+        for name, value in found.items()
+    }
+
+
+def check_once(found: Iterable[str], path: Path, what: str) -> None:
+    """Raises InputError, naming the file, if something has its old name and its new one."""
+    for old, new in RENAMED.items():
+        if old in found and new in found:
+            raise InputError(
+                f"{path} has {what} {new!r} twice, also as {old!r}: give the file as it was written"
+            )
+
+
+def check_sides(stored: Sequence[int] | None, image: Sequence[int] | None) -> None:
+    """Raises InputError if images would be resized to far more pixels than the network needs.
+
+    Whoever uses a task resizes images to the stored shape, then to the network's, if it is square.
+
+    Args:
+      stored, image: [height, width, ...] of the stored images and of the network's input; None
+        where a file does not say.
+    """
+    most = min(LARGEST_SQUARE, MOST_SHRUNK * min(image[:2])) if image else LARGEST_SQUARE
+    for name, shape in (("stored_shape", stored), ("image_shape", image)):
+        if shape and shape[0] == shape[1] > most:
+            raise InputError(
+                f"{name} is {shape[0]} x {shape[1]} pixels, too large for this network: at most "
+                f"{most} x {most}; train it on smaller images (data.decode_size, data.size)"
+            )
+
+
 def check_arrays(arrays: Mapping[str, Any], path: Path) -> None:
-    """Raises InputError, naming file and path, for stored numbers that are not finite."""
+    """Raises InputError, naming file and leaf, for stored numbers that no network can have.
+
+    That is, for numbers that are not finite, weights that are no floating-point numbers, and
+    negative variances.
+
+    Args:
+      arrays: groups by name, as a task file or a weight file has them.
+    """
     for name, leaf in tree.named_leaves(arrays).items():
-        if tree.is_floating(leaf) and not np.isfinite(np.asarray(leaf, np.float32)).all():
-            raise InputError(f"{path}: the array {name!r} is not finite: train the task again")
+        if tree.is_floating(leaf):
+            with np.errstate(over="ignore"):  # a float64 may be infinite in float32
+                finite = np.isfinite(np.asarray(leaf, np.float32)).all()
+            if not finite:
+                raise InputError(f"{path}: the array {name!r} is not finite: train the task again")
+        elif name.startswith(("params/", "low_rank/")):
+            raise InputError(
+                f"{path}: the array {name!r} is of {leaf.dtype}, not of floating-point numbers: "
+                "give the file as it was written"
+            )
+    weights_file.check_variances(arrays, path)
 
 
 def check_network(
@@ -146,18 +212,40 @@ def check_network(
     """
     with naming(path):
         built = model.shapes(module, about["image_shape"])
-    wanted = {name: leaf.shape for name, leaf in tree.named_leaves(built).items()}
-    have = {name: leaf.shape for name, leaf in tree.named_leaves(dict(variables)).items()}
+    wanted, have = _kinds(built), _kinds(dict(variables))
     for name in sorted(wanted.keys() | have.keys()):
         if name.startswith("params/head/") and not head:
             continue
         if wanted.get(name) != have.get(name):
-            there, named = (shapes.get(name, "missing") for shapes in (have, wanted))
+            there, named = (kinds.get(name, "missing") for kinds in (have, wanted))
             raise InputError(
                 f"{path}: {name!r} is {there}, and {named} in the network of its metadata "
                 f"({about['network']}, width {about['width']}, {len(about['classes'])} classes, "
                 f"images {about['image_shape']}): give the file as it was written"
             )
+
+
+def _kinds(variables: Any) -> dict[str, str]:
+    """The shape of each leaf; its dtype too if it is not of floating-point numbers, whose width
+    does not matter."""
+    return {
+        name: str(leaf.shape) if tree.is_floating(leaf) else f"{leaf.dtype} {leaf.shape}"
+        for name, leaf in tree.named_leaves(variables).items()
+    }
+
+
+def _unprintable(value: Any) -> str | None:
+    """The first text in a JSON value that cannot be printed; line ends and tabs can be."""
+    left = [value]
+    while left:
+        each = left.pop()
+        if isinstance(each, Mapping):
+            left += [*each.values(), *each]
+        elif isinstance(each, list):
+            left += each
+        elif isinstance(each, str) and not is_text(re.sub(r"[\t\r\n]", "", each), len(each)):
+            return each
+    return None
 
 
 @contextmanager
