@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxmask.errors import InputError, Interrupted, check_numbers, nearest
+from jaxmask.errors import InputError, Interrupted, check_numbers, is_name, is_text, nearest
 
 
 def test_an_input_error_is_a_value_error_and_an_interruption_is_none():
@@ -53,3 +53,18 @@ def test_numbers_are_finite_at_least_the_least_and_no_truths(values, least):
     with pytest.raises(InputError, match=r"^field has ") as error:
         check_numbers("field", values, least)
     assert ("at least" in str(error.value)) is math.isfinite(least)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"])))
+def test_a_text_has_neither_control_characters_nor_line_ends(value):
+    assert is_text(value)
+    assert is_name(value) is (value.strip() != "")
+    assert len(f"{value}.".splitlines()) == 1
+    for wrong in ("\ud800", "\x00", "\x1b", "\n", "\x85", "\u2029"):
+        assert not is_text(value + wrong)
+
+
+def test_a_text_is_not_longer_than_allowed_and_nothing_else_is_one():
+    assert is_text("a" * 4096)
+    assert not is_text("a" * 4097)
+    assert not any(map(is_text, (None, 3, b"a", ["a"])))

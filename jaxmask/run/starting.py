@@ -13,7 +13,7 @@ from absl import logging
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from jaxmask import maskfile, model, signals
+from jaxmask import maskfile, model, signals, tree
 from jaxmask.errors import InputError, is_text
 from jaxmask.model import pretrained, transformer
 from jaxmask.model import weights as weights_file
@@ -174,7 +174,7 @@ def random_weights(task: tasks.Task, seed: int) -> dict[str, Any]:
 
 
 def check_fits(task: tasks.Task, start: Start) -> None:
-    """Raises InputError if arrays are missing, unknown, or of another shape."""
+    """Raises InputError if arrays are missing, unknown, of another shape, or no real numbers."""
     if start.weights is None:
         return
     have = traverse_util.flatten_dict(start.weights, sep="/")
@@ -182,10 +182,15 @@ def check_fits(task: tasks.Task, start: Start) -> None:
     body = {name for name in want if start.head or not _is_head(name)}
     missing = sorted(body - have.keys())
     extra = sorted(have.keys() - want.keys())
+    both = body & have.keys()
     other = sorted(
         f"{name} {have[name].shape} instead of {want[name].shape}"
-        for name in body & have.keys()
+        for name in both
         if have[name].shape != want[name].shape
+    ) + sorted(
+        f"{name} of {have[name].dtype} instead of {want[name].dtype}"
+        for name in both
+        if tree.is_floating(have[name]) != tree.is_floating(want[name])
     )
     for what, names in (("lack", missing), ("also have", extra), ("have", other)):
         if names:

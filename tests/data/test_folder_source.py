@@ -357,3 +357,12 @@ def test_an_image_that_is_damaged_later_stops_the_stream(root, load):
     order = np.arange(len(train.labels))[None]
     with pytest.raises(InputError, match=r"cannot be read: .*/a/00"):
         list(data.stream(train, order, [1]))
+
+
+@pytest.mark.parametrize("name", [" ", "a\nb", "\x1b[1m", "\udcff"])
+def test_class_folders_that_files_cannot_name_are_refused(load, root, name):
+    try:
+        write_classes(root, {"fine": 2, name: 2})
+    except OSError:
+        pytest.skip("this file system has no such names")
+    assert "rename it" in complaint(load)

@@ -243,3 +243,13 @@ def test_text_head_of_an_image_tower(small, tmp_path):
     pretrained.save(tmp_path / "model.safetensors", state)
     with pytest.raises(InputError, match="has no CLIP text tower: it lacks text_model"):
         pretrained.text_head(tmp_path, ["cat"])
+
+
+@pytest.mark.parametrize("value", [-1e-6, -np.inf])
+def test_a_negative_variance_is_refused(value, small, tmp_path):
+    state = dict(pretrained.export(small("resnet20"), "resnet20", "cifar"))
+    state["layer2.1.bn2.running_var"] = state["layer2.1.bn2.running_var"].copy()
+    state["layer2.1.bn2.running_var"][3] = value
+    pretrained.save(tmp_path / "a.safetensors", state)
+    with pytest.raises(InputError, match=r"variance layer2.1.bn2.running_var in .* is negative"):
+        pretrained.load(tmp_path / "a.safetensors", "resnet20", width=0.25)

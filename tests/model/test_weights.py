@@ -50,3 +50,12 @@ def test_truncated_weights_are_refused(tmp_path):
 def test_missing_weights_are_refused(tmp_path):
     with pytest.raises(InputError, match="there are no weights at"):
         weights.load(tmp_path / "nowhere")
+
+
+def test_a_negative_variance_is_refused(tmp_path):
+    variables = {"params": {"head": {"bias": -np.ones(2)}},
+                 "batch_stats": {"layer1_0": {"bn2": {"var": np.array([0.5, -0.5])}}}}  # fmt: skip
+    weights.save(tmp_path / "weights.safetensors", variables, {})
+    told = "weights.safetensors: the variance 'batch_stats/layer1_0/bn2/var' is negative"
+    with pytest.raises(InputError, match=told):
+        weights.load(tmp_path)

@@ -123,6 +123,22 @@ def test_weights_that_are_not_finite_name_their_leaf(tmp_path, value):
         starting.load_start(str(tmp_path), small.config("dense").network)
 
 
+def test_weights_of_whole_numbers_are_refused(tmp_path):
+    def quantize(flat):
+        flat["params/fc2/kernel"] = np.round(flat["params/fc2/kernel"]).astype(np.int8)
+
+    saved(tmp_path, quantize)
+    start, _ = starting.load_start(str(tmp_path), small.config("dense").network)
+    with pytest.raises(InputError, match="params/fc2/kernel of int8 instead of float32"):
+        starting.check_fits(small.task(small.config("dense")), start)
+
+
+def test_a_path_that_no_file_could_name_is_refused_before_training(tmp_path):
+    saved(tmp_path)
+    with pytest.raises(InputError, match="a path that files cannot name"):
+        starting.load_start(f"{tmp_path}\udc80", small.config("dense").network)
+
+
 VIT = {"network__name": "vit_ti16", "network__width": 0.0625}
 
 

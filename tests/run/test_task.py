@@ -62,3 +62,12 @@ def test_a_normalization_that_weights_do_not_tell_is_asked_for_or_said(caplog):
     config.mean, config.std = (0.3,), (0.4,)
     assert tasks.normalization_of(config, made.dataset, about) == ((0.3,), (0.4,))
     assert len(caplog.records) == 2
+
+
+def test_images_too_large_to_be_named_in_a_file_are_refused_before_training():
+    config = defaults.dense("made", 1)
+    config.network.name, config.network.width, config.data.size = "resnet20", 0.25, 8
+    split = Split(np.broadcast_to(np.uint8(0), (4, 1032, 1032, 1)), np.arange(4) % 2)
+    dataset = Dataset("made", split, split, split, ("a", "b"))
+    with pytest.raises(InputError, match="stored_shape is 1032 x 1032 pixels"):
+        tasks.make_task(config.data, config.network, dataset, ((0.5,), (0.25,)))

@@ -8,13 +8,14 @@ import io
 import json
 import random
 import shutil
+import warnings
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from jaxmask import maskfile, task
+from jaxmask import maskfile, task, tree
 from jaxmask.cli.masks import main as masks
 from jaxmask.errors import InputError
 from jaxmask.task import file as task_file
@@ -177,6 +178,190 @@ def test_stored_numbers_that_are_not_finite_are_refused(run):
     for use in (loaded, served, applied):
         with pytest.raises(InputError, match=r"altered.mask: the array 'params/fc1/bias' is not"):
             use(path)
+
+
+def stored(run, method, change, **texts):
+    """A file of the method with other arrays; `change` takes them by path."""
+    file = maskfile.read(BEFORE / method / "masks" / "task.mask")
+    arrays = {path: np.array(leaf) for path, leaf in tree.named_leaves(file.arrays).items()}
+    change(arrays)
+    path = run / method / "masks" / "altered.mask"
+    about = {**file.metadata, **texts}
+    maskfile.save(path, file.masks, metadata=about, arrays=tree.nested(arrays), base=file.base)
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"classes": ["7", "8", "7"]},
+        {"classes": ["a", "", "c"]},
+        {"classes": ["a", " ", "c"]},
+        {"classes": ["a", "b", "\udfff"]},
+        {"classes": ["a", "b\x9b2J", "c"]},
+        {"classes": ["a", "b\u2028", "c"]},
+        {"network": "lenet_300_100\x07"},
+        {"start": "/data/\udc80"},
+        {"dataset": "digits\x1b]0;x\x07"},
+        {"stem": "\r"},
+        {"method": "ma\x7fsk"},
+        {"metrics": {"accuracy\udbff": 1}},
+        {"metrics": {"by": ["fine", {"name": "\x1b[2J"}]}},
+        {"note": "\ud83d alone"},
+        {"\udcff": 1},
+        {"a\x1bc": 1},
+    ],
+)
+def test_text_that_cannot_be_printed_or_names_twice_is_refused_and_still_shown(
+    run, capsys, changes
+):
+    path = altered(run, "mask", {name: json.dumps(value) for name, value in changes.items()})
+    for use in (loaded, served, applied):
+        with pytest.raises(InputError, match=r"altered.mask: .* in its metadata") as error:
+            use(path)
+        assert str(error.value).isprintable()
+    assert masks(["show", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert all(line.isprintable() for line in told.split("\n"))
+    assert masks(["show", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["metadata"].items() >= changes.items()
+
+
+def test_show_escapes_what_its_output_cannot_encode(run, monkeypatch):
+    path = altered(run, "mask", {"classes": json.dumps(["é", "猫", "c"])})
+    out = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr("sys.stdout", out)
+    assert masks(["show", str(path)]) == 0
+    out.flush()
+    assert "é, \\u732b, c" in out.buffer.getvalue().decode("latin-1")
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ["naïve", "日本\u3000語", "👩\u200d🔬"],
+        ["a b", "a  b", "A b"],
+        ["\xa0x", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "_"],
+    ],
+)
+def test_names_of_all_languages_are_taken(run, classes):
+    texts = {"classes": json.dumps(classes), "note": json.dumps("two\nlines\tof text")}
+    assert task.load(altered(run, "mask", texts)).classes == tuple(classes)
+
+
+@pytest.mark.parametrize("kind", ["bool", "int8", "uint16", "int64"])
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [("mask", "params/head/kernel"), ("bias", "params/fc1/bias"), ("lora", "low_rank/fc1/kernel/b"),
+     ("linear_probe", "params/head/bias"), ("knn", "neighbours/features")],
+)  # fmt: skip
+def test_weights_of_whole_numbers_are_refused(run, method, name, kind):
+    path = stored(run, method, lambda arrays: arrays.update({name: arrays[name].astype(kind)}))
+    for use in (loaded, served, applied):
+        with pytest.raises(InputError, match=r"altered.mask") as error:
+            use(path)
+        if method != "knn":
+            assert f"{name!r} is of {kind}" in str(error.value)
+    if method == "knn":
+        with pytest.raises(InputError, match=f"features are of {kind}"):
+            loaded(path)
+
+
+def test_weights_of_any_width_and_half_precision_features_are_taken(run):
+    def halve(arrays):
+        for name in {"params/head/kernel", "neighbours/features"} & arrays.keys():
+            arrays[name] = arrays[name].astype(np.float16)
+
+    assert outcome(loaded, stored(run, "mask", halve))
+    assert outcome(loaded, stored(run, "knn", halve))
+
+
+def test_a_setting_or_array_by_its_old_name_and_its_new_one_is_refused(run, capsys):
+    path = altered(run, "knn", {"neighbours": "3", "neighbors": "1"})
+    with pytest.raises(InputError, match=r"altered.mask has the setting 'neighbors' twice"):
+        loaded(path)
+    assert masks(["show", str(path), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)[0]["metadata"]
+    assert (shown["neighbours"], shown["neighbors"]) == (3, 1)
+    path = altered(run, "linear_probe", {"regularisation": "1", "regularization": "1"})
+    for use in (loaded, served, applied):
+        with pytest.raises(InputError, match="the setting 'regularization' twice"):
+            use(path)
+
+    def double(arrays):
+        for name in [name for name in arrays if name.startswith("neighbo")]:
+            leaf = name.split("/")[1]
+            arrays[f"neighbors/{leaf}"] = arrays[name]
+
+    with pytest.raises(InputError, match=r"altered.mask has the arrays 'neighbors' twice"):
+        loaded(stored(run, "knn", double))
+
+
+@pytest.mark.parametrize(
+    ("stored_shape", "image_shape", "fits"),
+    [
+        ([1024, 1024, 3], [8, 8, 3], True),
+        ([8, 8, 1], [1024, 1024, 1], True),
+        ([28, 28, 1], [1024, 1024, 1], True),
+        ([4096, 4096, 3], [224, 224, 3], True),
+        ([6000, 4000, 3], [224, 224, 3], True),  # not square: nothing is resized to it
+        (None, [224, 224, 3], True),
+        ([4097, 4097, 3], [224, 224, 3], False),
+        ([16384, 16384, 1], [8, 8, 1], False),
+        ([2048, 2048, 1], [8, 8, 1], False),
+        ([1024, 1024, 3], [8, 4, 3], False),
+        (None, [8192, 8192, 1], False),
+        ([8, 8, 1], [8192, 8192, 1], False),
+        ([5000, 5000, 1], None, False),
+    ],
+)
+def test_images_are_not_resized_to_absurd_sizes(stored_shape, image_shape, fits):
+    given = {"stored_shape": stored_shape, "image_shape": image_shape}
+    about = {name: shape for name, shape in given.items() if shape}
+    if fits:
+        return schema.check(about, Path("x.mask"))
+    with pytest.raises(InputError, match=r"x.mask: .* pixels, too large for this network"):
+        schema.check(about, Path("x.mask"))
+
+
+@pytest.mark.parametrize("value", [-1e200, 1e39, np.inf])
+def test_numbers_too_large_for_float32_are_refused_without_a_warning(run, value):
+    def spoil(arrays):
+        arrays["params/head/bias"] = np.full(3, value)
+
+    path = stored(run, "mask", spoil)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InputError, match="'params/head/bias' is not finite"):
+            task_file.read(path)
+
+
+def test_numbers_that_json_lacks_are_shown_as_null(run, capsys):
+    text = '{"loss": [1e999, -1e400, Infinity, -Infinity, NaN, 2.5]}'
+    assert masks(["show", str(altered(run, "mask", {"metrics": text})), "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert found["metadata"]["metrics"] == {"loss": [None] * 5 + [2.5]}
+
+
+@pytest.mark.parametrize("name", ["batch_stats/bn1/var", "batch_stats/var"])
+def test_a_negative_variance_is_refused(name, tmp_path):
+    leaf = np.array([1, 0, -1e-3], np.float32)
+    with pytest.raises(InputError, match=f"x.mask: the variance '{name}' is negative"):
+        schema.check_arrays(tree.nested({name: leaf}), Path("x.mask"))
+    schema.check_arrays(tree.nested({name: abs(leaf)}), Path("x.mask"))
+    others = {"params/bn1/var": leaf, "batch_stats/bn1/mean": leaf, "batch_stats/bn1/covar": leaf}
+    schema.check_arrays(tree.nested(others), Path("x.mask"))
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"knn"}))
+def test_a_file_that_says_it_is_of_neighbors_is_neither_applied_nor_exported(
+    run, tmp_path, capsys, method
+):
+    path = altered(run, method, {"method": json.dumps("knn")})
+    for command, out in (("apply", "a.safetensors"), ("export", "a.pth")):
+        assert masks([command, str(path), f"--out={tmp_path / out}"]) == 2
+        assert "classifies by nearest neighbors" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_merging_looks_at_what_the_files_say(run, tmp_path, capsys):
