@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from tasks import SHAPE, base, task
 
-from jaxmask import model
+from jaxmask import model, tree
 from jaxmask.errors import InputError
 from jaxmask.model import weights
-from jaxmask.task import learned
+from jaxmask.task import learned, library
 
 CLASSES = ("a", "b", "c")
 
@@ -145,3 +145,43 @@ def test_what_is_no_finished_run_is_refused(tmp_path, text):
         learned.find(tmp_path)
     with pytest.raises(InputError, match="there is no"):
         learned.find(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("params/fc1/kernel", lambda leaf: (leaf * 100).astype(np.int16), "is of int16, not of fl"),
+        ("params/head/bias", lambda leaf: leaf > 0, "is of bool, not of floating"),
+        ("params/fc2/bias", lambda leaf: leaf * np.nan, "is not finite"),
+    ],
+)
+def test_weights_of_a_dense_run_are_checked_as_a_tasks_are(made, tmp_path, name, change, message):
+    about = {"network": "lenet_300_100", "width": 0.05, "classes": list(CLASSES), "mean": [0.5],
+             "std": [0.25], "image_shape": list(SHAPE)}  # fmt: skip
+    flat = {path: np.asarray(leaf) for path, leaf in tree.named_leaves(made[1]).items()}
+    changed = tree.nested({**flat, name: change(flat[name])})
+    weights.save(tmp_path / "weights.safetensors", changed, about)
+    with pytest.raises(InputError, match=f"weights.safetensors: the array '{name}' {message}"):
+        learned.load(tmp_path / "weights.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["bool", "int32"])
+def test_batch_statistics_of_whole_numbers_are_refused(tmp_path, kind):
+    path, variables = base(tmp_path, "resnet20", 0.25)
+    arrays = {"batch_stats": {"bn1": {"var": np.ones(4, kind)}}}
+    with pytest.raises(InputError, match=f"a.mask: the array 'batch_stats/bn1/var' is of {kind}"):
+        task(tmp_path / "a.mask", path, variables, CLASSES, arrays=arrays, network="resnet20",
+             width=0.25)  # fmt: skip
+    for read in (learned.load, lambda file: library.load([file])):
+        with pytest.raises(InputError, match=f"'batch_stats/bn1/var' is of {kind}"):
+            read(tmp_path / "a.mask")
+
+
+def test_a_base_network_with_a_negative_variance_is_refused(tmp_path):
+    path, variables = base(tmp_path, "resnet20", 0.25)
+    variables["batch_stats"]["layer1_1"]["bn1"]["var"][2] = -0.25
+    weights.save(path, variables, {"network": "resnet20"})
+    task(tmp_path / "a.mask", path, variables, CLASSES, network="resnet20", width=0.25)
+    told = f"{path.name}: the variance 'batch_stats/layer1_1/bn1/var' is negative"
+    with pytest.raises(InputError, match=told):
+        learned.load(tmp_path / "a.mask")
