@@ -4,7 +4,7 @@ Every function here gives the *possible* readings of a leaf; `axes` refuses thos
 matter. A leaf of a name that no library gives is read as one layer `[..., in, out]`, as documented.
 """
 
-import os
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 
@@ -59,7 +59,10 @@ def _settled(found: dict[str, list[Words]], shapes: Shapes) -> dict[str, list[Wo
         for path, options in found.items()
         if len(options) > 1 and all(words.count("layers") == 1 for words in options)
     ]
-    common = os.path.commonprefix([path.split("/")[:-2] for path in stacks])
+    levels = itertools.takewhile(
+        lambda names: len(set(names)) == 1, zip(*(path.split("/")[:-2] for path in stacks))
+    )
+    common = list(levels)
     groups: dict[str, list[str]] = {}
     for path in stacks:
         own = path.split("/")[:-2][len(common) :]
