@@ -67,6 +67,7 @@ def threshold(
     is all zero becomes zeros, with alpha = 1 and no gradient through it, so `dL/dm = theta * g` and
     its weights can come back.
     Computed in float32 or wider. A NaN score is off.
+    In float16 and float8, `theta / alpha` may pass the largest number.
 
     Adding a constant to the initial scores and to `mu`, or multiplying both and SGD's learning
     rate by a positive constant, changes no mask at any step.
