@@ -88,7 +88,8 @@ def sweep(config: ConfigDict, folder: Path, **options: Any) -> None:
       options: of the recipe, as for `run.main`.
 
     Raises:
-      InputError: the grid or one of its configs is invalid, or the folder is a run's; or, at the end, runs failed.
+      InputError: the grid or one of its configs is invalid, or the folder is a run's; or, at
+        the end, runs failed.
     """
     import jax
 

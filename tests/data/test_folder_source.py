@@ -392,8 +392,8 @@ def test_images_and_folders_above_them_may_have_any_name(tmp_path, root, load):
     (odd / "a" / "003.png").rename(odd / "a" / os.fsdecode(b"003\xff.png"))
     for _ in range(2):  # decoded, then from the cache
         named = load(odd)
-        everything = np.concatenate([named.train.images, named.test.images])
-        assert sorted(everything[:, 0, 0].tolist()) == [[c, i, 7] for c in (0, 1) for i in range(10)]
+        pixels = np.concatenate([named.train.images, named.test.images])[:, 0, 0]
+        assert sorted(pixels.tolist()) == [[c, i, 7] for c in (0, 1) for i in range(10)]
     broken = odd / "b" / os.fsdecode(b"\xfe.png")
     broken.write_bytes(b"no image")
     assert "udcfe.png" in ascii(complaint(load, odd))

@@ -154,5 +154,5 @@ def test_keys_are_raw_bits_and_prefix_stable():
 
 @pytest.mark.parametrize("classes", [(0, True), (False, 2), (np.True_, 0)])
 def test_a_truth_value_is_no_class(classes):
-    with pytest.raises(InputError, match="(True|False).* is not a class; they are 0 to 2"):
+    with pytest.raises(InputError, match=r"(True|False).* is not a class; they are 0 to 2"):
         relabel([0, 1, 2], classes, 3)

@@ -86,7 +86,7 @@ def test_wrong_config(content, message, tmp_path):
 def test_eight_bit_numbers_are_read_beside_others(name, tmp_path):
     small = np.array([[0.5, -1.75, 0.0], [448.0, -0.0, 3.0]]).astype(getattr(ml_dtypes, name))
     arrays = {"w": small, "scale": np.full(2, 3, ml_dtypes.bfloat16), "b": np.float32([7])}
-    arrays |= {"none": small[:0], "one": small[0, 0].reshape(())}
+    arrays |= {"none": small[:0], "one": np.array(small[0, 0])}
     save_file(arrays, tmp_path / "a.safetensors", {"mean": "x"})
     found, texts = checkpoint.arrays(tmp_path / "a.safetensors")
     assert texts == {"mean": "x"}

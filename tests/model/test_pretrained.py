@@ -75,7 +75,9 @@ def test_self_supervised_heads_are_dropped(layout, small, tmp_path):
     assert again.keys() == state.keys()
 
 
-@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
+@pytest.mark.parametrize(
+    "dtype", [np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, np.float64]
+)
 def test_other_dtypes_become_float32(dtype, small, tmp_path):
     state = pretrained.export(small("resnet20"), "resnet20", "cifar")
     mixed = {

@@ -89,9 +89,7 @@ def test_tensors_of_other_numbers_stay_what_they_are(number):
     assert torch_file.array(tensor, "a").dtype == np.dtype(number)
 
 
-@pytest.mark.parametrize(
-    "name", ["a.safetensors", pytest.param("a.pth", marks=pytest.mark.parity)]
-)
+@pytest.mark.parametrize("name", ["a.safetensors", pytest.param("a.pth", marks=pytest.mark.parity)])
 def test_what_the_disk_refuses_is_an_error_of_the_system(name, tmp_path):
     """Here as a limit of the size of files, which needs no full disk."""
     if name.endswith(".pth"):
