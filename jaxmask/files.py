@@ -25,7 +25,7 @@ TRIES = 3  # to lock a file, which somebody may hold for a moment to see whether
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}  # of a file system without them
 
 
-def replace(path: str | os.PathLike[str], content: bytes | str) -> None:
+def replace(path: str | os.PathLike[str], content: bytes | memoryview | str) -> None:
     """Writes a file atomically, replacing an existing one.
 
     Raises:

@@ -4,6 +4,7 @@ A handler must not raise: JAX calls Python in places that discard exceptions, an
 on. Long calls (compiling, loading a library) cannot be left; a signal is obeyed after them.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -68,6 +69,7 @@ def note_in_commands() -> None:
     """
     if is_command(sys.argv, sys.orig_argv):
         _ends.append(True)
+        atexit.register(_ignore)
         for number in NUMBERS:
             signal.signal(number, _note)
 
@@ -82,6 +84,15 @@ def is_command(argv: list[str], original: list[str]) -> bool:
     if argv[:1] == ["-m"] and "-m" in original[:-1]:
         return original[original.index("-m") + 1].startswith("jaxmask.")
     return bool(argv) and Path(argv[0]).name == "jaxmask"
+
+
+def _ignore() -> None:
+    """The last thing at exit, as the first that was registered: the exit status stands.
+
+    After it, Python puts the system's handlers back, unless signals are ignored.
+    """
+    for number in NUMBERS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _note(number: int, _: FrameType | None) -> None:

@@ -186,3 +186,17 @@ def test_a_second_signal_ends_a_command_at_once():
         time.sleep(0.05)
         status = process.poll()
     assert status == 143
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_a_signal_while_the_process_ends_leaves_its_status(number):
+    """Python puts the system's handlers back before it deletes what modules hold."""
+    code = (
+        "import sys; sys.argv[0], sys.orig_argv[:] = '-m', ['python', '-m', 'jaxmask.main']\n"
+        "import os, jaxmask\n"
+        "class Late:\n"
+        f"    def __del__(self, kill=os.kill, me=os.getpid()): kill(me, {int(number)})\n"
+        "late = Late()\n"
+        "sys.exit(143)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 143

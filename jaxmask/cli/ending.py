@@ -1,15 +1,20 @@
 """How a command ends: one line on stderr if it failed, and an exit status."""
 
+import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from jaxmask import signals
 from jaxmask.errors import InputError, Interrupted
 
 LONGEST = 1000  # characters of a message
+
+
+class HelpShown(Exception):  # noqa: N818 - not an error: the user asked for it
+    """The command was only to show its help, and has."""
 
 
 def exit_status(
@@ -30,8 +35,10 @@ def exit_status(
             work()
     except InputError as error:
         return tell(str(error), 2)
-    except SystemExit:  # argparse has shown its help
+    except HelpShown:
         return 0
+    except SystemExit as end:  # a network, a method or a dataset of the user's own
+        return tell(f"code that was loaded ended the command by {called(end)}; remove that", 2)
     except (Interrupted, KeyboardInterrupt) as stop:
         number = stop.number if isinstance(stop, Interrupted) else signal.SIGINT
         return tell(f"stopped by {signal.Signals(number).name}{again()}", 128 + number)
@@ -43,6 +50,24 @@ def exit_status(
         at = error.filename or place()
         return tell(f"cannot read or write {at}: {os.strerror(error.errno)}; fix this and rerun", 1)
     return 0
+
+
+def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """What `parser` makes of the arguments.
+
+    Raises:
+      HelpShown: they ask for the help, which is now on stdout.
+      InputError: they are invalid, if the parser's `error` is `refuse`.
+    """
+    try:
+        return parser.parse_args(arguments)
+    except SystemExit:
+        raise HelpShown from None
+
+
+def called(end: SystemExit) -> str:
+    """The call that raised it, as in the code."""
+    return f"sys.exit({'' if end.code is None else repr(end.code)})"
 
 
 def refuse(message: str) -> NoReturn:

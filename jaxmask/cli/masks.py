@@ -29,7 +29,7 @@ import numpy as np
 
 from jaxmask import files, mask, maskfile, tree
 from jaxmask.adapter import KNOWN, Adapter
-from jaxmask.cli.ending import exit_status, refuse
+from jaxmask.cli.ending import exit_status, parsed, refuse
 from jaxmask.errors import InputError, is_text
 from jaxmask.maskfile import compare
 from jaxmask.task import file as task_file
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str], adapters: Mapping[str, Adapter] = KNOWN) -> i
     """
 
     def work() -> None:
-        given = _parser().parse_args(arguments)
+        given = parsed(_parser(), arguments)
         given.adapters = adapters
         given.command(given)
 

@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jaxmask.cli.ending import exit_status, refuse
+from jaxmask.cli.ending import exit_status, parsed, refuse
 from jaxmask.data import dataset, preparing
 
 
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command that the arguments give; returns the status of `ending.exit_status`."""
 
     def work() -> None:
-        given = _parser().parse_args(arguments)
+        given = parsed(_parser(), arguments)
         folder = preparing.prepare(given.name, dataset.tfds_folder(given.directory))
         print(f"{given.name} is in {folder}")
 

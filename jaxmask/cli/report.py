@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxmask.cli.ending import exit_status, refuse
+from jaxmask.cli.ending import exit_status, parsed, refuse
 from jaxmask.errors import InputError
 from jaxmask.report import grid, significance, summary
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
 
     0: written. 1: storage failed. 2: invalid input, explained in one line.
     """
-    return exit_status(lambda: _report(_parser().parse_args(arguments)), lambda: "the report")
+    return exit_status(lambda: _report(parsed(_parser(), arguments)), lambda: "the report")
 
 
 def _report(given: argparse.Namespace) -> None:

@@ -8,17 +8,18 @@ mode to run it in (`mnist:supermask`). Every field of the config can be overridd
 
 import importlib.util
 import os
+import reprlib
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import logging
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from jaxmask import signals
-from jaxmask.cli.ending import exit_status
-from jaxmask.errors import InputError, nearest
+from jaxmask.cli.ending import called, exit_status
+from jaxmask.errors import InputError, Interrupted, nearest
 from jaxmask.train.named import literal
 
 if TYPE_CHECKING:
@@ -88,12 +89,14 @@ def parse(arguments: Sequence[str]) -> tuple[ConfigDict, Path]:
         (named if field == name else overrides)[field] = text
     if "config" not in named:
         raise InputError("give --config=NAME or --config=FILE; known: " + ", ".join(names()))
-    config = _load(*resolve(named["config"]))
+    path, mode = resolve(named["config"])
+    config = _load(path, mode)
     known = dict(fields(config))
     for field, text in overrides.items():
         if field not in known:
             raise InputError(f"the config has no field {field!r}{renamed(field, known)}")
         config.update_from_flattened_dict({field: _value(field, text, known[field])})
+    _check_storable(config, path)
     default = Path(named["config"].replace(":", "-").replace(".py", "")).name
     return config, Path(named.get("workdir") or f"runs/{default}")
 
@@ -132,10 +135,31 @@ def _load(path: Path, mode: str) -> ConfigDict:
     try:
         spec.loader.exec_module(module)
         config = module.get_config(mode) if mode else module.get_config()
+        if not isinstance(config, ConfigDict):
+            kind = type(config).__name__
+            raise InputError(f"get_config returned a {kind}, not a ConfigDict")
+        if isinstance(config, FrozenConfigDict):
+            config = ConfigDict(config)
         return config.lock()
-    except Exception as error:
+    except (KeyboardInterrupt, Interrupted):
+        raise
+    except SystemExit as end:
+        raise InputError(f"config {path}: it calls {called(end)}; remove that") from None
+    except BaseException as error:  # the code of a config may raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"config {path}: {reason}") from None
+
+
+def _check_storable(config: ConfigDict, path: Path) -> None:
+    """Raises InputError, naming the field, if the config cannot be written as JSON."""
+    for field, value in fields(config):
+        try:
+            ConfigDict({"value": value}).to_json()
+        except (TypeError, ValueError, RecursionError):
+            raise InputError(
+                f"config {path}: the field {field!r} is {reprlib.repr(value)}, which config.json "
+                "cannot hold; give numbers, texts, truth values, None, or tuples of them"
+            ) from None
 
 
 def _value(field: str, text: str, default: Any) -> Any:

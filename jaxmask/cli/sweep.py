@@ -88,7 +88,8 @@ def sweep(config: ConfigDict, folder: Path, **options: Any) -> None:
       options: of the recipe, as for `run.main`.
 
     Raises:
-      InputError: the grid or one of its configs is invalid; or, at the end, runs failed.
+      InputError: the grid or one of its configs is invalid, or the folder is a run's; or, at
+        the end, runs failed.
     """
     import jax
 
@@ -96,6 +97,11 @@ def sweep(config: ConfigDict, folder: Path, **options: Any) -> None:
     from jaxmask.run import directory
 
     runs = expand(config)
+    if directory.is_run(folder):
+        raise InputError(
+            f"{folder} is the directory of a run, whose parts the runs of a grid would seem to be; "
+            "give another --workdir"
+        )
     if config.get("together", 0) < 0:
         raise InputError(f"together is {config.together}; it must be at least 0")
     left = []

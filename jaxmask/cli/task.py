@@ -23,7 +23,7 @@ import numpy as np
 
 from jaxmask import files, signals
 from jaxmask.adapter import KNOWN, Adapter
-from jaxmask.cli.ending import exit_status, refuse
+from jaxmask.cli.ending import exit_status, parsed, refuse
 from jaxmask.errors import InputError
 
 BATCH = 256
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str], adapters: Mapping[str, Adapter] = KNOWN) -> i
     """
 
     def work() -> None:
-        given = _parser().parse_args(arguments)
+        given = parsed(_parser(), arguments)
         given.adapters = adapters
         given.command(given)
 

@@ -79,7 +79,8 @@ def load(
         `save_to_disk` of a `Dataset` or `DatasetDict` wrote. "#LABEL" or "#IMAGE,LABEL" after it
         names the columns, where they cannot be found: the only one of images, and the only one of
         class names or else a column called label. A split without labels (None, -1) is left out.
-      classes: labels to keep, renumbered 0, 1, ... in the given order; empty keeps all.
+      classes: labels to keep, at least two, renumbered 0, 1, ... in the given order; empty keeps
+        all.
       share: stratified fraction in (0, 1] of the training labels, at least one per class. Taken
         before the validation split, whose labels count as used.
       validation: training examples to hold out, stratified: a fraction in [0, 1) or a count; every
@@ -102,8 +103,8 @@ def load(
       InputError: the dataset is unknown, not prepared (the message gives the command to prepare
         it), cannot be fetched, prepared in another format, lacks a split, has images of different
         sizes with size=0 or several columns of labels, or is damaged (the message gives the paths);
-        or an invalid class, share, validation or
-        seed.
+        fewer
+        than two classes; or an invalid class, share, validation or seed.
       OSError: the cache cannot be written.
 
     Example:
@@ -124,6 +125,9 @@ def load(
             f"({len(test.classes)} classes, {test.images.shape[1:]}) differ; set size"
         )
     kept, labels = relabel(train.labels, classes, len(names))
+    if (count := len(classes) or len(names)) < 2:
+        chosen = f"classes is {tuple(classes)}" if len(classes) else f"dataset {name!r} has {count}"
+        raise InputError(f"{chosen}: nothing to tell apart; at least two classes are needed")
     kept = train.indices[kept]
     training, held_out = split_training(labels, share, validation, seed, kept)
     test_kept, test_labels = relabel(test.labels, classes, len(names))

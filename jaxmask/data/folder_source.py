@@ -85,7 +85,7 @@ def describe(found: Folder, splits: Sequence[str], size: int) -> Described:
              for image in images]  # fmt: skip
     state = sha256(repr((FORMAT_VERSION, size, listed)).encode())
     name = re.sub(r"[^\w.]+", "_", found.path.name) or "root"
-    place = sha256(str(found.path.resolve()).encode()).hexdigest()[:8]
+    place = sha256(os.fsencode(found.path.resolve())).hexdigest()[:8]
     together = "+".join(splits)
 
     def fingerprint(*more: str) -> str:
@@ -93,7 +93,7 @@ def describe(found: Folder, splits: Sequence[str], size: int) -> Described:
 
     def keys(_: int) -> np.ndarray:
         """Hashes of each image's own path, so adding or removing others changes nothing."""
-        digests = [sha256(path.relative_to(found.path).as_posix().encode()) for path, _ in paths]
+        digests = [sha256(os.fsencode(path.relative_to(found.path))) for path, _ in paths]
         return np.array([int.from_bytes(digest.digest()[:8]) for digest in digests], np.uint64)
 
     return Described(
@@ -184,10 +184,25 @@ def _classes(folder: Path) -> list[str]:
     return [entry.name for entry in _entries(folder) if _is_dir(entry)]
 
 
+def _is_text(name: str) -> bool:
+    """Whether a file's name is UTF-8; the bytes of others are surrogates in it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _check_classes(found: Folder) -> None:
-    """At least two, and the same in all splits."""
+    """At least two, with names that are text, and the same in all splits."""
     (first, *others) = found.parts.values()
     names = _classes(first)
+    for name in names:
+        if not _is_text(name):
+            raise InputError(
+                f"{found}: the name of the class folder {name!r} in {str(first)!r} is not UTF-8; "
+                "rename it"
+            )
     if len(names) < 2:
         raise InputError(
             f"{found}: {first} has {len(names)} folders of images; at least two classes are "

@@ -84,7 +84,8 @@ def relabel(labels, classes: Sequence[int], known: int) -> tuple[np.ndarray, np.
     if not len(classes):
         return np.arange(len(labels)), labels.astype(np.int32)
     for label in classes:
-        if not isinstance(label, Integral) or not 0 <= label < known:
+        whole = isinstance(label, Integral) and not isinstance(label, bool)
+        if not whole or not 0 <= label < known:
             raise InputError(f"classes: {label!r} is not a class; they are 0 to {known - 1}")
     if len(set(classes)) < len(classes):
         raise InputError(f"classes: a class is named twice in {list(classes)}")

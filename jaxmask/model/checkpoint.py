@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from jaxmask import files
@@ -14,6 +15,8 @@ from jaxmask.model import hub
 SAFETENSORS = (".safetensors",)
 TORCH = (".pth", ".pt", ".bin", ".ckpt", ".th", ".tar")  # the last as in .pth.tar
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+# what the library cannot make an array of
+_FLOAT8 = {"F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2}
 BESIDE = ("config.json", "preprocessor_config.json", "tokenizer.json")
 
 
@@ -107,13 +110,39 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     Raises:
         InputError: it is truncated, or not a safetensors file.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     try:
-        with safe_open(str(path), framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return arrays(path)[0]
     except (SafetensorError, ValueError, OSError, TypeError, LookupError) as error:
         raise InputError(f"{path} is not a complete safetensors file ({error})") from None
+
+
+def arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """All arrays of a safetensors file, in their stored dtypes, and the texts of its header.
+
+    Raises:
+        SafetensorError, OSError, TypeError: it is damaged, or has numbers that NumPy cannot hold.
+    """
+    from safetensors import deserialize, safe_open
+
+    found: dict[str, np.ndarray] = {}
+    with safe_open(str(path), framework="numpy") as file:
+        texts = file.metadata() or {}
+        dtypes = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+        for name, dtype in dtypes.items():
+            if dtype in _FLOAT8:
+                continue
+            try:
+                found[name] = file.get_tensor(name)
+            except AttributeError:  # it looks for the type in NumPy
+                raise TypeError(f"{name} is of {dtype}; convert it to float32") from None
+    if len(found) < len(dtypes):
+        for name, stored in deserialize(path.read_bytes()):
+            if name not in found:
+                array = np.frombuffer(stored["data"], _FLOAT8[stored["dtype"]])
+                found[name] = array.reshape(stored["shape"])
+    return {name: found[name] for name in dtypes}, texts
 
 
 def safetensors_names(path: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """Files that PyTorch reads and writes: every dict of arrays in one, and state dicts saved."""
 
+import io
 import pickle
 import re
 from collections.abc import Iterator, Mapping
@@ -113,23 +114,25 @@ def save(
 
     Raises:
         InputError: the name has another suffix, or PyTorch is missing.
+        OSError: the file cannot be written.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent} to write {path.name} to; make it")
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in state.items()}
-    with files.replacing(path) as part:
-        if path.suffix in checkpoint.SAFETENSORS:
-            from safetensors.numpy import save_file
+    # in memory first: where the disk is full, the libraries raise errors of their own
+    if path.suffix in checkpoint.SAFETENSORS:
+        from safetensors.numpy import save as to_bytes
 
-            save_file(arrays, part, {"format": "pt", **(about or {})})
-        elif path.suffix in (".pth", ".pt"):
-            torch = _torch(path)
-            torch.save(
-                {name: torch.from_numpy(np.array(leaf)) for name, leaf in arrays.items()}, part
-            )
-        else:
-            raise InputError(f"{path} ends in neither .safetensors nor .pth; use one of them")
+        files.replace(path, to_bytes(arrays, {"format": "pt", **(about or {})}))
+    elif path.suffix in (".pth", ".pt"):
+        torch, content = _torch(path), io.BytesIO()
+        torch.save(
+            {name: torch.from_numpy(np.array(leaf)) for name, leaf in arrays.items()}, content
+        )
+        files.replace(path, content.getbuffer())
+    else:
+        raise InputError(f"{path} ends in neither .safetensors nor .pth; use one of them")
 
 
 def _torch(path: Path) -> Any:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from flax import traverse_util
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save as to_safetensors
 
 from jaxmask import files
 from jaxmask.errors import InputError
+from jaxmask.model import checkpoint
 
 NAME = "weights.safetensors"  # in a run directory
 
@@ -52,9 +53,8 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             "'dense' or a .safetensors file"
         )
     try:
-        with safe_open(str(file), framework="numpy") as weights:
-            about = {key: json.loads(value) for key, value in (weights.metadata() or {}).items()}
-            flat = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
+        flat, texts = checkpoint.arrays(file)
+        about = {key: json.loads(value) for key, value in texts.items()}
         variables = traverse_util.unflatten_dict(flat, sep="/")
     except (
         SafetensorError, ValueError, OSError, TypeError, LookupError, RecursionError

@@ -57,7 +57,7 @@ def run(config: ConfigDict, folder: Path, **options: Any) -> Result:
 
     Raises:
       InputError: the config lacks fields of its recipe, or cannot be run; or another process is
-        running in the folder.
+        running in the folder, or it holds other runs.
     """
-    directory.refuse_held(folder)
+    directory.refuse_taken(folder)
     return driver.alone(prepare(config, **options)(folder, None))

@@ -38,7 +38,7 @@ def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
     )
     dataset = tasks.load_data(config.data, config.seed)
     if len(dataset.validation.labels) == 0:
-        raise InputError("adapt chooses on validation data: set data.validation above 0")
+        raise tasks.none_held_out("adapt chooses on validation data", dataset)
     if pretrain:
         run_pretraining, normalization = _pretraining(config)
     else:

@@ -28,12 +28,13 @@ def alone_in(
     What killed processes have left of their files is removed first. A finished run is not locked.
 
     Raises:
-      InputError: the directory belongs to another config, or another process is running there.
+      InputError: the directory belongs to another config, it holds other runs, or another process
+        is running there.
     """
     finished = result_of(folder, config)
     if finished is not None:
         return finished
-    refuse_held(folder)
+    refuse_taken(folder)
     signals.obey()
     with files.locked(folder / LOCK) as mine:
         if not mine:
@@ -42,13 +43,34 @@ def alone_in(
         return (yield from experiment)
 
 
-def refuse_held(folder: Path) -> None:
-    """Raises InputError if a process is running in the folder, above it or below it."""
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run directory, finished or not."""
+    try:
+        return "recipe" in files.read_json(folder / "config.json", AGAIN)
+    except InputError:
+        return False
+
+
+def refuse_taken(folder: Path) -> None:
+    """Refuses a folder that is not free for a run.
+
+    Raises:
+      InputError: a process is running in the folder, above it or below it; or the folder is no
+        run's, but holds runs. A report looks for no runs below a run, and would lose them.
+    """
     above = (each for each in folder.absolute().parents if (each / "config.json").exists())
     below = (each.parent for each in folder.glob(f"**/{LOCK}"))
     for place in (folder, *above, *below):
         if who := files.holder(place / LOCK):
             raise _taken(place, who)
+    if (folder / "config.json").exists():
+        return  # the runs in it are its own
+    for found in sorted(folder.glob("**/config.json")):
+        if is_run(found.parent):
+            raise InputError(
+                f"{folder} holds other runs, such as {found.parent.relative_to(folder)}, which "
+                "reports would no longer find; give another --workdir"
+            )
 
 
 def _taken(folder: Path, who: str) -> InputError:

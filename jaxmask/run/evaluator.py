@@ -8,12 +8,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from jaxmask import evaluate, model, signals
 from jaxmask.adapter import Evaluator
 from jaxmask.adapter.base import Classifier
-from jaxmask.data import Split
 from jaxmask.errors import InputError
 from jaxmask.loss import cross_entropy
 from jaxmask.run import directory, result, starting, stored
@@ -34,7 +34,7 @@ def fitted(name: str, evaluator: Evaluator, task: Task, config: ConfigDict, draw
 
     Raises:
       InputError: a field of its section has an invalid value, or the network gives no
-        features.
+        features; or, during the run, features that are not finite.
     """
     section, classes = config[name], len(task.dataset.classes)
     evaluator.check(section)
@@ -56,11 +56,13 @@ def fitted(name: str, evaluator: Evaluator, task: Task, config: ConfigDict, draw
         key = named_key(config.seed, f"{name}/weights")
         variables = starting.starting_variables(task, start, key)
 
-        def extracted(split: Split) -> Examples:
-            found = evaluate.extract(lambda images: features(variables, images), split.images)
-            return jnp.asarray(found), jnp.asarray(split.labels)
+        def extracted(split: str) -> Examples:
+            images, labels = getattr(task.dataset, split)
+            found = evaluate.extract(lambda images: features(variables, images), images)
+            _check_finite(f"{name}: the starting network", split, found)
+            return jnp.asarray(found), jnp.asarray(labels)
 
-        train, validation = extracted(task.dataset.train), extracted(task.dataset.validation)
+        train, validation = extracted("train"), extracted("validation")
         for_features = time.monotonic() - began
         attempt = partial(_attempt, evaluator, section, classes, train, validation)
         with Records(folder) as records:
@@ -75,13 +77,22 @@ def fitted(name: str, evaluator: Evaluator, task: Task, config: ConfigDict, draw
                 )  # fmt: skip
             best = best_choice(name, choices) if choices else section.choices[0]
             classifier, chosen = attempt(best)
-            test = _measure(classifier, *extracted(task.dataset.test))
+            test = _measure(classifier, *extracted("test"))
             records.write(classifier.about["steps"], 0, "test", **test)
         found = _found(name, task, config, evaluator.field, classifier, choices, chosen, test)
         found = found._replace(seconds=for_features + chosen.seconds)
         return _finish(task, own, start, folder, classifier, found, evaluator.field, draw)
 
     return begin
+
+
+def _check_finite(network: str, split: str, features: np.ndarray) -> None:
+    """Raises InputError if there is no distance or product to measure between features."""
+    if wrong := len(features) - int(np.isfinite(features).all(-1).sum()):
+        raise InputError(
+            f"{network} gives features that are not finite, of {wrong} of the {len(features)} "
+            f"images of the split {split!r}; use another start or compute_dtype"
+        )
 
 
 def _attempt(

@@ -48,6 +48,15 @@ class Task(NamedTuple):
     feed: Callable[[str], feed.Feed]
 
 
+def none_held_out(needs: str, dataset: data.Dataset) -> InputError:
+    """The error of a run that needs validation data, by a sentence, and has none."""
+    return InputError(
+        f"{needs}, and none of the {len(dataset.train.labels)} training images of "
+        f"{len(dataset.classes)} classes is held out: set data.validation above 0, to at least one "
+        "image, or give more images, of which every class keeps one for training"
+    )
+
+
 def load_data(config: ConfigDict, seed: int) -> data.Dataset:
     """The dataset that a config's data section describes."""
     signals.obey()

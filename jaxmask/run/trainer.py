@@ -16,7 +16,7 @@ from jaxmask.errors import InputError, check_numbers
 from jaxmask.loss import cross_entropy
 from jaxmask.run.programs import shared
 from jaxmask.run.seeds import named_key, number
-from jaxmask.run.task import Task
+from jaxmask.run.task import Task, none_held_out
 from jaxmask.train import cost, epoch, evaluation, feed, loop, movement, optimizer
 from jaxmask.train.state import Problem, State, initial
 
@@ -93,7 +93,7 @@ def make_trainer(
     check_training(config, section)
     held_out = len(task.dataset.validation.labels)
     if config.patience and not held_out:
-        raise InputError(f"{section}.patience needs validation data: set data.validation above 0")
+        raise none_held_out(f"{section}.patience needs validation data", task.dataset)
     examples = len(task.dataset.train.labels)
     feed.check_batch(config.batch_size, examples, task.mesh)
     steps_per_epoch = examples // config.batch_size

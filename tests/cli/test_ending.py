@@ -1,5 +1,6 @@
 """How a command ends: an exit status, and one line on stderr."""
 
+import argparse
 import errno
 import signal
 import subprocess
@@ -7,7 +8,7 @@ import sys
 
 import pytest
 
-from jaxmask.cli.ending import exit_status, refuse
+from jaxmask.cli.ending import exit_status, parsed, refuse
 from jaxmask.errors import InputError, Interrupted
 
 
@@ -22,7 +23,10 @@ def raising(error):
     ("error", "status", "told"),
     [
         (InputError("x is 3; give 4"), 2, "jaxmask: x is 3; give 4\n"),
-        (SystemExit(0), 0, ""),
+        (SystemExit(3), 2,
+         "jaxmask: code that was loaded ended the command by sys.exit(3); remove that\n"),
+        (SystemExit(), 2,
+         "jaxmask: code that was loaded ended the command by sys.exit(); remove that\n"),
         (Interrupted(signal.SIGTERM), 143, "jaxmask: stopped by SIGTERM; go on there\n"),
         (Interrupted(signal.SIGINT), 130, "jaxmask: stopped by SIGINT; go on there\n"),
         (KeyboardInterrupt(), 130, "jaxmask: stopped by SIGINT; go on there\n"),
@@ -55,6 +59,15 @@ def test_a_fault_of_the_program_is_not_hidden(error):
 def test_an_argument_that_is_refused_points_to_the_help(capsys):
     assert exit_status(lambda: refuse("unknown argument x"), lambda: "") == 2
     assert capsys.readouterr().err == "jaxmask: unknown argument x; see --help\n"
+
+
+def test_help_is_no_fault(capsys):
+    parser = argparse.ArgumentParser(prog="mine")
+    assert exit_status(lambda: print(parsed(parser, ["-h"])), lambda: "") == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("usage: mine")
+    assert "Namespace" not in told.out
+    assert told.err == ""
 
 
 def test_a_reader_that_has_seen_enough_is_no_fault():

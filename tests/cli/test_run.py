@@ -103,9 +103,12 @@ def test_an_error_in_a_config_file_names_the_file(capsys, tmp_path):
         ("network.compute_dtype=int8", "compute_dtype"),
         ("data.name=mnits", "did you mean"),
         ("data.classes=(5, 12)", "12"),
+        ("data.classes=(0, True)", "True is not a class"),
+        ("data.classes=(7,)", "classes is (7,): nothing to tell apart; at least two classes"),
         ("data.share=0.0", "share"),
         ("data.share=1.5", "share"),
         ("data.validation=0.0", "set data.validation above 0"),
+        ("data.validation=0.0001", "none of the 672 training images of 5 classes is held out"),
         ("data.validation=-1.0", "data.validation"),
         ("data.mean=(0.5,)", "give both data.mean and data.std"),
         ("start=nowhere", "there are no weights at nowhere"),
@@ -230,3 +233,86 @@ def test_an_invalid_result_is_refused(capsys, tmp_path, content):
     (tmp_path / "config.json").write_text(config.to_json())
     (tmp_path / "result.json").write_text(content)
     assert "delete the run directory" in refused(capsys, "--config=digits", f"--workdir={tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("raise SystemExit(3)", "it calls sys.exit(3); remove that"),
+        ("import sys\ndef get_config(): sys.exit('bye')", "it calls sys.exit('bye'); remove that"),
+        ("def get_config(): exit()", "it calls sys.exit(); remove that"),
+        ("class Own(BaseException): pass\ndef get_config(): raise Own('no\\ndata')", "no"),
+        ("def get_config(): raise GeneratorExit", "GeneratorExit"),
+        ("def get_config(): return None", "get_config returned a NoneType, not a ConfigDict"),
+        ("def get_config(): return {'recipe': 'dense'}", "returned a dict, not a ConfigDict"),
+    ],
+)
+def test_what_a_config_does_instead_of_giving_one_is_told(code, message, tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text(code)
+    told = refused(capsys, f"--config={path}", f"--workdir={tmp_path / 'run'}")
+    assert told.startswith(f"jaxmask: config {path}: ")
+    assert told.endswith(f"{message}\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_in_a_config_is_not_its_fault(tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text("raise KeyboardInterrupt")
+    assert main([f"--config={path}", f"--workdir={tmp_path / 'run'}"]) == 130
+    assert "stopped by SIGINT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("knn.extra", "object()"),
+        ("data.note", "{1, 2}"),
+        ("extra", "(1, (b'x',))"),
+        ("train_on", "__import__('numpy').float32(1)"),
+        ("table", "(({(1, 2): 3},),)"),
+    ],
+)
+def test_a_field_that_no_file_can_hold_is_named(field, value, tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from jaxmask.recipe import defaults\n"
+        "def get_config():\n"
+        "    c = defaults.adapt('digits', 1)\n"
+        f"    c.{field} = {value}\n"
+        "    return c\n"
+    )
+    told = refused(capsys, f"--config={path}", f"--workdir={tmp_path / 'run'}")
+    assert f"config {path}: the field '{field}' " in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_frozen_config_can_be_overridden(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from ml_collections import FrozenConfigDict\n"
+        "from jaxmask.recipe import defaults\n"
+        "def get_config(): return FrozenConfigDict(defaults.dense('digits', 1))\n"
+    )
+    config, _ = parse([f"--config={path}", "--config.train.epochs=4"])
+    assert config.train.epochs == 4
+
+
+def test_a_network_that_ends_the_process_is_no_success(tmp_path, capsys, monkeypatch):
+    (tmp_path / "rude_networks.py").write_text("raise SystemExit")
+    monkeypatch.syspath_prepend(tmp_path)
+    told = refused(
+        capsys, "--config=digits", "--config.network.name=rude_networks:Net",
+        f"--workdir={tmp_path / 'run'}",
+    )  # fmt: skip
+    assert "sys.exit()" in told
+
+
+def test_a_run_above_the_runs_of_a_sweep_is_refused(tmp_path, capsys):
+    point = tmp_path / "grid" / "seed=1"
+    point.mkdir(parents=True)
+    (point / "config.json").write_text('{"recipe": "dense"}')
+    (point / "result.json").write_text('{"accuracy": 0.5}')
+    told = refused(capsys, "--config=digits", f"--workdir={tmp_path / 'grid'}")
+    assert f"{tmp_path / 'grid'} holds other runs, such as seed=1" in told
+    assert not (tmp_path / "grid" / "config.json").exists()

@@ -235,3 +235,11 @@ def test_the_grid_is_not_part_of_a_single_run():
     made = config(((("seed", (0,)),),))
     assert isinstance(made, ConfigDict)
     assert "grid" not in sweep.expand(made)["seed=0"]
+
+
+def test_a_sweep_in_the_directory_of_a_run_is_refused(tmp_path, capsys):
+    (tmp_path / "config.json").write_text('{"recipe": "prune"}')
+    assert main(command(tmp_path), sweep.sweep) == 2
+    told = capsys.readouterr().err
+    assert f"{tmp_path} is the directory of a run, whose parts" in told
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]

@@ -252,3 +252,8 @@ def test_a_damaged_record_over_the_budget_is_reported_at_once(load, tiny, mnist)
 
 def test_an_invalid_budget():
     assert "cache_gib" in complaint(data.load, "digits", cache_gib=-1)
+
+
+def test_one_class_is_no_task():
+    with pytest.raises(InputError, match=r"classes is \(4,\): nothing to tell apart"):
+        data.load("digits", classes=[4])

@@ -366,3 +366,43 @@ def test_class_folders_that_files_cannot_name_are_refused(load, root, name):
     except OSError:
         pytest.skip("this file system has no such names")
     assert "rename it" in complaint(load)
+
+
+LATIN = b"caf\xe9"  # not UTF-8
+
+
+@pytest.fixture
+def any_names(tmp_path):
+    """Skips where the file system takes text alone."""
+    try:
+        os.mkdir(os.path.join(os.fsencode(tmp_path), LATIN))
+    except OSError:
+        pytest.skip("names must be UTF-8 here")
+
+
+@pytest.mark.usefixtures("any_names")
+@pytest.mark.parametrize("part", ["", "train"])
+def test_a_class_folder_with_a_name_that_is_no_text_is_refused(root, load, part):
+    write_classes(root / part, {"a": 3, os.fsdecode(LATIN): 3})
+    told = complaint(load)
+    assert "class folder 'caf\\udce9' in " in told
+    assert told.endswith("is not UTF-8; rename it")
+    told.encode()
+
+
+@pytest.mark.usefixtures("any_names")
+def test_images_and_folders_above_them_may_have_any_name(tmp_path, root, load):
+    write_classes(root, {"a": 10, "b": 10})
+    before = load()
+    odd = tmp_path / os.fsdecode(b"t\xe9") / "images"
+    shutil.copytree(root, odd)
+    after = load(odd)  # without a `test`, a hash of the paths chooses it
+    np.testing.assert_array_equal(after.test.images, before.test.images)
+    (odd / "a" / "003.png").rename(odd / "a" / os.fsdecode(b"003\xff.png"))
+    for _ in range(2):  # decoded, then from the cache
+        named = load(odd)
+        pixels = np.concatenate([named.train.images, named.test.images])[:, 0, 0]
+        assert sorted(pixels.tolist()) == [[c, i, 7] for c in (0, 1) for i in range(10)]
+    broken = odd / "b" / os.fsdecode(b"\xfe.png")
+    broken.write_bytes(b"no image")
+    assert "udcfe.png" in ascii(complaint(load, odd))

@@ -150,3 +150,9 @@ def test_keys_are_raw_bits_and_prefix_stable():
     """PCG64's raw stream is NumPy's promise; a change would silently change every subset."""
     np.testing.assert_array_equal(random_keys(3, 0, 0), random_keys(9, 0, 0)[:3])
     assert random_keys(2, 0, 0).tolist() == [11749869230777074271, 4976686463289251617]
+
+
+@pytest.mark.parametrize("classes", [(0, True), (False, 2), (np.True_, 0)])
+def test_a_truth_value_is_no_class(classes):
+    with pytest.raises(InputError, match=r"(True|False).* is not a class; they are 0 to 2"):
+        relabel([0, 1, 2], classes, 3)

@@ -1,5 +1,6 @@
 import json
 
+import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -79,3 +80,24 @@ def test_wrong_config(content, message, tmp_path):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(InputError, match=message):
         checkpoint.moments(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2"])
+def test_eight_bit_numbers_are_read_beside_others(name, tmp_path):
+    small = np.array([[0.5, -1.75, 0.0], [448.0, -0.0, 3.0]]).astype(getattr(ml_dtypes, name))
+    arrays = {"w": small, "scale": np.full(2, 3, ml_dtypes.bfloat16), "b": np.float32([7])}
+    arrays |= {"none": small[:0], "one": np.array(small[0, 0])}
+    save_file(arrays, tmp_path / "a.safetensors", {"mean": "x"})
+    found, texts = checkpoint.arrays(tmp_path / "a.safetensors")
+    assert texts == {"mean": "x"}
+    assert found.keys() == arrays.keys()
+    for key, array in arrays.items():
+        assert (found[key].dtype, found[key].shape) == (array.dtype, array.shape)
+        assert found[key].tobytes() == array.tobytes()
+
+
+def test_numbers_that_nothing_can_hold_are_named(tmp_path):
+    array = np.ones(2, ml_dtypes.float8_e8m0fnu)
+    save_file({"w": np.ones(2), "scales": array}, tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match=r"scales is of F8_E8M0; convert it to float32"):
+        checkpoint.read_safetensors(tmp_path / "a.safetensors")

@@ -2,7 +2,9 @@
 
 import argparse
 import collections
+import errno
 import pathlib
+import resource
 
 import ml_dtypes
 import numpy as np
@@ -85,3 +87,19 @@ def test_tensors_of_other_numbers_stay_what_they_are(number):
     torch = pytest.importorskip("torch")
     tensor = torch.ones(2).to(getattr(torch, number))
     assert torch_file.array(tensor, "a").dtype == np.dtype(number)
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", pytest.param("a.pth", marks=pytest.mark.parity)])
+def test_what_the_disk_refuses_is_an_error_of_the_system(name, tmp_path):
+    """Here as a limit of the size of files, which needs no full disk."""
+    if name.endswith(".pth"):
+        pytest.importorskip("torch")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        with pytest.raises(OSError) as refused:  # noqa: PT011 - its number is checked
+            torch_file.save(tmp_path / name, {"w": np.ones(5000, np.float32)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert refused.value.errno == errno.EFBIG
+    assert list(tmp_path.iterdir()) == []

@@ -117,3 +117,37 @@ def test_another_config_is_refused_before_anything_is_locked(outer):
     with pytest.raises(InputError, match="another config"):
         next(running(folder, config))
     assert [path.name for path in folder.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize("below", ["seed=1", "snip/seed=1"])
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_folder_of_runs_is_no_run_directory(outer, below, finished):
+    """Reports would find the run above, and not look below it."""
+    folder, config = outer
+    first = running(folder / below, config)
+    next(first)
+    if finished:
+        with pytest.raises(StopIteration):
+            next(first)
+    first.close()
+    with pytest.raises(InputError, match=f"run holds other runs, such as {below}, which"):
+        next(running(folder, config))
+    assert not (folder / "config.json").exists()
+    assert not (folder / ".lock").exists()
+    next(running(folder / "beside", config))
+
+
+def test_a_run_goes_on_above_its_own_parts(outer):
+    folder, config = outer
+    directory.begin(folder, config)
+    for name in ("level_00", "mask"):
+        directory.begin(folder / name, config)
+        assert next(running(folder, config)) == "a training"
+
+
+@pytest.mark.parametrize("content", ['{"model_type": "vit"}', "[1]", '{"recipe', ""])
+def test_configs_of_others_below_a_folder_are_not_runs(outer, content):
+    folder, config = outer
+    (folder / "start").mkdir(parents=True)
+    (folder / "start" / "config.json").write_text(content)
+    assert next(running(folder, config)) == "a training"

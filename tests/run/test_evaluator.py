@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
@@ -114,3 +115,33 @@ def test_what_cannot_be_is_told_with_the_methods_name(name, changes, message):
     of = small.config(**changes)
     with pytest.raises(InputError, match=message):
         evaluator.fitted(name, adapter.EVALUATORS[name], small.task(of), of, lambda *_: None)
+
+
+@pytest.mark.parametrize("name", ["knn", "linear_probe"])
+@pytest.mark.parametrize(
+    ("split", "value", "count"), [("train", np.inf, 96), ("validation", np.nan, 30)]
+)
+def test_features_that_are_not_finite_are_refused(name, split, value, count, tmp_path):
+    """Here of all images of a split, from one bias of the last layer before the head."""
+    of = small.config(start="random", methods=(name,))
+    task = small.task(of)
+    weights = starting.random_weights(task, 0)
+    start = starting.Start(weights, "random", True, True)
+    if split == "train":
+        weights["params"]["fc2"]["bias"] = weights["params"]["fc2"]["bias"].at[1].set(value)
+    else:  # an image the network has no finite answer to, whatever the weights
+        augment = task.augment
+        found = task.dataset.validation
+        images = np.full_like(found.images, 255)
+        task = task._replace(
+            dataset=task.dataset._replace(validation=found._replace(images=images)),
+            augment=lambda key, x: jnp.where(x.min() == 255, value, augment(key, x)),
+        )
+    begin = evaluator.fitted(name, adapter.EVALUATORS[name], task, of, lambda *_: None)
+    with pytest.raises(InputError) as refused:
+        driver.alone(begin(start, tmp_path / name, {}))
+    assert str(refused.value) == (
+        f"{name}: the starting network gives features that are not finite, of {count} of the "
+        f"{count} images of the split '{split}'; use another start or compute_dtype"
+    )
+    assert not (tmp_path / name / "result.json").exists()
