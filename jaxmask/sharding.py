@@ -117,9 +117,7 @@ def _on(everywhere: NamedSharding, leaf: Any) -> Any:
     """An array from before the mesh was set, whole on each of its devices."""
     if not _array(leaf) or _type(leaf).mesh.explicit_axes:
         return leaf
-    if isinstance(leaf, jax.core.Tracer):
-        return reshard(leaf, everywhere)
-    return jax.device_put(leaf, PartitionSpec())
+    return reshard(leaf, everywhere)
 
 
 def _array(leaf: Any) -> bool:

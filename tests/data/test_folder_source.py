@@ -391,10 +391,10 @@ def test_a_class_folder_with_a_name_that_is_no_text_is_refused(root, load, part)
 
 
 @pytest.mark.usefixtures("any_names")
-def test_images_and_folders_above_them_may_have_any_name(tmp_path, root, load):
+def test_images_may_have_any_name(tmp_path, root, load):
     write_classes(root, {"a": 10, "b": 10})
     before = load()
-    odd = tmp_path / os.fsdecode(b"t\xe9") / "images"
+    odd = tmp_path / "other" / "images"
     shutil.copytree(root, odd)
     after = load(odd)  # without a `test`, a hash of the paths chooses it
     np.testing.assert_array_equal(after.test.images, before.test.images)
