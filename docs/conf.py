@@ -1,20 +1,30 @@
 """The site: `launch/docs` builds it, and tests/test_docs.py does so strictly."""
 
+import contextlib
 import hashlib
-import inspect
+import importlib
+import io
 import os
 import re
 import sys
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # small programs: compiling dominates
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 sys.path.insert(0, str(HERE))
 
+import jax  # noqa: E402
 import public  # noqa: E402 (beside this file)
+
+# examples run small programs, some of them several times: compiling dominates
+jax.config.update("jax_disable_most_optimizations", True)
+jax.config.update(
+    "jax_compilation_cache_dir", os.environ.get("JAXMASK_CACHE", f"{HERE}/_build") + "/xla"
+)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 project = "jaxmask"
 author = "the authors of jaxmask"
@@ -28,7 +38,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["design/skeletons", "**/GALLERY_HEADER.rst", "sg_execution_times.rst"]
+exclude_patterns = ["design/skeletons", "_build"]
 nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r"(?!jaxmask\.).+")]  # other projects are not looked up
 default_role = "code"
@@ -40,6 +50,7 @@ html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sphinx = False
+html_show_copyright = False
 html_copy_source = False
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#1f5fa8", "color-brand-content": "#1f5fa8"},
@@ -98,6 +109,24 @@ def without_fields(app, what, name, found, skip, options):
     return skip
 
 
+# Commands: what they print by --help
+
+HELP = ("report", "masks show", "masks overlap", "masks apply", "masks export", "masks merge",
+        "task evaluate", "task predict")  # fmt: skip
+
+
+def write_help(app):
+    os.environ["COLUMNS"] = "88"
+    pages = []
+    for command in HELP:
+        module, *sub = command.split()
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+            importlib.import_module(f"jaxmask.cli.{module}").main([*sub, "--help"])
+        pages.append(printed.getvalue())
+    (HERE / "reference" / "help.txt").write_text(("\n" + "-" * 88 + "\n\n").join(pages))
+
+
 # Examples: the scripts of examples/, executed in this process
 
 
@@ -148,6 +177,7 @@ sphinx_gallery_conf = {
 def setup(app):
     app.connect("autodoc-process-docstring", linked, priority=400)
     app.connect("autodoc-skip-member", without_fields)
+    app.connect("builder-inited", write_help)
     app.connect("builder-inited", forget_stale, priority=1)
     app.connect("build-finished", keep_stamp)
     return {"parallel_read_safe": True}
