@@ -42,7 +42,7 @@ exclude_patterns = ["design/skeletons", "_build"]
 nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r"(?!jaxmask\.).+")]  # other projects are not looked up
 default_role = "code"
-myst_enable_extensions = ["colon_fence", "dollarmath", "attrs_inline"]
+myst_enable_extensions = ["colon_fence", "attrs_inline"]
 myst_heading_anchors = 3
 suppress_warnings = ["config.cache"]  # the gallery's order is a function
 
@@ -107,6 +107,17 @@ def without_fields(app, what, name, found, skip, options):
     if type(found).__name__ == "_tuplegetter" or name in dir(tuple):
         return True
     return skip
+
+
+def unbroken(app, name, source):
+    """Keeps a number, its deviation and its unit on one line of a table."""
+    lines = source[0].split("\n")
+    source[0] = "\n".join(
+        re.sub(r"(?<=[\d%]) (± |%)", lambda m: "\xa0" + m[1].replace(" ", "\xa0"), line)
+        if line.startswith("|")
+        else line
+        for line in lines
+    )
 
 
 # Commands: what they print by --help
@@ -177,6 +188,7 @@ sphinx_gallery_conf = {
 def setup(app):
     app.connect("autodoc-process-docstring", linked, priority=400)
     app.connect("autodoc-skip-member", without_fields)
+    app.connect("source-read", unbroken)
     app.connect("builder-inited", write_help)
     app.connect("builder-inited", forget_stale, priority=1)
     app.connect("build-finished", keep_stamp)
