@@ -15,6 +15,7 @@ NAMES = (
     "masked_profile",
     "convolution",
     "selection",
+    "leaves",
     "compression",
     "probe",
     "scoring",

@@ -52,7 +52,8 @@ def _evaluate(jaxpr: core.Jaxpr, constants: list[Any], arguments: list[Any]) -> 
             outputs = [_convolution(*inputs, **equation.params)]
         else:
             parameters = equation.primitive.get_bind_params(equation.params)
-            outputs = equation.primitive.bind(*inputs, **parameters)
+            with equation.ctx.manager:
+                outputs = equation.primitive.bind(*inputs, **parameters)
             outputs = outputs if equation.primitive.multiple_results else [outputs]
         values.update(zip(equation.outvars, outputs, strict=True))
     return [read(variable) for variable in jaxpr.outvars]

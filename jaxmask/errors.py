@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,10 +32,22 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return "; known: " + ", ".join(known) if known else ""
 
 
-def check_numbers(name: str, values: Iterable[Any], least: float = float("-inf")) -> None:
-    """Raises InputError, naming the field, unless all values are numbers of at least `least`."""
+def check_numbers(
+    name: str, values: Iterable[Any], least: float = -math.inf, most: float = math.inf
+) -> None:
+    """Raises InputError, naming the field, unless all values are numbers in [least, most]."""
     for value in values:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or value < least:
-            limit = f" of at least {least:g}" if math.isfinite(least) else ""
-            raise InputError(f"{name} has {value!r}; give a finite number{limit}")
+        if not is_number(value, least, most):
+            limits = [f" of at least {least:g}"] * math.isfinite(least)
+            limits += [f"{' and' * len(limits)} at most {most:g}"] * math.isfinite(most)
+            raise InputError(
+                f"{name} has {reprlib.repr(value)}; give a finite number{''.join(limits)}"
+            )
+
+
+def is_number(value: Any, least: float = -math.inf, most: float = math.inf) -> bool:
+    """Whether a value is a finite number in [least, most]; a truth value is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    # a whole number may be too large for a float
+    return (isinstance(value, int) or math.isfinite(value)) and least <= value <= most

@@ -1,15 +1,28 @@
-"""Atomic file writes, JSON in and out, locks between processes."""
+"""Atomic file writes, JSON in and out, locks between processes.
 
+Locks are `flock`s: the system releases them when their process ends, however it ends. On NFS they
+work between machines, unless it is mounted with `nolock` or `local_lock`.
+"""
+
+import errno
 import fcntl
+import glob
 import json
 import os
 import secrets
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from jaxmask.errors import InputError
+
+# a file being written, or left behind by a kill: .NAME.PROCESS.RANDOM.part
+_PARTS = ".{}.*.????????.part"
+TRIES = 3  # to lock a file, which somebody may hold for a moment to see whether it is held
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}  # of a file system without them
 
 
 def replace(path: str | os.PathLike[str], content: bytes | str) -> None:
@@ -27,19 +40,47 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path beside `path`; it replaces `path` if the block succeeds.
 
     The content is flushed to disk before renaming, and the renaming is flushed too: a reader sees
-    the old file or the new one, even after a power failure.
+    the old file or the new one, even after a power failure. What killed processes have left of
+    earlier attempts at the same file is removed.
     """
     path = Path(path)
+    _sweep(path.parent, _PARTS.format(glob.escape(path.name)))
     # unique even among processes of several machines that share the folder
     part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+    handle = _held(part)  # so that nobody sweeps it up
     try:
         yield part
         _flush(part)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+        if handle is not None:
+            os.close(handle)
     with suppress(OSError):  # not every system can flush a folder
         _flush(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what killed processes have left of files that they were writing, at any depth.
+
+    What a process is writing, which it holds, stays; so does all on a file system without locks.
+    """
+    _sweep(folder, "**/" + _PARTS.format("*"))
+
+
+def _sweep(folder: Path, pattern: str) -> None:
+    for part in folder.glob(pattern):
+        try:
+            handle = os.open(part, os.O_RDONLY)
+        except OSError:
+            continue  # it has just been finished, or is not ours
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            part.unlink(missing_ok=True)
+        except OSError:
+            pass
+        finally:
+            os.close(handle)
 
 
 def _flush(path: Path) -> None:
@@ -82,12 +123,64 @@ def plain(value: Any) -> Any:
 
 @contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """Yields whether this process holds the lock file; it is released when the process ends."""
+    """Yields whether this process holds the lock file, which says so to `holder`.
+
+    It is removed at the end; what a killed process has left is not held, and is taken over.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
+    handle = _held(path)
+    if handle is None:
+        yield False
+        return
+    try:
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        os.ftruncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode())
         yield True
+    finally:
+        path.unlink(missing_ok=True)  # while it is held: nobody can have taken it over
+        os.close(handle)
+
+
+def holder(path: Path) -> str:
+    """Who holds a lock file: "process 12 on HOST since TIME"; "" if nobody does."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.read(handle, 1000).decode(errors="replace") or "another process"
+    except OSError:
+        pass  # no locks here
+    finally:
+        os.close(handle)
+    return ""
+
+
+def _held(path: Path) -> int | None:
+    """An open and locked file, created if need be; None if another process holds it.
+
+    On a file system without locks the file is not locked.
+    """
+    tries = 0
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return handle
+            os.close(handle)
+            if not isinstance(error, BlockingIOError):
+                raise
+            tries += 1
+            if tries == TRIES:
+                return None
+            time.sleep(0.01)
+            continue
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                return handle
+        os.close(handle)  # it was removed, by its last holder or a sweep, before it was locked

@@ -12,6 +12,7 @@ from benchmarks import (
     convolution,
     epoch,
     grid,
+    leaves,
     masked_profile,
     masked_step,
     measure,
@@ -60,6 +61,12 @@ def test_selection_runs_its_sides(capsys):
 def test_selection_takes_at_most_two_copies_of_the_scores():
     assert selection.copies(1_000_000) < 2
     assert selection.copies(1_000_000, np.dtype("float16")) <= 2.01
+
+
+def test_leaves_runs_its_sides(capsys):
+    results = leaves.run(rounds=1, leaves=(10,))
+    assert [result.aim for result in results] == ["2 s", "2 s", ""]
+    assert "threshold: compile" in capsys.readouterr().out
 
 
 def test_compression_runs_and_describes_files(capsys, tmp_path):

@@ -11,6 +11,7 @@ COMMANDS = {
     "sweep": (["--config=nowhere"], 2, "", "jaxmask: there is no config 'nowhere'"),
     "masks": (["--help"], 0, "usage: python -m jaxmask.masks", ""),
     "task": (["--help"], 0, "usage: python -m jaxmask.task", ""),
+    "prepare": (["--help"], 0, "usage: python -m jaxmask.prepare", ""),
     "report": (["--help"], 0, "usage: python -m jaxmask.report", ""),
 }
 

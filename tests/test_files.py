@@ -1,7 +1,10 @@
 """Atomic writes, errors of JSON files, locks."""
 
+import errno
 import multiprocessing
 import os
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -93,3 +96,115 @@ def test_one_process_at_a_time_holds_a_lock(tmp_path):
     other.join(60)
     with files.locked(tmp_path / "locks" / "a") as mine:
         assert mine
+
+
+def test_a_lock_says_who_holds_it_and_is_gone_after_its_holder(tmp_path):
+    path = tmp_path / ".lock"
+    assert files.holder(path) == ""
+    with files.locked(path) as mine:
+        assert mine
+        assert files.holder(path).startswith(f"process {os.getpid()} on ")
+        with files.locked(path) as twice:  # of the same process, too
+            assert not twice
+        assert files.holder(path).startswith("process ")
+    assert list(tmp_path.iterdir()) == []
+
+
+HOLDING = """
+import sys, time
+from pathlib import Path
+from jaxmask import files
+with files.locked(Path(sys.argv[1])), files.replacing(sys.argv[2]) as part:
+    part.write_bytes(b"half")
+    print("now", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def neighbor(tmp_path):
+    """A process that holds `.lock` and writes `metrics.jsonl`."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(tmp_path / ".lock"), str(tmp_path / "metrics.jsonl")],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "now\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def parts(folder):
+    return sorted(path.name for path in folder.glob("**/.*.part"))
+
+
+def test_what_a_neighbor_is_writing_stays_until_it_is_killed(neighbor, tmp_path):
+    assert f"process {neighbor.pid} on " in files.holder(tmp_path / ".lock")
+    written = parts(tmp_path)
+    assert len(written) == 1
+    files.replace(tmp_path / "metrics.jsonl", "mine")
+    files.sweep(tmp_path)
+    assert parts(tmp_path) == written
+    neighbor.kill()
+    neighbor.wait()
+    assert files.holder(tmp_path / ".lock") == ""
+    with files.locked(tmp_path / ".lock") as mine:
+        assert mine
+    files.sweep(tmp_path)
+    assert parts(tmp_path) == []
+    assert (tmp_path / "metrics.jsonl").read_text() == "mine"
+
+
+def test_writing_a_file_sweeps_up_earlier_attempts_at_it_alone(tmp_path):
+    mine = [".a[1].json.123.0123abcd.part", ".a[1].json.9.ffffffff.part"]
+    others = [".a1.json.9.ffffffff.part", ".a[1].json.part", ".b.9.ffffffff.part", "notes.part"]
+    for name in (*mine, *others):
+        (tmp_path / name).write_text("half")
+    files.replace(tmp_path / "a[1].json", "{}")
+    assert {path.name for path in tmp_path.iterdir()} == {"a[1].json", *others}
+
+
+def test_leftovers_are_swept_up_at_any_depth_and_nothing_else(tmp_path):
+    deep = tmp_path / "mask" / "choices" / "x"
+    deep.mkdir(parents=True)
+    kept = [tmp_path / "my.part", deep / ".part", deep / ".hidden"]
+    for path in (*kept, tmp_path / ".result.json.7.00000000.part", deep / ".a.7.00000000.part"):
+        path.write_text("half")
+    files.sweep(tmp_path)
+    assert {path for path in tmp_path.glob("**/*") if path.is_file()} == set(kept)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_can_be_written_and_nothing_is_removed(
+    tmp_path, monkeypatch, number
+):
+    def refused(*_):
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / ".a.1.00000000.part").write_text("perhaps a neighbor's")
+    monkeypatch.setattr("fcntl.flock", refused)
+    files.replace(tmp_path / "a", "new")
+    files.sweep(tmp_path)
+    with files.locked(tmp_path / ".lock") as mine:
+        assert mine
+        assert files.holder(tmp_path / ".lock") == ""
+    assert {path.name for path in tmp_path.iterdir()} == {"a", ".a.1.00000000.part"}
+
+
+def test_of_many_processes_one_at_a_time_holds_a_lock_that_is_removed_each_time(tmp_path):
+    """A lock file that is removed must not be held by two, each by its own file."""
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom jaxmask import files\n"
+        "folder, done = Path(sys.argv[1]), 0\n"
+        "while done < 100:\n"
+        "    with files.locked(folder / 'lock') as mine:\n"
+        "        if mine:\n"
+        "            count = int((folder / 'count').read_text())\n"
+        "            (folder / 'count').write_text(str(count + 1))\n"
+        "            done += 1\n"
+    )
+    (tmp_path / "count").write_text("0")
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert (tmp_path / "count").read_text() == "300"

@@ -15,11 +15,14 @@ CORE = ("tree", "mask", "score", "prune")
 APART = ("model", "data", "loss")
 LEARNED = {*CORE, *APART, "train", "evaluate", "adapter", "maskfile", "task"}
 
-EVERYBODY_MAY = {"errors", "convolution"}
+EVERYBODY_MAY = {"errors", "convolution", "precision", "sharding", "signals"}
 # room or module -> the others that it may also import
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "signals": set(),
     "convolution": set(),
+    "precision": set(),
+    "sharding": set(),
     "files": set(),
     **{room: set(CORE[:index]) for index, room in enumerate(CORE)},
     "maskfile": {"tree", "mask", "files"},
@@ -32,8 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"tree", "mask", "maskfile", "train", "run", "files"},
     "recipe": {*LEARNED, "files", "run", "report"},
     "cli": {*LEARNED, "files", "run", "report", "recipe"},
-    **{entry: {"cli"} for entry in ("main", "sweep", "masks")},
-    "__init__": set(CORE),
+    **{entry: {"cli"} for entry in ("main", "sweep", "masks", "prepare")},
+    "__init__": {*CORE, "signals"},
 }
 # further imports of single modules: a lazy alias, and the modules that start commands
 BESIDES = {

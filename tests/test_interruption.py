@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from jaxmask.cli.run import main
+
 EPOCHS = 60
 STEPS = EPOCHS * 8  # 537 training images in batches of 64
 COMMAND = (
@@ -92,9 +94,16 @@ def test_five_kills_leave_the_mask_file_of_an_uninterrupted_run(tmp_path, whole)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_the_same_command_resumes(tmp_path, whole, number, status):
+def test_a_signal_saves_and_the_same_command_resumes(tmp_path, whole, number, status, capsys):
     process = start(tmp_path)
     wait(process, lambda: checkpointed(tmp_path) > 0)
+    process.send_signal(signal.SIGSTOP)
+    left = tmp_path / "mask" / ".result.json.17.0f0f0f0f.part"
+    left.write_text("of a run that was killed")
+    refused(tmp_path, process, capsys)
+    refused(tmp_path / "mask", process, capsys)
+    assert left.exists()
+    process.send_signal(signal.SIGCONT)
     process.send_signal(number)
     _, errors = process.communicate(timeout=DEADLINE)
     assert process.returncode == status
@@ -103,6 +112,15 @@ def test_a_signal_saves_and_the_same_command_resumes(tmp_path, whole, number, st
     assert finish(tmp_path)[0] == 0
     for name in ("masks/task.mask", "metrics.jsonl"):
         assert (tmp_path / "mask" / name).read_bytes() == (whole / "mask" / name).read_bytes()
+    assert not left.exists()
+
+
+def refused(folder, first, capsys):
+    """A second run is told of the first in one line; what the first writes is not touched."""
+    assert main([*COMMAND[3:], f"--workdir={folder}"]) == 2
+    told = capsys.readouterr().err
+    assert f"process {first.pid} on " in told
+    assert told.count("\n") == 1
 
 
 def test_a_finished_run_is_not_run_again(whole):
@@ -111,3 +129,21 @@ def test_a_finished_run_is_not_run_again(whole):
     assert finish(whole)[0] == 0
     assert os.times().elapsed - began < DEADLINE / 2
     assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_ctrl_c_in_the_first_seconds_stops_every_time_and_changes_nothing(tmp_path, whole):
+    """While JAX is imported, data loaded, programs compiled: JAX discards some exceptions there."""
+    begun = ("", "config.json", "mask/checkpoints")
+    for count, file in enumerate(begun):
+        process = start(tmp_path / "run")
+        wait(process, (tmp_path / "run" / file).exists if file else lambda: True)
+        time.sleep(0.2 * count + 0.1)  # Python itself has begun
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=DEADLINE)
+        assert process.returncode == 130, errors
+        assert errors.splitlines()[-1].startswith("jaxmask: stopped by SIGINT; ")
+    assert finish(tmp_path / "run")[0] == 0
+    for name in ("masks/task.mask", "metrics.jsonl"):
+        assert (tmp_path / "run" / "mask" / name).read_bytes() == (
+            whole / "mask" / name
+        ).read_bytes()

@@ -1,9 +1,12 @@
 """The types of adapters and evaluators."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
+
+from jaxmask import tree
+from jaxmask.errors import InputError
 
 Tree = Any
 Rules = tuple[tuple[str, str], ...]  # pairs (regex of whole paths, label), see `tree.label`
@@ -22,6 +25,18 @@ class Stored(NamedTuple):
     masks: Tree
     arrays: dict[str, Tree]
     settings: dict[str, Any]
+
+
+def check_used(stored: Stored, groups: Collection[str], masked: Collection[str] = ()) -> None:
+    """Raises InputError for content that an adapter would not use: it is another adapter's.
+
+    Args:
+      groups: the names of arrays that it uses; `masked`: the paths whose masks it uses.
+    """
+    if others := sorted(set(stored.arrays) - set(groups)):
+        raise InputError(f"it holds the arrays {others[0]!r}, which its method does not use")
+    if others := sorted(tree.named_leaves(stored.masks).keys() - set(masked)):
+        raise InputError(f"it holds a mask of {others[0]!r}, which its method does not use")
 
 
 class Adapter(NamedTuple):
@@ -102,6 +117,8 @@ class Evaluator(NamedTuple):
       classify: (arrays, settings, features, classes) -> logits, from a file's content; None if
         the network's own head gives them.
       defaults: the fields of its section in a config.
+      check_stored: (a file's content, classes) -> None; raises InputError if it cannot be
+        classified by.
     """
 
     field: str
@@ -109,3 +126,4 @@ class Evaluator(NamedTuple):
     fit: Callable[[jax.Array, jax.Array, float, int, Any], Classifier]
     classify: Callable[[dict[str, Any], Mapping[str, Any], jax.Array, int], jax.Array] | None
     defaults: Mapping[str, Any]
+    check_stored: Callable[[Stored, int], None] = lambda stored, classes: None

@@ -1,14 +1,18 @@
 """Weighted k-NN over stored training features of the unchanged network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxmask import evaluate
-from jaxmask.adapter.base import Classifier, Evaluator, Stored
-from jaxmask.errors import check_numbers
+from jaxmask.adapter.base import Classifier, Evaluator, Stored, check_used
+from jaxmask.errors import InputError, check_numbers
+
+MOST_NEIGHBORS = 10**9
+TEMPERATURES = 1e-3, 1e6
 
 
 def _fit(
@@ -38,8 +42,29 @@ def _classify(
 
 
 def _check(section: Any) -> None:
-    check_numbers("knn.choices", section.choices, 1)
-    check_numbers("knn.temperature", [section.temperature], 1e-3)
+    _check_neighbors("knn.choices", section.choices)
+    check_numbers("knn.temperature", [section.temperature], *TEMPERATURES)
+
+
+def _check_neighbors(name: str, values: Sequence[Any]) -> None:
+    check_numbers(name, values, 1, MOST_NEIGHBORS)
+    if any(value != int(value) for value in values):
+        raise InputError(f"{name} has {tuple(values)}; give whole numbers")
+
+
+def _check_stored(stored: Stored, classes: int) -> None:
+    check_used(stored, ("params", "neighbors"))
+    voters = stored.arrays.get("neighbors", {})
+    features, labels = (np.asarray(voters.get(name, ())) for name in ("features", "labels"))
+    if features.ndim != 2 or not features.size or labels.shape != features.shape[:1]:
+        raise InputError(
+            f"it has features {features.shape} and labels {labels.shape}, not [N, F] and [N]"
+        )
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
+        raise InputError(f"its labels are not whole numbers in [0, {classes})")
+    neighbors, temperature = (stored.settings.get(n) for n in ("neighbors", "temperature"))
+    _check_neighbors("neighbors", [neighbors])
+    check_numbers("temperature", [temperature], *TEMPERATURES)
 
 
 KNN = Evaluator(
@@ -47,6 +72,7 @@ KNN = Evaluator(
     check=_check,
     fit=_fit,
     classify=_classify,
+    check_stored=_check_stored,
     defaults={
         "choices": (10, 20, 50, 200),  # neighbors
         "temperature": 0.1,

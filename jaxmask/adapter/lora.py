@@ -1,7 +1,7 @@
 """Low-rank updates of frozen kernels (LoRA, Hu et al. 2022)."""
 
+import reprlib
 from collections.abc import Iterable
-from math import isfinite
 from typing import Any
 
 import jax
@@ -9,9 +9,12 @@ import jax.numpy as jnp
 
 from jaxmask import mask, tree
 from jaxmask.adapter import weights
-from jaxmask.adapter.base import Adapter, Stored, Tree
-from jaxmask.errors import InputError
+from jaxmask.adapter.base import Adapter, Stored, Tree, check_used
+from jaxmask.errors import InputError, is_number
 from jaxmask.mask.axes import Axes, Stated, answers
+
+MOST_RANK = 10_000
+LARGEST_SCALE = 1e6
 
 
 def lora(
@@ -69,9 +72,13 @@ def lora(
         return Stored({}, arrays, {"low_rank_scale": scale})
 
     def restore(params: Tree, stored: Stored) -> Tree:
-        scale = stored.settings.get("low_rank_scale")
-        if isinstance(scale, bool) or not isinstance(scale, int | float) or not isfinite(scale):
-            raise InputError(f"low_rank_scale is {scale!r}; it must be a finite number")
+        scale: Any = stored.settings.get("low_rank_scale")
+        if not is_number(scale, -LARGEST_SCALE, LARGEST_SCALE):
+            raise InputError(
+                f"low_rank_scale is {reprlib.repr(scale)}; it must be a finite number, at most "
+                f"{LARGEST_SCALE:g} in size"
+            )
+        check_used(stored, ("params", "low_rank"))
         params = weights.restore(params, stored)
         known, changed = tree.named_leaves(params), {}
         for path, pair in _pairs(stored.arrays.get("low_rank", {})).items():

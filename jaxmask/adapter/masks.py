@@ -1,6 +1,7 @@
 """Masks over frozen weights: one bit per weight, by any mask transform."""
 
 import functools
+import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxmask import mask, tree
 from jaxmask.adapter import weights
-from jaxmask.adapter.base import Adapter, Stored, Tree
+from jaxmask.adapter.base import Adapter, Stored, Tree, check_used
 from jaxmask.errors import InputError
 from jaxmask.mask import MaskTransform
 from jaxmask.train import optimizer
@@ -99,14 +100,23 @@ def masks(
         )
 
     def restore(params: Tree, stored: Stored) -> Tree:
+        check_used(stored, ("params",), tree.named_leaves(stored.masks))
         by = put
         if _is_ours(put):  # one adapter restores the files of both
-            by = mask.unscaled
-            if stored.settings.get("rescale", True):
-                by = functools.partial(mask.rescaled, axes=stored.settings.get("axes", {}))
+            rescale, axes = stored.settings.get("rescale", True), stored.settings.get("axes", {})
+            _check_settings(rescale, axes)
+            by = functools.partial(mask.rescaled, axes=axes) if rescale else mask.unscaled
         return mask.restore(weights.restore(params, stored), stored.masks, by)
 
     return Adapter(init, parameters, optimizers, store, restore)
+
+
+def _check_settings(rescale: Any, axes: Any) -> None:
+    if not isinstance(rescale, bool):
+        raise InputError(f"rescale is {reprlib.repr(rescale)}; it must be true or false")
+    texts = isinstance(axes, dict) and all(isinstance(text, str) for text in axes.values())
+    if not texts:
+        raise InputError(f"axes is {reprlib.repr(axes)}; it must be an object from paths to words")
 
 
 def _is_ours(put: Any) -> bool:

@@ -11,12 +11,12 @@ import jax
 from jaxmask import mask, tree
 from jaxmask.adapter.base import Adapter, Evaluator, Rules, Site
 from jaxmask.adapter.knn import KNN
-from jaxmask.adapter.lora import lora
+from jaxmask.adapter.lora import LARGEST_SCALE, MOST_RANK, lora
 from jaxmask.adapter.masks import masks
 from jaxmask.adapter.probe import LINEAR_PROBE
-from jaxmask.adapter.weights import weights
+from jaxmask.adapter.weights import restore, weights
 from jaxmask.errors import InputError, check_numbers
-from jaxmask.train.named import call
+from jaxmask.train.named import call, first_line
 
 
 class Method(NamedTuple):
@@ -69,8 +69,8 @@ def _norm(section: Any, site: Site) -> Adapter:
 
 def _lora(section: Any, site: Site) -> Adapter:
     """Learn low-rank updates of the kernels (LoRA, Hu et al. 2022)."""
-    check_numbers("lora.rank", [section.rank], 1)
-    check_numbers("lora.scale", [section.scale], 0)
+    check_numbers("lora.rank", [section.rank], 1, MOST_RANK)
+    check_numbers("lora.scale", [section.scale], 0, LARGEST_SCALE)
     rules = [site.head, *(section.rules or site.rules)]
     return lora(rules, section.rank, section.scale, site.axes)
 
@@ -155,8 +155,10 @@ def transform(field: str, text: str, axes: Mapping[str, str] = {}) -> mask.MaskT
     try:
         scores = jax.eval_shape(found.init, jax.random.key(0), small)
         jax.eval_shape(found.apply, scores, small)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{field} {text!r}: {str(error).splitlines()[0]}") from None
+    except InputError:
+        raise
+    except Exception as error:  # the arguments are the user's
+        raise InputError(f"{field} {text!r}: {first_line(error)}") from None
     return found
 
 
@@ -249,6 +251,7 @@ EVALUATORS: dict[str, Evaluator] = {"knn": KNN, "linear_probe": LINEAR_PROBE}
 # The adapters that restore what these methods store; without rules, which only training needs.
 KNOWN: dict[str, Adapter] = {
     **{name: weights() for name in ("full", "partial", "bias", "norm", *EVALUATORS)},
+    "knn": weights()._replace(restore=restore),  # its arrays are for its classifier
     **{name: masks(mask.threshold(), ()) for name in ("mask", "mask_topk", "mask_sign")},
     "lora": lora(()),
 }

@@ -1,11 +1,12 @@
 """Weights trained in place: all, or those that path rules select; pruned weights stay 0."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import jax
 
 from jaxmask import mask, tree
-from jaxmask.adapter.base import Adapter, Stored, Tree
+from jaxmask.adapter.base import Adapter, Stored, Tree, check_used
 from jaxmask.errors import InputError
 
 
@@ -48,7 +49,15 @@ def weights(rules: Iterable[tuple[str, str]] = ((".*", "train"),), kept: Tree = 
     def store(learned: dict[str, Tree], frozen: dict[str, Tree]) -> Stored:
         return Stored(frozen.get("kept", {}), {"params": trained(learned, frozen)}, {})
 
-    return Adapter(init, parameters, lambda section: {"train": section.weights()}, store, restore)
+    def restore_used(params: Tree, stored: Stored) -> Tree:
+        own = tree.named_leaves(stored.arrays.get("params", {}))  # a pruned weight is stored as 0
+        check_used(stored, ("params",), own)
+        return restore(params, stored)
+
+    def optimizers(section: Any) -> dict[str, Any]:
+        return {"train": section.weights()}
+
+    return Adapter(init, parameters, optimizers, store, restore_used)
 
 
 def trained(learned: dict[str, Tree], frozen: dict[str, Tree]) -> Tree:

@@ -6,7 +6,10 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from jaxmask import signals
 from jaxmask.errors import InputError, Interrupted
+
+LONGEST = 1000  # characters of a message
 
 
 def exit_status(
@@ -22,7 +25,9 @@ def exit_status(
       0: done. 1: storage failed. 2: invalid input. 130, 143: Ctrl-C or SIGTERM.
     """
     try:
-        work()
+        with signals.noted():
+            signals.obey()  # one that came during the imports
+            work()
     except InputError as error:
         return tell(str(error), 2)
     except SystemExit:  # argparse has shown its help
@@ -46,6 +51,9 @@ def refuse(message: str) -> NoReturn:
 
 
 def tell(message: str, status: int) -> int:
-    """Prints a message of this program on stderr; returns the status."""
+    """Prints a message of this program on stderr, in one line; returns the status."""
+    message = " ".join(message.splitlines())
+    if len(message) > LONGEST:  # it quotes a value of any length
+        message = f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
     print(f"jaxmask: {message}", file=sys.stderr)
     return status

@@ -33,7 +33,7 @@ from jaxmask.cli.ending import exit_status, refuse
 from jaxmask.errors import InputError
 from jaxmask.maskfile import compare
 from jaxmask.task import file as task_file
-from jaxmask.task import inspect
+from jaxmask.task import inspect, schema
 
 # metadata that an adapted network keeps, as in the weight files of run directories
 OF_WEIGHTS = ("network", "width", "stem", "classes", "mean", "std", "image_shape", "stored_shape",
@@ -150,6 +150,8 @@ def merge(given: argparse.Namespace) -> None:
     _check_out(given.out, (".mask",), paths)
     files = inspect.read_alike(paths, given.base)
     abouts = [task_file.metadata(file.metadata) for file in files]
+    for about, source in zip(abouts, paths):
+        schema.check(about, source)
     for what, values in (
         ("are of different kinds", {file.kind for file in files}),
         ("differ in whether they rescale", {bool(each.get("rescale", True)) for each in abouts}),

@@ -6,22 +6,20 @@
 mode to run it in (`mnist:supermask`). Every field of the config can be overridden.
 """
 
-import ast
-import contextlib
 import importlib.util
 import os
-import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from absl import logging
 from ml_collections import ConfigDict
 
+from jaxmask import signals
 from jaxmask.cli.ending import exit_status
-from jaxmask.errors import InputError, Interrupted, nearest
+from jaxmask.errors import InputError, nearest
+from jaxmask.train.named import literal
 
 if TYPE_CHECKING:
     from jaxmask.run.result import Result
@@ -46,7 +44,6 @@ def main(arguments: Sequence[str], execute: Execute | None = None, **options: An
     folders: list[Path] = []
 
     def work() -> None:
-        _obey_sigterm()
         config, folder = parse(arguments)
         folders.append(folder)
         _use_compilation_cache(config.get("compilation_cache", ""))
@@ -57,8 +54,8 @@ def main(arguments: Sequence[str], execute: Execute | None = None, **options: An
             _run_recipe(config, folder, options)
 
     def again() -> str:
-        where = f"; the same command goes on in {folders[0]}" if folders else ""
-        return where or "; nothing was started"
+        begun = folders and folders[0].exists()
+        return f"; the same command goes on in {folders[0]}" if begun else "; nothing was started"
 
     return exit_status(work, lambda: str(folders[0]) if folders else "the run directory", again)
 
@@ -66,6 +63,7 @@ def main(arguments: Sequence[str], execute: Execute | None = None, **options: An
 def _run_recipe(config: ConfigDict, folder: Path, options: dict[str, Any]) -> None:
     from jaxmask import recipe
 
+    signals.obey()  # the import takes seconds
     _show(recipe.run(config, folder, **options), folder)
 
 
@@ -150,10 +148,12 @@ def _value(field: str, text: str, default: Any) -> Any:
         float: (float, "a number"),
         tuple: (_tuple, "a tuple"),
     }
-    read, what = readers.get(type(default), (ast.literal_eval, "a Python literal"))
+    read, what = readers.get(type(default), (literal, "a Python literal"))
     try:
         return read(text)
-    except (ValueError, SyntaxError):
+    except InputError as error:
+        raise InputError(f"--config.{field}: {error}") from None
+    except ValueError:
         raise InputError(f"--config.{field}={text}: it must be {what}, like {default}") from None
 
 
@@ -164,7 +164,7 @@ def _bool(text: str) -> bool:
 
 
 def _tuple(text: str) -> tuple[Any, ...]:
-    value = ast.literal_eval(text)
+    value = literal(text)
     if not isinstance(value, tuple | list):
         raise ValueError(text)
     return tuple(value)
@@ -179,16 +179,6 @@ def fields(config: ConfigDict, at: str = "") -> list[tuple[str, Any]]:
         else:
             found.append((at + name, value))
     return found
-
-
-def _obey_sigterm() -> None:
-    """Makes SIGTERM end the run like Ctrl-C, also outside of the training loop."""
-
-    def stop(number: int, _: FrameType | None) -> None:
-        raise Interrupted(number)
-
-    with contextlib.suppress(ValueError):  # only the main thread may
-        signal.signal(signal.SIGTERM, stop)
 
 
 def _use_compilation_cache(folder: str) -> None:

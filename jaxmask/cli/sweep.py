@@ -18,6 +18,7 @@ moments of its own training images.
 """
 
 import itertools
+import math
 import re
 import sys
 import time
@@ -28,12 +29,15 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxmask import files
+from jaxmask import files, signals
 from jaxmask.cli import run as cli
 from jaxmask.errors import InputError
 
 OWN_FIELDS = ("grid", "together")
+MOST_RUNS = 10_000
 TOGETHER = 16  # runs under one vmap on an accelerator
+
+LONGEST_NAME = 200  # characters of a run directory's name; file systems take 255 bytes
 
 
 def expand(config: ConfigDict) -> dict[str, ConfigDict]:
@@ -48,6 +52,7 @@ def expand(config: ConfigDict) -> dict[str, ConfigDict]:
         raise InputError("the config has no grid; run it with python -m jaxmask.main")
     fields = {name for name, _ in cli.fields(config) if name.split(".")[0] not in OWN_FIELDS}
     runs: dict[str, ConfigDict] = {}
+    count = 0
     for grid in grids:
         if not isinstance(grid, tuple | list) or not grid:
             raise InputError(f"grid: {grid!r} is not a grid; give a tuple of axes")
@@ -56,6 +61,9 @@ def expand(config: ConfigDict) -> dict[str, ConfigDict]:
         for field in named:
             if named.count(field) > 1:
                 raise InputError(f"grid: two axes set {field!r}; remove one")
+        count += math.prod(map(len, axes))
+        if count > MOST_RUNS:
+            raise InputError(f"grid: it has more than {MOST_RUNS} runs; give fewer")
         for point in itertools.product(*axes):
             run = ConfigDict(config.copy_and_resolve_references())
             for field in OWN_FIELDS:
@@ -93,6 +101,7 @@ def sweep(config: ConfigDict, folder: Path, **options: Any) -> None:
     left = []
     for name, run in runs.items():
         try:
+            signals.obey()
             if directory.result_of(folder / name, run) is None:
                 # again when it starts: all datasets at once may be too large
                 recipe.prepare(run, **options)
@@ -102,7 +111,9 @@ def sweep(config: ConfigDict, folder: Path, **options: Any) -> None:
     at_once = config.get("together", 0) or (1 if jax.default_backend() == "cpu" else TOGETHER)
     print(f"{len(runs)} runs, {len(runs) - len(left)} of them finished before", flush=True)
     failed: dict[str, str] = {}
+    files.sweep(folder)
     while left:
+        signals.obey()
         with ExitStack() as stack:
             batch: list[str] = []
             for name in left:
@@ -185,8 +196,10 @@ def _set(config: ConfigDict, field: str, value: Any) -> None:
 def _name(values: dict[str, Any]) -> str:
     text = ",".join(f"{field}={value}" for field, value in values.items())
     plain = re.sub(r"[^\w.,=+-]+", "_", text)
-    # two runs may have differed only in the replaced characters
-    return plain if plain == text else f"{plain}-{zlib.crc32(text.encode()):08x}"
+    # two runs may have differed only in the replaced or cut characters
+    if plain == text and len(text) <= LONGEST_NAME:
+        return plain
+    return f"{plain[:LONGEST_NAME]}-{zlib.crc32(text.encode()):08x}"
 
 
 def run() -> None:

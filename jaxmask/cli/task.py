@@ -4,7 +4,7 @@
     python -m jaxmask.task predict TASK IMAGES... [--base=PATH] [--out=FILE.csv|FILE.json]
 
 TASK is a `.mask` file, or a run directory of `adapt` (its best method), of one of its methods, or
-of `dense`. DATA is the name of a dataset or `folder:PATH`, by default the task's training data.
+of `dense`. DATA is the name of a dataset, `folder:PATH` or `hf:NAME`, by default the training data.
 IMAGES are files, or folders of them. `--base` gives the base weights of the task, if they are
 neither in its run directory nor where the file says. With `--statistics`, batch norms use
 statistics of the given images instead of the stored ones.
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxmask import files
+from jaxmask import files, signals
 from jaxmask.adapter import KNOWN, Adapter
 from jaxmask.cli.ending import exit_status, refuse
 from jaxmask.errors import InputError
@@ -184,7 +184,10 @@ def _logits(task: Any, images: Any) -> np.ndarray:
     from jaxmask import evaluate as measures
 
     size = min(BATCH, len(images))
-    return measures.extract(lambda batch: task.logits(task.variables, batch), images, size)
+    logits = measures.extract(lambda batch: task.logits(task.variables, batch), images, size)
+    if not np.isfinite(logits).all():
+        raise InputError(f"{task.source}: the network's outputs for these images are not finite")
+    return logits
 
 
 def _image_files(given: Sequence[Path]) -> list[Path]:
@@ -211,6 +214,7 @@ def _read_images(paths: Sequence[Path], task: Any) -> np.ndarray:
 
     side, images, damaged = _side(task), [], []
     for path in paths:
+        signals.obey()
         try:
             images.append(decode_file(path, side))
         except Exception:  # decoders raise all kinds of errors for damaged files
@@ -242,7 +246,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         sub.add_argument("task", type=Path, metavar="TASK", help="a .mask file or run directory")
         if command is evaluate:
-            sub.add_argument("data", nargs="?", metavar="DATA", help="a dataset or folder:PATH")
+            sub.add_argument(
+                "data", nargs="?", metavar="DATA", help="a dataset, folder:PATH or hf:NAME"
+            )
             sub.add_argument("--split", default="test", help="split of the dataset (default: test)")
             sub.add_argument("--directory", default="", help="folder of TFDS datasets")
         else:

@@ -1,12 +1,17 @@
 """Augmentation of a batch inside the compiled step: crop, flip, resize, normalize."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmask.errors import InputError
+from jaxmask.errors import InputError, check_numbers
+from jaxmask.precision import wide
+
+# in units of [0, 1]: a std of 1/255 leaves pixels of 0 to 255, and both have room around that
+LEAST_STD, LARGEST = 1e-8, 1e3
 
 
 def augmentation(
@@ -36,7 +41,7 @@ def augmentation(
       random. Compiles under jit; the images stay uint8 until they are cropped.
 
     Raises:
-      InputError: a std that is not positive, or mean and std of different lengths; when called,
+      InputError: mean or std out of range (std from 1e-8 on), or of different lengths; when called,
         images that are not uint8 [B, H, W, C] or have a different number of channels.
 
     Example:
@@ -44,12 +49,8 @@ def augmentation(
       >>> augment(None, jnp.zeros([1, 8, 8, 1], jnp.uint8))[0, 0, 0]
       Array([-2.], dtype=float32)
     """
+    check_normalization(mean, std)
     mu, sigma = np.array(mean, np.float64, ndmin=1), np.array(std, np.float64, ndmin=1)
-    if mu.shape != sigma.shape or mu.ndim != 1 or not (sigma > 0).all():
-        raise InputError(
-            f"mean and std need one number per channel each, every std above 0; got mean={mean}, "
-            f"std={std}"
-        )
     if crop_padding < 0 or size < 0:
         raise InputError(f"crop_padding ({crop_padding}) and size ({size}) must not be negative")
 
@@ -62,7 +63,7 @@ def augmentation(
             )
         if key is not None:
             images = _crop_and_flip(key, images, crop_padding, flip)
-        x = images.astype(jnp.promote_types(dtype, jnp.float32))
+        x = images.astype(wide(dtype))
         if size and images.shape[1:3] != (size, size):
             x = jax.image.resize(x, (x.shape[0], size, size, x.shape[3]), "bilinear")
         # Subtract first: a multiply before an add may be fused, and then jit differs from eager.
@@ -70,6 +71,16 @@ def augmentation(
         return x.astype(dtype)
 
     return augment
+
+
+def check_normalization(mean: Any, std: Any) -> None:
+    """Raises InputError unless both are one number per channel, of sizes that images can have."""
+    for name, values, least in (("mean", mean, -LARGEST), ("std", std, LEAST_STD)):
+        check_numbers(name, np.atleast_1d(np.asarray(values, object)).tolist(), least, LARGEST)
+    if np.shape(mean) != np.shape(std) or np.ndim(mean) > 1 or not np.size(mean):
+        raise InputError(
+            f"mean and std need one number per channel each; got mean={mean}, std={std}"
+        )
 
 
 def _crop_and_flip(key, images, padding: int, flip: bool):

@@ -6,13 +6,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmask.data import decoded, digits, folder_source, prepared, splits, tfds_source
+from jaxmask.data import (
+    arrow_source,
+    decoded,
+    digits,
+    folder_source,
+    prepared,
+    splits,
+    tfds_source,
+)
 from jaxmask.data.decode import resize
 from jaxmask.data.lazy import Lazy
 from jaxmask.data.subset import relabel, split_training
 from jaxmask.errors import InputError
 
 FOLDER = "folder:"
+HUB = "hf:"
+LONGEST_NAME = 255  # bytes of one name in a path
 
 
 class Split(NamedTuple):
@@ -64,7 +74,11 @@ def load(
         reads. PATH may contain `train`, `test` and `validation` (or `valid`, or `val`), each with
         the same class folders. Hidden files and other files are ignored; images may be nested
         deeper in a class folder. Which fifth is tested on depends on the paths alone, so adding
-        an image moves no other one.
+        an image moves no other one. Or "hf:OWNER/NAME" or "hf:OWNER/NAME:CONFIG", a dataset of the
+        Hugging Face hub, fetched once by `datasets`; or "hf:/PATH" or "hf:./PATH", a folder that
+        `save_to_disk` of a `Dataset` or `DatasetDict` wrote. "#LABEL" or "#IMAGE,LABEL" after it
+        names the columns, where they cannot be found: the only one of images, and the only one of
+        class names or else a column called label. A split without labels (None, -1) is left out.
       classes: labels to keep, renumbered 0, 1, ... in the given order; empty keeps all.
       share: stratified fraction in (0, 1] of the training labels, at least one per class. Taken
         before the validation split, whose labels count as used.
@@ -74,7 +88,8 @@ def load(
       size: resize the shorter side and crop the center square, on the host, once. Needed if
         the images differ in size; 0 keeps them as they are.
       data_dir: where TFDS prepared the dataset; default $TFDS_DATA_DIR, else ~/tensorflow_datasets.
-      cache_dir: default $JAXMASK_CACHE, else ~/.cache/jaxmask; arrays go to its subfolder `data`.
+      cache_dir: default $JAXMASK_CACHE, else ~/.cache/jaxmask; arrays go to its subfolder `data`,
+        notes about what the hub gave to `hub`.
       cache_gib: largest decoded split to cache. Images of a larger one are `Lazy`, decoded each
         time they are indexed, and only its labels are cached. A split already in the cache is
         used whatever its size.
@@ -85,8 +100,9 @@ def load(
 
     Raises:
       InputError: the dataset is unknown, not prepared (the message gives the command to prepare
-        it), prepared in another format, lacks a split, has images of different sizes with size=0,
-        or is damaged (the message gives the paths); or an invalid class, share, validation or
+        it), cannot be fetched, prepared in another format, lacks a split, has images of different
+        sizes with size=0 or several columns of labels, or is damaged (the message gives the paths);
+        or an invalid class, share, validation or
         seed.
       OSError: the cache cannot be written.
 
@@ -150,20 +166,24 @@ def _open(name, split, size, data_dir, cache_dir, cache_gib, progress) -> _Part:
         raise InputError(f"size must be 0 or a number of pixels, not {size}")
     if not cache_gib >= 0:
         raise InputError(f"cache_gib must be 0 or a number of GiB, not {cache_gib}")
+    if max(len(part.encode(errors="replace")) for part in name.split("/")) > LONGEST_NAME:
+        raise InputError(f"there is no dataset {name[:40]!r}...: the name is too long")
     if name == "digits":
         return _digits(split, size)
+    caches = _folder(cache_dir, "JAXMASK_CACHE", "~/.cache/jaxmask")
     found: Any
     describe: Any
     if name.startswith(FOLDER):
         found, describe = folder_source.find(name.removeprefix(FOLDER)), folder_source.describe
+    elif name.startswith(HUB):
+        found, describe = arrow_source.find(name, caches), arrow_source.describe
     else:
-        folder = _folder(data_dir, "TFDS_DATA_DIR", "~/tensorflow_datasets")
-        found, describe = prepared.find(name, folder), tfds_source.describe
+        found, describe = prepared.find(name, tfds_folder(data_dir)), tfds_source.describe
     choice = splits.choose(found.splits, split)
     described = describe(found, choice.names, int(size))
     opened = decoded.read(
         described,
-        cache_dir=_folder(cache_dir, "JAXMASK_CACHE", "~/.cache/jaxmask") / "data",
+        cache_dir=caches / "data",
         cache_bytes=cache_gib * 2**30,
         progress=progress,
     )
@@ -183,6 +203,11 @@ def _digits(split: str, size: int) -> _Part:
     if size:
         images = np.stack([resize(image, size) for image in images])
     return _Part(images, np.arange(len(labels)), labels, digits.CLASSES)
+
+
+def tfds_folder(given: Any) -> Path:
+    """The folder of TFDS datasets: as given, or else $TFDS_DATA_DIR or ~/tensorflow_datasets."""
+    return _folder(given, "TFDS_DATA_DIR", "~/tensorflow_datasets")
 
 
 def _folder(given, variable: str, default: str) -> Path:

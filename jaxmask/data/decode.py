@@ -1,7 +1,6 @@
 """Encoded images (PNG, JPEG, ...) to uint8 arrays."""
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,21 +42,23 @@ def extensions() -> frozenset[str]:
     return frozenset(extension for extension, kind in known.items() if kind in Image.OPEN)
 
 
-def decode_file(path: str | Path, size: int = 0) -> np.ndarray:
-    """An image file of any format that Pillow reads, as uint8 RGB [H, W, 3].
+def decode_file(file: Any, size: int = 0, channels: int = 3) -> np.ndarray:
+    """An image of any format that Pillow reads, as uint8 [H, W, channels].
 
     Rotated by its EXIF orientation. 16 bits become 8, transparency is dropped, an animation gives
     its first frame.
 
     Args:
+      file: a path, or a file opened for reading bytes.
       size: resize the shorter side to this and crop the center square; 0 keeps the image.
+      channels: 3 (RGB) or 1 (gray); other images are converted.
 
     Raises:
       OSError, ValueError and whatever else Pillow raises for a damaged file.
     """
     from PIL import Image, ImageOps
 
-    with Image.open(path) as image:
+    with Image.open(file) as image:
         if size:
             # Decodes a large JPEG at a half, a quarter or an eighth, still at least twice the
             # requested size: by eye the same as from the whole.
@@ -65,7 +66,19 @@ def decode_file(path: str | Path, size: int = 0) -> np.ndarray:
         ImageOps.exif_transpose(image, in_place=True)
         # In Pillow, not `resize`: it lets other threads run, and leaves little to copy, during
         # which none can.
-        return np.asarray(_fit(_rgb(image), size))
+        image = _fit(_rgb(image), size)
+        return np.asarray(image) if channels == 3 else np.asarray(image.convert("L"))[..., None]
+
+
+def reason(error: Exception) -> str:
+    """Why `decode_file` raised this, in a few words."""
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error).splitlines() or [type(error).__name__])[0][:100]
 
 
 def _fit(image: Any, size: int) -> Any:

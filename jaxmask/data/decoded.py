@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxmask import signals
 from jaxmask.data import cache
 from jaxmask.data.lazy import Lazy
 from jaxmask.data.parallel import in_order, with_progress
@@ -147,6 +148,7 @@ def _whole(found: Iterable[Any], title: str) -> Generator[Any]:
     unreadable: list[tuple[str, str]] = []
     first = None
     for one in found:
+        signals.obey()
         if isinstance(one, Unreadable):
             unreadable += one.files
         elif not unreadable:

@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmask.data.decode import decode_file, extensions
+from jaxmask.data import splits as own_splits
+from jaxmask.data.decode import decode_file, extensions, reason
 from jaxmask.data.decoded import FORMAT_VERSION, Described, Source, Unreadable, refuse_sizes
 from jaxmask.errors import InputError
-
-SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
 
 
 class Folder(NamedTuple):
@@ -51,7 +50,7 @@ def find(name: str) -> Folder:
         raise InputError(f"dataset 'folder:{name}': there is no folder {path}")
     below = {entry.name.lower(): path / entry.name for entry in _entries(path) if _is_dir(entry)}
     parts = {}
-    for split, names in SPLITS.items():
+    for split, names in own_splits.NAMES.items():
         found = [below[n] for n in names if n in below and any(map(_is_dir, _entries(below[n])))]
         if len(found) > 1:
             raise InputError(
@@ -115,7 +114,7 @@ def _open(found: Folder, paths: list[tuple[Path, int]], classes: list[str], size
             try:
                 images.append(decode_file(path, size))
             except Exception as error:  # a decoder may raise anything for a damaged file
-                unreadable.append((str(path), _reason(error)))
+                unreadable.append((str(path), reason(error)))
         if unreadable:
             raise Unreadable(str(found), unreadable)
         for image in images:
@@ -202,13 +201,3 @@ def _check_classes(found: Folder) -> None:
                 f"{found}: only one of {first.name!r} and {other.name!r} has the classes {listed};"
                 " both need the same"
             )
-
-
-def _reason(error: Exception) -> str:
-    from PIL import UnidentifiedImageError
-
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return (str(error).splitlines() or [type(error).__name__])[0][:100]

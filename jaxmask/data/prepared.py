@@ -20,6 +20,17 @@ FORMAT = "array_record"
 CATALOG = "https://www.tensorflow.org/datasets/catalog/overview"
 
 
+LAUNCHER = Path(__file__).parents[2] / "launch" / "prepare"  # where jaxmask runs from a checkout
+
+
+class Unprepared(InputError):  # noqa: N818 - an InputError about what `preparing` can change
+    """A dataset of TFDS that is not there (`folder` is None), or there in another format."""
+
+    def __init__(self, message: str, folder: Path | None = None) -> None:
+        super().__init__(message)
+        self.folder = folder
+
+
 class Prepared(NamedTuple):
     """A dataset on disk."""
 
@@ -36,8 +47,8 @@ def find(name: str, data_dir: Path) -> Prepared:
     """Look for `name[/config][:version]` in `data_dir`; the newest version if none is given.
 
     Raises:
-      InputError: no such dataset, not prepared, or in a format without random access; the message
-        gives the folder and the commands to fix it.
+      InputError: no such dataset; the message gives the folder and the commands to fix it.
+      Unprepared: not prepared, or in a format without random access; likewise.
     """
     match = NAME.fullmatch(name)
     if match is None:
@@ -49,7 +60,7 @@ def find(name: str, data_dir: Path) -> Prepared:
         versions = [version for version in versions if version == match["version"]]
     if not versions:
         _check_known(match["name"], root)
-        raise InputError(
+        raise Unprepared(
             f"dataset {name!r} is not prepared: there is no {parent / (match['version'] or '*')}; "
             f"to prepare it: {prepare_command(name, data_dir)}"
         )
@@ -64,9 +75,10 @@ def find(name: str, data_dir: Path) -> Prepared:
             f"{prepare_again_command(name, folder, data_dir)}"
         ) from None
     if FORMAT not in formats:
-        raise InputError(
+        raise Unprepared(
             f"dataset {name!r} in {folder} is prepared as {' and '.join(sorted(formats))}, which "
-            f"cannot be read here; to convert it: {convert_command(folder)}"
+            f"cannot be read here; to convert it: {prepare_command(name, data_dir)}",
+            folder,
         )
     return Prepared(name, folder, splits, data_dir)
 
@@ -94,31 +106,23 @@ def fingerprint(folder: Path, *options) -> str:
 
 
 def prepare_command(name: str, data_dir: Path) -> str:
-    """The shell command to prepare a dataset in the format that jaxmask reads."""
-    code = (
-        f"import tensorflow_datasets as tfds; tfds.builder({name!r}, data_dir={str(data_dir)!r}, "
-        f"file_format={FORMAT!r}).download_and_prepare()"
+    """The shell command to prepare or convert a dataset into the format that jaxmask reads.
+
+    In an environment of its own, because that needs TensorFlow.
+    """
+    given = shlex.join([name, f"--directory={data_dir}"])
+    if LAUNCHER.is_file():
+        return f"{shlex.quote(str(LAUNCHER))} {given}"
+    return (
+        "python -m venv .venv-prepare && .venv-prepare/bin/pip install 'jaxmask[prepare]' && "
+        f".venv-prepare/bin/python -m jaxmask.prepare {given}"
     )
-    return f"pip install 'jaxmask[prepare]' && python -c {_quote(code)}"
 
 
 def prepare_again_command(name: str, folder: Path, data_dir: Path) -> str:
     """The same if the folder has a bad copy, moved away first: TFDS would keep it."""
     away = shlex.join(["mv", str(folder), f"{folder}.old"])
     return f"{away} && {prepare_command(name, data_dir)}"
-
-
-def convert_command(folder: Path) -> str:
-    """The shell command to add the format that jaxmask reads to a prepared dataset."""
-    return (
-        "pip install 'jaxmask[prepare]' && tfds convert_format "
-        f"--dataset_version_dir={shlex.quote(str(folder))} --out_file_format={FORMAT}"
-    )
-
-
-def _quote(code: str) -> str:
-    """Quoted for a shell: in double quotes if that suffices, as the code has single ones."""
-    return shlex.quote(code) if re.search(r'["$`\\!]', code) else f'"{code}"'
 
 
 def _config_folder(name: str, root: Path, config: str | None) -> Path:

@@ -7,6 +7,8 @@ import numpy as np
 from jaxmask.data.subset import stratified
 
 TEST_SHARE = 5  # one example in 5, if a dataset has no test examples of its own
+# what people call the three splits, in lower case
+NAMES = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
 
 
 class Sources(NamedTuple):

@@ -39,7 +39,7 @@ def _open(found: prepared.Prepared, splits: Sequence[str], size: int) -> Source:
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(str(found.folder))
-    keys, names, channels = _features(found, builder.info)
+    keys, names, channels = features(str(found), builder.info)
     # Raw, because TFDS decodes one record at a time: 30 s for MNIST.
     sources = [
         builder.as_data_source(
@@ -70,22 +70,26 @@ def _open(found: prepared.Prepared, splits: Sequence[str], size: int) -> Source:
     return Source(tuple(names), int(ends[-1]), decoded)
 
 
-def _features(found, info) -> tuple[tuple[str, str], list[str], int]:
-    """((image key, label key), class names, channels) of an image classification dataset."""
+def features(title: str, info: Any) -> tuple[tuple[str, str], list[str], int]:
+    """((image key, label key), class names, channels) of an image classification dataset.
+
+    Raises:
+      InputError: it is none, or its images are of another kind than uint8 [H, W, 1, 3 or 4].
+    """
     from tensorflow_datasets.core import features as kinds
 
     keys = info.supervised_keys or ("image", "label")
-    features = dict(info.features.items())
-    image, label = (features.get(key) if isinstance(key, str) else None for key in keys[:2])
+    known = dict(info.features.items())
+    image, label = (known.get(key) if isinstance(key, str) else None for key in keys[:2])
     if not isinstance(image, kinds.Image) or not isinstance(label, kinds.ClassLabel):
         raise InputError(
-            f"{found} is not an image classification dataset: it maps {keys!r}, its features are "
-            f"{', '.join(features)}; choose one that maps an image to a class"
+            f"{title} is not an image classification dataset: it maps {keys!r}, its features are "
+            f"{', '.join(known)}; choose one that maps an image to a class"
         )
     channels = image.shape[-1] or 3
     if image.np_dtype != np.uint8 or channels not in (1, 3, 4):
         raise InputError(
-            f"{found} has {np.dtype(image.np_dtype)} images of {channels} channels; choose one "
+            f"{title} has {np.dtype(image.np_dtype)} images of {channels} channels; choose one "
             "with uint8 images of 1, 3 or 4 channels"
         )
     return keys[:2], list(label.names), channels

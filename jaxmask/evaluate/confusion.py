@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxmask.errors import InputError
+from jaxmask.sharding import replicated
 
 
 @partial(jax.jit, static_argnames="classes")
+@replicated
 def confusion_matrix(labels: jax.Array, predictions: jax.Array, classes: int) -> jax.Array:
     """The number of examples of each class (row) predicted as each class (column).
 
@@ -35,6 +37,7 @@ def confusion_matrix(labels: jax.Array, predictions: jax.Array, classes: int) ->
 
 
 @partial(jax.jit, static_argnames="classes")
+@replicated
 def per_class_accuracy(labels: jax.Array, predictions: jax.Array, classes: int) -> jax.Array:
     """The fraction of each class's examples predicted correctly; NaN for a class without any.
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmask import signals
 from jaxmask.errors import InputError
 
 
@@ -36,6 +37,7 @@ def extract(
         raise InputError("there are no images to extract features from; give at least one")
     found = []
     for start in range(0, len(images), batch_size):
+        signals.obey()
         batch = np.asarray(images[start : start + batch_size])
         filling = [(0, batch_size - len(batch))] + [(0, 0)] * (batch.ndim - 1)
         features = function(jnp.asarray(np.pad(batch, filling, mode="edge")))

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxmask.errors import InputError
+from jaxmask.precision import widened
+from jaxmask.sharding import replicated
 
 EXAMPLES = 64  # per query of a block are compared with the block at a time
 
@@ -13,6 +15,7 @@ Found = tuple[jax.Array, jax.Array]  # similarities and labels of the nearest so
 
 
 @partial(jax.jit, static_argnames=("classes", "neighbors", "block"))
+@replicated
 def knn(
     features: jax.Array,
     labels: jax.Array,
@@ -92,13 +95,13 @@ def knn(
     def votes(query: jax.Array) -> jax.Array:
         similar, theirs = nearest(query)
         weights = jnp.exp((similar - similar[0]) / temperature)
-        return jnp.where(theirs[:, None] == numbers, weights[:, None], 0).sum(axis=0)
+        return jnp.where(theirs[:, None] == numbers[None], weights[:, None], 0).sum(axis=0)
 
     return jax.lax.map(votes, queries, batch_size=block)
 
 
 def _unit(vectors: jax.Array) -> jax.Array:
-    vectors = vectors.astype(jnp.promote_types(vectors.dtype, jnp.float32))
+    vectors = widened(vectors)
     # Without this, the squares of large numbers overflow and those of small ones vanish.
     largest = jnp.abs(vectors).max(axis=1, keepdims=True)
     vectors = vectors / jnp.where(largest > 0, largest, 1)

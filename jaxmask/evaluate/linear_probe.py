@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from jaxmask.errors import InputError
+from jaxmask.precision import widened
+from jaxmask.sharding import replicated
 
 TOLERANCE = 1e-5  # of the gradient's largest entry
 FLATTER = 16  # times flatter than at zero: the loss at the end, where probabilities are sharp
@@ -64,6 +66,7 @@ class _Search(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("classes", "iterations"))
+@replicated
 def linear_probe(
     features: jax.Array,
     labels: jax.Array,
@@ -85,7 +88,7 @@ def linear_probe(
     changes the path but not its end, and takes fewer iterations if features are correlated.
 
     Args:
-      features: [N, F], floating point.
+      features: [N, F], floating point; computed with in float32 or wider.
       labels: [N], integers in [0, classes).
       regularization: at least 0; may be traced, so a search over it compiles once.
       classes: C.
@@ -105,10 +108,11 @@ def linear_probe(
             f"linear probe: features {features.shape} and labels {labels.shape} do not match; "
             "give [N, F] and [N]"
         )
+    features = widened(features)
     count, dtype = len(features), features.dtype
     mean, deviation = features.mean(axis=0), features.std(axis=0)
     deviation = jnp.where(deviation > 0, deviation, 1)
-    inputs = (features - mean) / deviation
+    inputs = (features - mean[None]) / deviation[None]
     targets = jax.nn.one_hot(labels, classes, dtype=dtype)
     whitening = _whitening(inputs, regularization, classes)
 
@@ -130,7 +134,7 @@ def linear_probe(
         updates, lbfgs = solver.update(state.gradient, state.lbfgs, state.weights)
         direction = jax.tree.map(jnp.negative, updates)
         change, bias = of(direction)
-        logits = _product(inputs, change.T) + bias
+        logits = _product(inputs, change.T) + bias[None]
         along = regularization * (state.kernel * change).sum(), regularization * (change**2).sum()
         slope = optax.tree.vdot(state.gradient, direction)
         search = _line_search(state.point, logits, targets, along, slope)

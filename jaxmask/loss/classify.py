@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from jaxmask.precision import widened
+
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
     """`-sum_c q_c log softmax(logits)_c` with `q = (1 - smoothing) onehot(label) + smoothing / C`.
@@ -20,7 +22,7 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) 
       >>> cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3]))  # log 4 each
       Array([1.3862944, 1.3862944], dtype=float32)
     """
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    logits = widened(logits)
     log_probabilities = jax.nn.log_softmax(logits)
     picked = jnp.take_along_axis(log_probabilities, labels[..., None], axis=-1)[..., 0]
     # With smoothing 0, skip the mean over classes: this runs in every step.

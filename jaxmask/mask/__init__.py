@@ -1,4 +1,7 @@
-"""Scores -> masks -> masked weights, as pure functions of any pytree."""
+"""Scores -> masks -> masked weights, as pure functions of any pytree.
+
+Leaves of one tree may differ in dtype. What is made like a weight is laid out over devices as it.
+"""
 
 import importlib
 from typing import Any

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxmask.errors import InputError
 from jaxmask.mask.axes import Stated
-from jaxmask.mask.check import check_density, check_scope
+from jaxmask.mask.check import check_density, check_scope, require_countable
 from jaxmask.mask.stack import layers_by_scope, shapes_of_layers
 from jaxmask.tree import PyTree
 
@@ -50,18 +50,19 @@ def allocate(
       NumPy array unless the density is traced.
 
     Raises:
-      InputError: if the density is not in (0, 1] or the scope unknown, if the tree has 2^31
-        weights or more, or for a leaf that may be one layer or several.
+      InputError: if the density is not in (0, 1] or the scope unknown, for a leaf that may be one
+        layer or several, or if 2^31 weights or more compete: of the tree with `"global"` (or a
+        traced density and `"erk"`), else of one layer.
 
     Example:
       >>> mask.allocate({"a": jnp.ones(10), "b": jnp.ones(5)}, 0.3, "layer").tolist()
       [3, 2]
     """
     check_scope(scope)
-    shapes = shapes_of_layers(jax.tree.leaves(tree), layers_by_scope(tree, scope, axes))
+    layers = layers_by_scope(tree, scope, axes)
+    shapes = shapes_of_layers(jax.tree.leaves(tree), layers)
     sizes = [math.prod(shape) for shape in shapes]
-    if sum(sizes) >= 2**31:
-        raise InputError(f"a tree of {sum(sizes)} weights; selection supports fewer than 2^31")
+    require_countable(tree, layers, scope)
     if isinstance(density, jax.core.Tracer):
         return _traced(density, shapes, sizes, scope)
     exact = check_density(density)
@@ -112,6 +113,11 @@ def _traced(
         )
     if scope == "layer":
         return _traced_kept(density, np.array(sizes, np.uint32))
+    if sum(sizes) >= 2**31:
+        raise InputError(
+            f"a traced density of {sum(sizes)} weights; {scope!r} counts fewer than 2^31 "
+            "under jit: give a number, or scope='layer'"
+        )
     total = _traced_kept(density, np.array(sum(sizes), np.uint32))
     if scope == "global" or not sizes:
         return total
@@ -120,13 +126,14 @@ def _traced(
     bends = np.unique(np.append(size / np.maximum(units, 1), 0.0))
     totals = np.minimum(size, bends[:, None] * units).sum(axis=1)
     eps = jnp.interp(total.astype(jnp.float32), totals, bends)
-    ideal = jnp.minimum(eps * units, size)
+    ideal = jnp.minimum(eps * units.astype(eps.dtype), size.astype(eps.dtype))
     # Rounded down with a margin for float32, so what is left to distribute is never negative:
     # one each by the largest remainder, then what float32 lost wherever there is room.
     counts = jnp.floor(ideal * (1 - 2.0**-20)).astype(jnp.int32)
-    rank = jnp.argsort(jnp.argsort(counts - ideal))
-    counts = counts + (rank < total - jnp.sum(counts)) * (counts < size)
+    rank = jnp.argsort(jnp.argsort(counts.astype(ideal.dtype) - ideal))
     room = np.array(sizes, np.int32) - counts
+    more = (rank < total - jnp.sum(counts)) & (room > 0)
+    counts, room = counts + more.astype(jnp.int32), room - more.astype(jnp.int32)
     return counts + jnp.clip(total - jnp.sum(counts) - jnp.cumsum(room) + room, 0, room)
 
 

@@ -125,7 +125,7 @@ def _by_rules(leaves: Mapping[str, Any], rules: Iterable[tuple[str, str]]) -> di
         try:
             pattern, text = rule
             regex = re.compile(pattern)
-        except (TypeError, ValueError, re.error):
+        except (TypeError, ValueError, re.error, RecursionError, OverflowError):
             raise InputError(f"axes: {rule!r}; give (regular expression, words)") from None
         matches = [path for path in leaves if regex.fullmatch(path)]
         if not matches:

@@ -1,5 +1,6 @@
 """Input checks: what may be masked, and with which settings."""
 
+import math
 import operator
 from collections.abc import Iterable
 from fractions import Fraction
@@ -38,8 +39,28 @@ def refuse_signs(masks: PyTree, why: str) -> None:
 
 def check_scope(scope: str) -> None:
     """Raises InputError if the scope is unknown."""
-    if scope not in SCOPES:
+    if not isinstance(scope, str) or scope not in SCOPES:
         raise InputError(f"unknown scope {scope!r}; give one of {', '.join(map(repr, SCOPES))}")
+
+
+def require_countable(tree: PyTree, layers: list[tuple[int, ...]], scope: str) -> None:
+    """Raises InputError if 2^31 or more compete: of the tree if "global", else of one layer."""
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
+    sizes = {
+        path: math.prod(length for axis, length in enumerate(shape) if axis not in stacked)
+        for path, shape, stacked in zip(paths(tree), shapes, layers)
+    }
+    total = sum(sizes.values())
+    if scope == "global" and total >= 2**31:
+        raise InputError(
+            f"a tree of {total} weights, of which fewer than 2^31 can compete; "
+            "give scope='layer' or 'erk', in which those of each leaf compete"
+        )
+    for path, size in sizes.items():
+        if size >= 2**31:
+            raise InputError(
+                f"{path!r} has {size} weights, of which fewer than 2^31 can compete; split the leaf"
+            )
 
 
 def check_density(density: Any, name: str = "density") -> Fraction:

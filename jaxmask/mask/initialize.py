@@ -14,10 +14,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxmask.errors import InputError
 from jaxmask.mask.axes import Axes, Stated, answers, layers_of
 from jaxmask.mask.check import require_floating
+from jaxmask.precision import wide, widened
+from jaxmask.sharding import automatic
 from jaxmask.tree import PyTree, paths
 
 Init = Callable[[jax.Array | None, PyTree], PyTree]
@@ -31,10 +34,16 @@ def constant(value: float = 1.0) -> Init:
       [2.5, 2.5, 2.5]
     """
 
+    def fill(value: Any, w: Any) -> jax.Array:
+        # Behind a barrier, or the compiler takes equal constants, laid out differently, for one.
+        return lax.optimization_barrier(jnp.full(w.shape, value, wide(w.dtype)))
+
+    full = _laid_out(fill)
+
     def init(key: jax.Array | None, weights: PyTree) -> PyTree:
         del key
         require_floating(weights, "constant")
-        return jax.tree.map(lambda w: jnp.full(w.shape, value, score_dtype(w)), weights)
+        return jax.tree.map(lambda w: full(value, w), weights)
 
     return init
 
@@ -46,7 +55,7 @@ def normal(std: float = 1.0) -> Init:
       >>> mask.normal(0.1)(jax.random.key(0), {"w": jnp.zeros((2, 3))})["w"].shape
       (2, 3)
     """
-    return _random(lambda key, w: std * jax.random.normal(key, w.shape, score_dtype(w)))
+    return drawn(lambda key, w: std * jax.random.normal(key, w.shape, wide(w.dtype)))
 
 
 def magnitude() -> Init:
@@ -60,7 +69,7 @@ def magnitude() -> Init:
     def init(key: jax.Array | None, weights: PyTree) -> PyTree:
         del key
         require_floating(weights, "magnitude")
-        return jax.tree.map(lambda w: jnp.abs(w).astype(score_dtype(w)), weights)
+        return jax.tree.map(lambda w: jnp.abs(widened(w)), weights)
 
     return init
 
@@ -96,9 +105,9 @@ def kaiming_uniform(out_axis: int | None = None, axes: Stated = ()) -> Init:
 
     def draw(key: jax.Array, w: Any, fan_in: int) -> jax.Array:
         bound = fan_in**-0.5
-        return jax.random.uniform(key, w.shape, score_dtype(w), -bound, bound)
+        return jax.random.uniform(key, w.shape, wide(w.dtype), -bound, bound)
 
-    return _random(draw, lambda weights: answers(weights, axes, fan_in, "fan_in"))
+    return drawn(draw, lambda weights: answers(weights, axes, fan_in, "fan_in"))
 
 
 def shuffled(init: Init, axes: Stated = ()) -> Init:
@@ -128,14 +137,14 @@ def shuffled(init: Init, axes: Stated = ()) -> Init:
         rows = jax.random.permutation(key, rows, axis=1, independent=True)
         return jnp.moveaxis(rows.reshape(front.shape), range(len(layers)), layers)
 
+    shuffle = drawn(draw, lambda w: layers_of(w, axes, "how it is shuffled"))
+
     def shuffled_init(key: jax.Array | None, weights: PyTree) -> PyTree:
         if key is None:
             raise InputError("shuffled: a random key is needed; give jax.random.key(seed)")
         # Two keys: the permutation must not depend on what it permutes.
         inner, order = jax.random.split(key)
-        return _random(draw, lambda w: layers_of(w, axes, "how it is shuffled"))(
-            order, init(inner, weights)
-        )
+        return shuffle(order, init(inner, weights))
 
     return shuffled_init
 
@@ -160,20 +169,35 @@ def split_key(key: jax.Array | None, tree: PyTree) -> PyTree:
     return jax.tree.unflatten(jax.tree.structure(tree), keys)
 
 
-def score_dtype(weight: Any) -> jnp.dtype:
-    """The dtype of the scores of a weight: float32 or wider."""
-    return jnp.promote_types(weight.dtype, jnp.float32)
+def drawn(draw: Callable[..., jax.Array], ask: Callable[[PyTree], list[Any]] | None = None) -> Init:
+    """Initial scores from `draw`, which takes a leaf's own key and the leaf.
 
-
-def _random(
-    draw: Callable[..., jax.Array], ask: Callable[[PyTree], list[Any]] | None = None
-) -> Init:
-    """`draw` takes a leaf's key, the leaf and, if there is something to `ask`, its answer."""
+    If there is something to `ask` of the weights, it also takes the leaf's answer.
+    """
+    laid_out = _laid_out(draw)
 
     def init(key: jax.Array | None, weights: PyTree) -> PyTree:
         require_floating(weights, "initial scores")
         keys, (leaves, structure) = split_key(key, weights), jax.tree.flatten(weights)
-        columns = [jax.tree.leaves(keys), leaves, *([ask(weights)] if ask else [])]
-        return jax.tree.unflatten(structure, list(map(draw, *columns)))
+        told = [(each,) for each in ask(weights)] if ask else [()] * len(leaves)
+        made = map(laid_out, jax.tree.leaves(keys), leaves, told)
+        return jax.tree.unflatten(structure, list(made))
 
     return init
+
+
+def _laid_out(draw: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """`draw(key, weight, *told)`, laid out over the devices as the weight or the mere shape."""
+
+    def traced(key: Any, w: Any, told: tuple[Any, ...]) -> jax.Array:
+        return automatic(lambda key, w: draw(key, w, *told), w, key, w)
+
+    # Compiled, so that no device ever holds more than its part; the weight names the devices.
+    compiled = jax.jit(traced, static_argnums=2, keep_unused=True)
+
+    def made(key: Any, w: Any, told: tuple[Any, ...] = ()) -> jax.Array:
+        if isinstance(w, jax.ShapeDtypeStruct):
+            return draw(key, w, *told)
+        return (traced if isinstance(w, jax.core.Tracer) else compiled)(key, w, told)
+
+    return made

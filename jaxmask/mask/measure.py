@@ -1,7 +1,7 @@
 """Measures of masks: density, overlap, distance.
 
 Masks are bool, {0, 1} or {-1, 1}; a weight is on where its mask is > 0. Counts are integers
-throughout, so they are exact beyond float32's 2^24. Outside `jit` the results are Python numbers,
+throughout, so they are exact, however large the tree. Outside `jit` the results are Python numbers,
 inside it (or `vmap`) they are JAX scalars.
 """
 
@@ -11,8 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxmask.errors import InputError
 from jaxmask.mask.axes import Stated, certain_layers
 from jaxmask.mask.stack import unstacked
+from jaxmask.mask.total import WORD, Total, number, together, total
 from jaxmask.tree import PyTree, align, named_leaves
 
 
@@ -24,7 +26,7 @@ def density(masks: PyTree) -> Any:
       0.5
     """
     leaves = jax.tree.leaves(masks)
-    return _share(sum(_counts([_on(leaf) for leaf in leaves])), sum(map(_size, leaves)))
+    return _share(_count([_on(leaf) for leaf in leaves]), sum(map(_size, leaves)))
 
 
 def density_by_leaf(masks: PyTree, axes: Stated = ()) -> dict[str, Any]:
@@ -60,22 +62,35 @@ def overlap(a: PyTree, b: PyTree) -> Any:
       0.5
     """
     pairs = _pairs(a, b)
-    both = sum(_counts([x & y for x, y in pairs]))
-    either = sum(_counts([x | y for x, y in pairs]))
-    return _share(both, either)
+    return _share(_count([x & y for x, y in pairs]), _count([x | y for x, y in pairs]))
 
 
 def hamming(a: PyTree, b: PyTree) -> Any:
     """The number of weights that are on in one of two masks and off in the other.
 
+    Inside `jit` or `vmap` it is int32, or int64 where the number of weights requires it.
+
     Raises:
-      InputError: if structures or shapes differ.
+      InputError: if structures or shapes differ; inside `jit` for 2^31 weights or more, unless
+        JAX has 64-bit integers.
 
     Example:
       >>> mask.measure.hamming({"w": jnp.array([1, 1, 0])}, {"w": jnp.array([1, 0, 1])})
       2
     """
-    return sum(_counts([x != y for x, y in _pairs(a, b)]))
+    different = [x != y for x, y in _pairs(a, b)]
+    found = _count(different)
+    if not isinstance(found, Total):
+        return found
+    size = sum(map(_size, different))
+    if size < 2**31:
+        return found.low.astype(jnp.int32)
+    if jnp.result_type(int) != jnp.int64:
+        raise InputError(
+            f"hamming of {size} weights inside jit, of which int32 can count fewer than 2^31; "
+            "call it outside, or set jax_enable_x64"
+        )
+    return (found.high.astype(jnp.int64) << 32) + found.low
 
 
 def empty_leaves(masks: PyTree, axes: Stated = ()) -> list[str]:
@@ -114,7 +129,8 @@ def _by_layer(masks: PyTree, axes: Stated) -> dict[str, Any]:
 
 
 def _on(mask: Any) -> jax.Array:
-    return jnp.asarray(mask) > 0
+    mask = jnp.asarray(mask)
+    return mask if mask.dtype == bool else mask > 0
 
 
 def _size(mask: Any) -> int:
@@ -126,16 +142,25 @@ def _pairs(a: PyTree, b: PyTree) -> list[tuple[jax.Array, jax.Array]]:
     return [(_on(x), _on(y)) for x, y in zip(jax.tree.leaves(a), others)]
 
 
+def _count(bits: list[jax.Array]) -> Any:
+    """The bits set in all arrays: a Python integer, or a Total if any is traced."""
+    counts = _counts(bits)
+    if any(isinstance(count, Total) for count in counts):
+        return together(counts)
+    return sum(counts)
+
+
 def _counts(bits: list[jax.Array]) -> list[Any]:
-    """The bits set in each array: Python integers, or int32 scalars if any is traced."""
-    counts = [jnp.sum(leaf, dtype=jnp.int32) for leaf in bits]
-    if any(isinstance(count, jax.core.Tracer) for count in counts):
+    """The bits set in each array: Python integers, or Totals if any is traced."""
+    counts = [total(leaf, leaf.size) for leaf in bits]
+    if any(isinstance(count.low, jax.core.Tracer) for count in counts):
         return counts
-    return [int(count) for count in jax.device_get(counts)]
+    return [int(high) * WORD + int(low) for high, low in jax.device_get(counts)]
 
 
 def _share(count: Any, size: Any) -> Any:
     """count / size, and 1 for 0 / 0."""
+    count, size = (number(x) if isinstance(x, Total) else x for x in (count, size))
     if isinstance(size, jax.core.Tracer):
         return jnp.where(size == 0, 1.0, count / jnp.maximum(size, 1))
-    return count / size if size else 1.0
+    return count / float(size) if size else 1.0

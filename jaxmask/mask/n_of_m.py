@@ -11,6 +11,7 @@ from jaxmask.errors import InputError
 from jaxmask.mask.axes import Axes, Stated, answers
 from jaxmask.mask.check import integers, require_floating
 from jaxmask.mask.order import ordered
+from jaxmask.sharding import automatic
 from jaxmask.tree import PyTree, paths
 
 
@@ -61,9 +62,7 @@ def keep_n_of_m(
                 f"scores: {paths(scores)[index]!r} has shape {leaf.shape}; "
                 f"its {where} must be a multiple of m={m}"
             )
-    return jax.tree.unflatten(
-        structure, [_keep(leaf, n, m, found) for leaf, found in zip(leaves, along)]
-    )
+    return jax.tree.unflatten(structure, _keep(leaves, n, m, tuple(along)))
 
 
 def adjacent(axes: tuple[int, ...], shape: tuple[int, ...], side: int) -> tuple[int, ...]:
@@ -86,7 +85,13 @@ def _inputs(scores: PyTree, m: int, axes: Stated) -> list[tuple[int, ...]]:
 
 # Compiled even if the caller is not, so that the comparisons fuse.
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))
-def _keep(leaf: jax.Array, n: int, m: int, axes: tuple[int, ...]) -> jax.Array:
+def _keep(
+    leaves: list[jax.Array], n: int, m: int, along: tuple[tuple[int, ...], ...]
+) -> list[jax.Array]:
+    return [automatic(_kept, leaf, leaf, n, m, axes) for leaf, axes in zip(leaves, along)]
+
+
+def _kept(leaf: jax.Array, n: int, m: int, axes: tuple[int, ...]) -> jax.Array:
     """Groups are along adjacent axes, in the order of memory."""
     first, last = axes[0] % leaf.ndim, axes[-1] % leaf.ndim
     keys = ordered(lax.stop_gradient(jnp.asarray(leaf)))
@@ -98,5 +103,6 @@ def _keep(leaf: jax.Array, n: int, m: int, axes: tuple[int, ...]) -> jax.Array:
     ahead = jnp.zeros(groups.shape, jnp.int32)
     for other in range(m):
         rival = lax.slice_in_dim(groups, other, other + 1, axis=place)
-        ahead += (rival > groups) | ((rival == groups) & (other < position))
+        before = (rival > groups) | ((rival == groups) & (other < position))
+        ahead += before.astype(jnp.int32)
     return (ahead < n).reshape(leaf.shape)

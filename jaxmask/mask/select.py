@@ -7,6 +7,7 @@ stay where they are. Only if scores tie at the cut, a second search, over distin
 chooses among those. The integers of the scores are the only copy made.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -19,9 +20,12 @@ from jax import lax
 from jaxmask.errors import InputError
 from jaxmask.mask.allocate import allocate
 from jaxmask.mask.axes import Stated
-from jaxmask.mask.check import check_scope, require_floating
+from jaxmask.mask.blocks import Block, arrange, by_leaf, offsets, owners, pack, real, unpack
+from jaxmask.mask.check import check_scope, require_countable, require_floating
 from jaxmask.mask.order import ordered
 from jaxmask.mask.stack import layers_by_scope, restacked, shapes_of_layers, unstacked
+from jaxmask.precision import common
+from jaxmask.sharding import automatic
 from jaxmask.tree import PyTree, align
 
 TIES = ("random", "index")
@@ -55,7 +59,7 @@ def keep_top(
 
     Raises:
       InputError: for a density outside (0, 1], an unknown scope or ties, scores that are not
-        floating point, or 2^31 scores or more.
+        floating point, or 2^31 scores or more that compete.
 
     Example:
       >>> mask.keep_top({"a": jnp.array([3.0, 1.0, 2.0, 0.0])}, 0.5)["a"].tolist()
@@ -109,38 +113,52 @@ def keep_count(
     if not leaves:
         return scores
     layers = layers_by_scope(scores, scope, axes)
+    require_countable(scores, layers, scope)
     sizes = np.array([math.prod(shape) for shape in shapes_of_layers(leaves, layers)])
     wanted = _wanted(count, sizes, scope)
-    allowed = None if among is None else unstacked(align(scores, among, "among"), layers)
+    allowed = None if among is None else align(scores, among, "among")
     if ties == "random" and key is None:
         key = jax.random.key(0)
-    found = unstacked(lax.stop_gradient(leaves), layers)
-    chosen = _keep(found, wanted, key if ties == "random" else None, allowed)
-    return jax.tree.unflatten(structure, restacked(chosen, leaves, layers))
+
+    def chosen(leaves: Any, wanted: Any, key: Any, allowed: Any) -> list[jax.Array]:
+        candidates = None if allowed is None else unstacked(allowed, layers)
+        parts = unstacked(lax.stop_gradient(leaves), layers)
+        return restacked(_keep(arrange(parts), parts, wanted, key, candidates), leaves, layers)
+
+    given = (leaves, wanted, key if ties == "random" else None, allowed)
+    return jax.tree.unflatten(structure, automatic(chosen, leaves, *given))
 
 
 # Compiled even if the caller is not: outside jit a loop is compiled at every call.
-@jax.jit
+@functools.partial(jax.jit, static_argnums=0)
 def _keep(
-    leaves: list[Any], wanted: jax.Array, key: jax.Array | None, allowed: list[Any] | None
+    blocks: tuple[Block, ...],
+    leaves: list[Any],
+    wanted: jax.Array,
+    key: jax.Array | None,
+    allowed: list[Any] | None,
 ) -> list[jax.Array]:
     # One dtype for all leaves, so that all integers have one order.
-    dtype = jnp.result_type(*leaves)
-    keys = [ordered(jnp.asarray(leaf, dtype)) for leaf in leaves]
-    if allowed is None:
-        return _largest(keys, wanted, key)
-    allowed = [jnp.asarray(leaf, bool) for leaf in allowed]
-    # 0 is below every score's key, even NaN's.
-    keys = [jnp.where(ok, k, k.dtype.type(0)) for ok, k in zip(allowed, keys)]
-    chosen = _largest(keys, wanted, key)
-    return [ok & bit for ok, bit in zip(allowed, chosen)]
+    dtype = common(leaves)
+    leaves = [jnp.asarray(leaf, dtype) for leaf in leaves]
+    if allowed is not None:
+        allowed = [jnp.asarray(leaf, bool) for leaf in allowed]
+    keys = [_keys(block, leaves, allowed) for block in blocks]
+    return unpack(blocks, _largest(blocks, keys, wanted, key))
+
+
+def _keys(block: Block, leaves: list[jax.Array], allowed: list[jax.Array] | None) -> jax.Array:
+    """Integers in the order of the scores, in the rows of a block; 0 for what cannot be chosen."""
+    keys = ordered(pack(block, leaves))
+    for candidates in (real(block), None if allowed is None else pack(block, allowed)):
+        if candidates is not None:
+            keys = jnp.where(candidates, keys, keys.dtype.type(0))
+    return keys
 
 
 def _wanted(count: Any, sizes: np.ndarray, scope: str) -> jax.Array:
     """The count of each group of scores that compete, shape (1,) or (leaves,), within bounds."""
     available = sizes.sum(keepdims=True) if scope == "global" else sizes
-    if available.sum() >= 2**31:
-        raise InputError(f"a tree of {sizes.sum()} scores; selection supports fewer than 2^31")
     traced = isinstance(count, jax.core.Tracer)
     count = count if traced else np.asarray(count)
     shapes = [()] if scope == "global" else [(), sizes.shape]
@@ -155,59 +173,63 @@ def _wanted(count: Any, sizes: np.ndarray, scope: str) -> jax.Array:
     return counts.astype(jnp.int32)
 
 
-def _largest(keys: list[jax.Array], wanted: jax.Array, key: jax.Array | None) -> list[jax.Array]:
+def _largest(
+    blocks: tuple[Block, ...], keys: list[jax.Array], wanted: jax.Array, key: jax.Array | None
+) -> list[jax.Array]:
     """Chooses exactly `wanted` of the largest keys of each group; equal ones at random with `key`.
 
-    Without a key, the earlier index is chosen.
+    Without a key, the earlier index is chosen. A key of 0 is never chosen.
     """
+    order = np.array([index for block in blocks for index in block.leaves])
+    sizes = np.array([math.prod(shape) for block in blocks for shape in block.shapes])
+    each = wanted.shape == sizes.shape
+    # The groups are in the order of the blocks from here.
+    wanted = wanted[order] if each else wanted
+    everything = jnp.asarray(sizes if each else sizes.sum(keepdims=True), jnp.int32)
 
-    def at_least(cuts: list[jax.Array], _: Any) -> list[jax.Array]:
-        return [k >= cut for k, cut in zip(keys, cuts)]
+    def at_least(cuts: jax.Array, _: Any) -> list[jax.Array]:
+        return [k >= cut for k, cut in zip(keys, _spread(cuts, blocks, keys))]
 
-    sizes = np.array([k.size for k in keys], np.int32)
-    everything = sizes if wanted.shape == sizes.shape else sizes.sum(keepdims=True)
-    all_reach = jnp.asarray(everything, jnp.int32)
-    cuts, reached = _search(at_least, (), wanted, all_reach, keys[0].dtype, len(keys))
+    search = functools.partial(_search, blocks, wanted=wanted)
+    cuts, reached = search(at_least, (), everything, keys[0].dtype)
+    cuts = jnp.maximum(cuts, cuts.dtype.type(1))
 
     def break_ties() -> list[jax.Array]:
         # When choosing by index, the words are 0.
         words = jnp.zeros(2, jnp.uint32) if key is None else jax.random.bits(key, (2,), jnp.uint32)
 
-        def ranked_at_least(rank_cuts: list[jax.Array], words: jax.Array) -> list[jax.Array]:
-            ranks = _ranks([k.shape for k in keys], words, by_index=key is None)
-            return [
-                (k > cut) | ((k == cut) & (rank >= rank_cut))
-                for k, cut, rank, rank_cut in zip(keys, cuts, ranks, rank_cuts)
-            ]
+        def ranked_at_least(rank_cuts: jax.Array, words: jax.Array) -> list[jax.Array]:
+            ranks = _ranks(blocks, keys, words, key is None, each)
+            spread = zip(keys, _spread(cuts, blocks, keys), ranks, _spread(rank_cuts, blocks, keys))
+            return [(k > cut) | ((k == cut) & (rank >= least)) for k, cut, rank, least in spread]
 
         # Ranks are distinct, so this cut leaves no surplus.
-        dtype = np.dtype(np.uint32)
-        rank_cuts, _ = _search(ranked_at_least, words, wanted, reached, dtype, len(keys))
+        rank_cuts, _ = search(ranked_at_least, words, reached, np.dtype(np.uint32))
         return ranked_at_least(rank_cuts, words)
 
     return lax.cond(jnp.any(reached > wanted), break_ties, lambda: at_least(cuts, ()))
 
 
 def _search(
-    at_least: Callable[[list[jax.Array], Any], list[jax.Array]],
+    blocks: tuple[Block, ...],
+    at_least: Callable[[jax.Array, Any], list[jax.Array]],
     given: Any,
-    wanted: jax.Array,
     reached: jax.Array,
     dtype: np.dtype,
-    leaves: int,
-) -> tuple[list[jax.Array], jax.Array]:
+    wanted: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
     """The largest cut of each group that `wanted` or more keys reach, found from the top bits.
 
     Stops as soon as exactly `wanted` reach the cut of every group, which happens in every group
-    without a tie. Returns a cut for each leaf, and how many of each group reach it.
+    without a tie. Returns a cut for each group, and how many of it reach the cut.
 
     Args:
-      at_least: which keys reach a cut for each leaf; it also takes `given`.
+      blocks: of which leaves the keys are.
+      at_least: which keys reach the cuts, block by block; it also takes `given`.
       given: what at_least makes arrays from, in each pass, so that they are not kept in memory.
-      wanted: int32, shape (groups,).
       reached: how many of each group reach 0, so all of them.
       dtype: of the keys.
-      leaves: how many there are.
+      wanted: int32, shape (groups,): one for the tree, or one for each leaf.
     """
     groups = wanted.shape[0]
 
@@ -220,7 +242,7 @@ def _search(
         # Otherwise the compiler moves what depends on nothing else out of the loop, and stores it.
         given = lax.optimization_barrier(given)
         candidates = [found | (dtype.type(two) << shift.astype(dtype)) for two in (1, 2, 3)]
-        counts = _count([at_least(_spread(cut, leaves), given) for cut in candidates], groups)
+        counts = _count(blocks, [at_least(cuts, given) for cuts in candidates], groups)
         for candidate, reaching in zip(candidates, counts):
             enough = reaching >= wanted
             found = jnp.where(enough, candidate, found)
@@ -229,46 +251,62 @@ def _search(
 
     start = (jnp.int32(8 * dtype.itemsize - 2), jnp.zeros(groups, dtype), reached, given)
     _, found, reached, _ = lax.while_loop(unfinished, set_two_bits, start)
-    return _spread(found, leaves), reached
+    return found, reached
 
 
-def _spread(groups: jax.Array, leaves: int) -> list[jax.Array]:
-    """A value for each leaf from one per group: the tree is one group, or every leaf is one."""
-    return [groups[index % groups.shape[0]] for index in range(leaves)]
+def _spread(groups: jax.Array, blocks: tuple[Block, ...], keys: list[jax.Array]) -> list[jax.Array]:
+    """A value for each row of each block from one per group: of the tree, or of every leaf."""
+    if groups.size == 1:
+        return [groups[0]] * len(blocks)
+    ends = np.cumsum([len(block.leaves) for block in blocks])[:-1]
+    return [
+        jnp.expand_dims(own[owners(block)] if block.cut else own, tuple(range(1, k.ndim)))
+        for own, block, k in zip(jnp.split(groups, ends), blocks, keys)
+    ]
 
 
-def _count(sets: list[list[jax.Array]], groups: int) -> list[jax.Array]:
-    """How many are True in each set of leaves: int32, shape (groups,)."""
-    by_leaf = []
-    for bits in zip(*sets):
-        ones = [leaf.astype(jnp.int32) for leaf in bits]
+def _count(blocks: tuple[Block, ...], sets: list[list[jax.Array]], groups: int) -> list[jax.Array]:
+    """How many are True in each set of blocks: int32, shape (groups,)."""
+    found = []
+    for block, *bits in zip(blocks, *sets):
+        ones = [rows.astype(jnp.int32) for rows in bits]
         # In one reduction, which reads the keys once and writes nothing. With several, XLA for CPUs
         # first writes the ones to memory, and takes ten times as long.
-        axes = tuple(range(bits[0].ndim))
-        by_leaf.append(lax.reduce(ones, [np.int32(0)] * len(ones), _add, axes))
-    counts = [jnp.stack(column) for column in zip(*by_leaf)]
-    if groups == len(by_leaf):
-        return counts
-    return [jnp.sum(count, dtype=jnp.int32, keepdims=True) for count in counts]
+        axes = tuple(range(1, ones[0].ndim))
+        counts = lax.reduce(ones, [np.int32(0)] * len(ones), _add, axes)
+        if groups == 1:
+            found.append([jnp.sum(count, dtype=jnp.int32, keepdims=True) for count in counts])
+        else:
+            found.append([by_leaf(block, count) for count in counts])
+    columns = [jnp.concatenate(column) for column in zip(*found)]
+    return [jnp.sum(c, dtype=jnp.int32, keepdims=True) for c in columns] if groups == 1 else columns
 
 
 def _add(a: list[jax.Array], b: list[jax.Array]) -> list[jax.Array]:
     return [x + y for x, y in zip(a, b)]
 
 
-def _ranks(shapes: list[tuple[int, ...]], words: jax.Array, by_index: bool) -> list[jax.Array]:
-    """A distinct uint32 for every score of the tree, larger first: by index, or random."""
+def _ranks(
+    blocks: tuple[Block, ...], keys: list[jax.Array], words: jax.Array, by_index: bool, each: bool
+) -> list[jax.Array]:
+    """A distinct uint32 for every score of the tree, larger first: by index, or random.
+
+    If leaves compete `each` for itself, for every score of a leaf.
+    """
+    sizes = {i: math.prod(s) for block in blocks for i, s in zip(block.leaves, block.shapes)}
+    before = np.cumsum([0, *(sizes[index] for index in range(len(sizes)))])
+    if by_index and each:
+        # Otherwise an index of a large tree could pass 2^32, within a leaf.
+        before = np.zeros_like(before)
     first, second = words
-    start = 0
     result = []
-    for shape in shapes:
+    for block, k in zip(blocks, keys):
+        start = before[np.array(block.leaves)][owners(block)] + offsets(block)
+        index = first + (start % 2**32).astype(np.uint32)
         # Axis by axis: a reshaped iota is whole on every device, however the leaf is sharded.
-        index = first + np.uint32(start)
-        for axis, length in enumerate(shape):
-            after = shape[axis + 1 :]
-            step = np.uint32(math.prod(after)) * lax.iota(jnp.uint32, length)
-            index = index[..., None] + step
-        start += math.prod(shape)
+        for axis, length in enumerate(k.shape[1:], 2):
+            step = np.uint32(math.prod(k.shape[axis:])) * lax.iota(jnp.uint32, length)
+            index = index[..., None] + lax.expand_dims(step, range(axis - 1))
         # A bijection of the index, mixed with the words: random, yet no two are equal.
         result.append(~index if by_index else _mix(_mix(index) ^ second))
     return result

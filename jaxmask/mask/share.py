@@ -9,7 +9,7 @@ from jaxmask.errors import InputError
 from jaxmask.mask.allocate import allocate
 from jaxmask.mask.axes import Stated
 from jaxmask.mask.check import check_density, require_floating
-from jaxmask.mask.initialize import magnitude, split_key
+from jaxmask.mask.initialize import drawn, magnitude
 from jaxmask.mask.select import keep_count
 from jaxmask.mask.transform import MaskTransform
 from jaxmask.tree import PyTree, align, paths
@@ -83,9 +83,7 @@ def random_share(
       3
     """
     require_floating(weights, "random_share")
-    keys = split_key(key, weights)
-    scores = jax.tree.map(lambda key, w: jax.random.uniform(key, w.shape), keys, weights)
-    return _top_share(scores, share, scope, axes)
+    return _top_share(_uniform(key, weights), share, scope, axes)
 
 
 def largest_share(weights: PyTree, share: Any, scope: str = "layer", axes: Stated = ()) -> PyTree:
@@ -108,6 +106,9 @@ def largest_share(weights: PyTree, share: Any, scope: str = "layer", axes: State
       [False, True, True, False]
     """
     return _top_share(magnitude()(None, weights), share, scope, axes)
+
+
+_uniform = drawn(lambda key, w: jax.random.uniform(key, w.shape))
 
 
 def _top_share(scores: PyTree, share: Any, scope: str, axes: Stated) -> PyTree:

@@ -18,6 +18,8 @@ from jaxmask.mask.axes import Axes, Stated, answers
 from jaxmask.mask.check import integers, require_floating
 from jaxmask.mask.n_of_m import adjacent
 from jaxmask.mask.select import keep_top
+from jaxmask.precision import widened
+from jaxmask.sharding import automatic
 from jaxmask.tree import PyTree, paths
 
 REDUCE: dict[str, Callable[..., jax.Array]] = {
@@ -205,15 +207,18 @@ def _keep(
     for index, (leaf, parts) in enumerate(zip(leaves, divided)):
         if parts is None:
             raise InputError(f"scores: {paths(scores)[index]!r} has shape {leaf.shape}; {wanted}")
-    units = []
-    for leaf, (shape, reduced, _) in zip(leaves, divided):
-        # In bfloat16, different sums would be rounded to the same value.
-        wide = jnp.asarray(leaf, jnp.promote_types(leaf.dtype, jnp.float32))
-        units.append(REDUCE[reduce](lax.stop_gradient(wide).reshape(shape), axis=reduced))
     words = {str(index): parts[2] for index, parts in enumerate(divided)}
-    chosen = keep_top(units, density, scope, ties, key, words)
-    spread = [
-        jnp.broadcast_to(jnp.expand_dims(unit, reduced), shape).reshape(leaf.shape)
-        for leaf, unit, (shape, reduced, _) in zip(leaves, chosen, divided)
-    ]
-    return jax.tree.unflatten(structure, spread)
+
+    def chosen(leaves: list[Any], density: Any, key: jax.Array | None) -> list[jax.Array]:
+        units = []
+        for leaf, (shape, reduced, _) in zip(leaves, divided):
+            # In bfloat16, different sums would be rounded to the same value.
+            wide = lax.stop_gradient(widened(leaf))
+            units.append(REDUCE[reduce](wide.reshape(shape), axis=reduced))
+        kept = keep_top(units, density, scope, ties, key, words)
+        return [
+            jnp.broadcast_to(jnp.expand_dims(unit, reduced), shape).reshape(leaf.shape)
+            for leaf, unit, (shape, reduced, _) in zip(leaves, kept, divided)
+        ]
+
+    return jax.tree.unflatten(structure, automatic(chosen, leaves, leaves, density, key))

@@ -20,6 +20,8 @@ from jaxmask.mask.check import (
 from jaxmask.mask.initialize import Init, constant, kaiming_uniform
 from jaxmask.mask.select import keep_top
 from jaxmask.mask.straight_through import straight_through
+from jaxmask.precision import wide, widened
+from jaxmask.sharding import automatic
 from jaxmask.tree import PyTree, align
 
 Rescale = bool | Literal["constant"]
@@ -64,7 +66,7 @@ def threshold(
     the scale of its output; a leaf is one layer, unless it is a stack of them. A layer whose mask
     is all zero becomes zeros, with alpha = 1 and no gradient through it, so `dL/dm = theta * g` and
     its weights can come back.
-    `sum(m)` is float32 or wider. A NaN score is off.
+    Computed in float32 or wider. A NaN score is off.
 
     Adding a constant to the initial scores and to `mu`, or multiplying both and SGD's learning
     rate by a positive constant, changes no mask at any step.
@@ -207,13 +209,14 @@ def masked(mask: jax.Array, weight: jax.Array, rescale: Rescale = True) -> jax.A
       >>> mask.masked(jnp.array([1.0, 0, 0, 0]), jnp.array([3.0, 5.0, 5.0, 5.0])).tolist()
       [6.0, 0.0, 0.0, 0.0]
     """
-    product = weight * mask
+    product = widened(weight) * widened(mask)
     if rescale:
         total = _count(mask)
         some = total > 0
         # Both branches are guarded: the root's gradient at 0 is infinite, and inf * 0 is NaN.
         # 1 / alpha, because a product over the whole leaf is cheaper than a quotient.
-        scale = jnp.sqrt(jnp.where(some, max(mask.size, 1), 1) / jnp.where(some, total, 1))
+        size = jnp.asarray(max(mask.size, 1), total.dtype)
+        scale = jnp.sqrt(jnp.where(some, size, 1) / jnp.where(some, total, 1))
         if rescale == "constant":
             scale = lax.stop_gradient(scale)
         product = _scaled(product, scale)
@@ -223,13 +226,16 @@ def masked(mask: jax.Array, weight: jax.Array, rescale: Rescale = True) -> jax.A
 @jax.custom_jvp
 def _count(mask: jax.Array) -> jax.Array:
     """The sum of a mask of zeros and ones."""
+
     # First in groups of at most 32, as integers: on a CPU, XLA fuses these sums and the computation
     # of the mask into one parallel loop; for a sum of floats, or a longer one, it would write out
     # the mask. Groups of strided elements, because loops over these are vectorized.
-    groups = mask.reshape(math.gcd(mask.size, 32), -1)
-    counts = jnp.sum(groups, axis=0, dtype=jnp.int32)
-    # At least float32: bfloat16 counts only to 256.
-    return jnp.sum(counts, dtype=jnp.promote_types(mask.dtype, jnp.float32))
+    def count(mask: jax.Array) -> jax.Array:
+        groups = mask.reshape(math.gcd(mask.size, 32), -1)
+        counts = jnp.sum(groups, axis=0, dtype=jnp.int32)
+        return jnp.sum(counts, dtype=wide(mask.dtype))
+
+    return automatic(count, None, mask)
 
 
 @_count.defjvp
@@ -278,7 +284,7 @@ def _put(masks: PyTree, weights: PyTree, rescale: Rescale, axes: Stated = ()) ->
     found = []
     for m, w, stacked in zip(aligned, map(jnp.asarray, leaves), layers):
         if not jnp.issubdtype(jnp.result_type(m), jnp.floating):
-            m = jnp.asarray(m, jnp.promote_types(w.dtype, jnp.float32))  # stored as bits
+            m = jnp.asarray(m, wide(w.dtype))  # stored as bits
         put = functools.partial(masked, rescale=rescale)
         for axis in stacked:  # each layer has an alpha of its own
             put = jax.vmap(put, axis, axis)

@@ -5,6 +5,7 @@ from typing import Any
 
 from jaxmask.model.apply import apply_function, feature_function, mode
 from jaxmask.model.registry import count, create, initialize, names, rules, stages
+from jaxmask.model.shapes import shapes
 
 __all__ = [
     "apply_function",
@@ -15,6 +16,7 @@ __all__ = [
     "mode",
     "names",
     "rules",
+    "shapes",
     "stages",
 ]
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxmask import files
 from jaxmask.errors import InputError
+from jaxmask.model import hub
 
 SAFETENSORS = (".safetensors",)
 TORCH = (".pth", ".pt", ".bin", ".ckpt", ".th", ".tar")  # the last as in .pth.tar
@@ -27,7 +28,7 @@ def find(source: str | Path) -> Path:
         InputError: it does not exist, or cannot be fetched.
     """
     if str(source).startswith("hub:"):
-        return _from_hub(str(source))
+        return hub.find(str(source), _WEIGHTS, BESIDE)
     path = Path(source)
     if path.is_dir():
         found = [path / name for name in _WEIGHTS if (path / name).is_file()]
@@ -39,42 +40,6 @@ def find(source: str | Path) -> Path:
     if path.suffix not in SAFETENSORS + TORCH:
         raise InputError(f"{path} is not a .safetensors, .pth, .pt, .ckpt or .bin file")
     return path
-
-
-def _from_hub(source: str) -> Path:
-    try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-    except ImportError:
-        raise InputError(
-            f"{source} needs the package huggingface_hub; install jaxmask[hub]"
-        ) from None
-    owner, _, rest = source.removeprefix("hub:").partition("/")
-    name, _, file = rest.partition("/")
-    if not owner or not name:
-        raise InputError(f"{source} is not hub:owner/name or hub:owner/name/file")
-
-    def fetch(wanted: str) -> Path | None:
-        try:
-            return Path(hf_hub_download(f"{owner}/{name}", wanted))
-        except LocalEntryNotFoundError:
-            raise InputError(
-                f"cannot fetch {wanted} of {source}: the hub cannot be reached and there is no "
-                "copy here; give a file instead"
-            ) from None
-        except EntryNotFoundError:
-            return None
-        except Exception as error:  # the hub's client raises errors from several libraries
-            reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
-            raise InputError(f"cannot fetch {wanted} of {source} ({reason})") from None
-
-    candidates = (file,) if file else _WEIGHTS
-    weights = next(filter(None, map(fetch, candidates)), None)
-    if weights is None:
-        raise InputError(f"{source} has no {' and no '.join(candidates)}; give its weight file")
-    for beside in BESIDE:
-        fetch(beside)
-    return weights
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def create(name: str, classes: int, width: float, dtype: Any, options: dict[str,
             raise InputError(f"network {name!r} has no field {field!r}; add it to the class")
     try:
         return module(**given)
-    except (TypeError, ValueError) as error:
+    except Exception as error:
         raise InputError(f"network {name!r} cannot be created: {error}") from None
 
 
@@ -44,7 +44,7 @@ def _class(name: str) -> type[nn.Module]:
     package, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(package), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # it is the user's module that is run
         raise InputError(
             f"network {name!r} cannot be imported ({error}); give package.module:Class, with its "
             "folder on PYTHONPATH"

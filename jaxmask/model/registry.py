@@ -23,6 +23,8 @@ from jaxmask.model.vgg import VGG
 from jaxmask.model.vit import ViT
 
 Rules = tuple[tuple[str, str], ...]
+WIDEST = 1000
+MOST_CLASSES = 10**7
 
 # Biases and norms match neither rule and stay frozen.
 _RULES: Rules = (("head/.*", "train"), (".*/kernel", "mask"))
@@ -119,6 +121,8 @@ def names() -> tuple[str, ...]:
 
 
 def _find(name: str) -> _Network:
+    if not isinstance(name, str):
+        raise InputError(f"the name of a network is {name!r}; give a text")
     if outside.is_outside(name):
         return _Network(nn.Module, ())  # the defaults for a user's own network
     if name not in _NETWORKS:
@@ -172,10 +176,12 @@ def create(
         values = network.options[option]
         if value not in values:
             raise InputError(f"{name} has no {option} {value!r}{nearest(str(value), values)}")
-    if not isinstance(classes, Integral) or classes < 1:
-        raise InputError(f"classes is {classes!r} for {name}; give a whole number of at least 1")
-    if not isinstance(width, Real) or not 0 < width < math.inf:
-        raise InputError(f"width is {width!r} for {name}; give a positive number")
+    if not isinstance(classes, Integral) or not 1 <= classes <= MOST_CLASSES:
+        raise InputError(
+            f"classes is {classes!r} for {name}; give a whole number from 1 to {MOST_CLASSES}"
+        )
+    if not isinstance(width, Real) or not 0 < width <= WIDEST:
+        raise InputError(f"width is {width!r} for {name}; give a number above 0, at most {WIDEST}")
     try:
         dtype = jnp.dtype(dtype)
     except TypeError:

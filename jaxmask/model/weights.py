@@ -55,5 +55,7 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             about = {key: json.loads(value) for key, value in (weights.metadata() or {}).items()}
             flat = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
         return traverse_util.unflatten_dict(flat, sep="/"), about
-    except (SafetensorError, ValueError, OSError, TypeError, LookupError) as error:
+    except (
+        SafetensorError, ValueError, OSError, TypeError, LookupError, RecursionError
+    ) as error:  # fmt: skip
         raise InputError(f"{file} is not a safetensors file of this project ({error})") from None

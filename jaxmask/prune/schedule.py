@@ -7,6 +7,7 @@ import numpy as np
 from jaxmask.errors import InputError, nearest
 from jaxmask.mask.check import check_density
 
+MOST_SHOTS = 10_000
 SCHEDULES = {
     "exponential": lambda begin, end, part: begin * (end / begin) ** part,
     "linear": lambda begin, end, part: begin - (begin - end) * part,
@@ -23,13 +24,13 @@ def densities(
 
     Args:
       density: d_K, in (0, 1].
-      shots: K, at least 1.
+      shots: K, from 1 to 10,000.
       schedule: `"exponential"` or `"linear"`.
       begin: d_0, in (0, 1].
 
     Raises:
-      InputError: for a density outside (0, 1] or above `begin`, fewer than one shot, or an
-        unknown schedule.
+      InputError: for a density outside (0, 1] or above `begin`, fewer than one shot or
+        more than 10,000, or an unknown schedule.
 
     Example:
       >>> [round(share, 3) for share in prune.densities(0.25, 2)]
@@ -39,9 +40,9 @@ def densities(
     if end > start:
         raise InputError(f"density {density} is above the {begin} that is left; give a lower one")
     whole = isinstance(shots, int | np.integer) and not isinstance(shots, bool)
-    if not whole or shots < 1:
-        raise InputError(f"shots is {shots!r}; give a whole number of at least 1")
-    if schedule not in SCHEDULES:
+    if not whole or not 1 <= shots <= MOST_SHOTS:
+        raise InputError(f"shots is {shots!r}; give a whole number from 1 to {MOST_SHOTS}")
+    if not isinstance(schedule, str) or schedule not in SCHEDULES:
         raise InputError(f"unknown schedule {schedule!r}{nearest(str(schedule), SCHEDULES)}")
     course = SCHEDULES[schedule]
     shares = [course(float(start), float(end), k / shots) for k in range(1, shots)]

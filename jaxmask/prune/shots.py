@@ -12,9 +12,11 @@ from jax.tree_util import Partial
 
 from jaxmask.convolution import canonical
 from jaxmask.errors import InputError
-from jaxmask.mask import allocate, keep_count, pruned
+from jaxmask.mask import allocate, describe, keep_count, pruned
+from jaxmask.mask.axes import Stated, certain_layers
 from jaxmask.mask.check import require_floating
 from jaxmask.prune.schedule import densities
+from jaxmask.sharding import like
 from jaxmask.tree import PyTree, aligned
 
 Scorer = Callable[..., PyTree]
@@ -25,7 +27,8 @@ class Report(NamedTuple):
 
     Attributes:
       kept: int32 [shots, leaves], weights left in each leaf after each shot.
-      emptied: int32 [leaves], the first shot after which the leaf had nothing left; 0: none.
+      emptied: int32 [leaves], the first shot after which the leaf, or one layer of a stack, had
+        nothing left; 0: none.
       not_finite: int32 [leaves], the first shot at which a score of a remaining weight was NaN
         or infinite; 0: none.
       all_zero: int32, the first shot at which every remaining weight had score 0, so that the
@@ -44,6 +47,7 @@ def one_shot(
     scope: str = "global",
     key: jax.Array | None = None,
     report: bool = False,
+    axes: Stated = (),
 ) -> Callable[..., Any]:
     """Scores once and keeps exactly the share `density` of the highest scores.
 
@@ -53,6 +57,7 @@ def one_shot(
       scope: `"global"`, `"layer"` or `"erk"`, as in `mask.keep_top`.
       key: for ties; None is a fixed key.
       report: also return a `Report`.
+      axes: what the axes of leaves mean, where it is not guessed; see `mask.describe`.
 
     Returns:
       A function (w, *batch, among=None) -> mask: a tree of bool of the shapes of `w`, or
@@ -66,7 +71,7 @@ def one_shot(
       >>> jax.tree.map(lambda leaf: leaf.tolist(), prune.one_shot(score.magnitude(), 0.5)(w))
       {'a': [True, False], 'b': [False, True]}
     """
-    return multi_shot(scorer, density, 1, "exponential", scope, key, report=report)
+    return multi_shot(scorer, density, 1, "exponential", scope, key, report=report, axes=axes)
 
 
 def multi_shot(
@@ -79,6 +84,7 @@ def multi_shot(
     monotone: bool = True,
     report: bool = False,
     begin: Any = 1.0,
+    axes: Stated = (),
 ) -> Callable[..., Any]:
     """Scores and prunes the remaining weights `shots` times, in one compiled program.
 
@@ -98,6 +104,8 @@ def multi_shot(
         their scores are high enough.
       report: also return a `Report`.
       begin: the share that is left before the first shot, if pruning continues from a mask.
+      axes: what the axes of leaves mean, where it is not guessed; see `mask.describe`. Scopes
+        `"layer"` and `"erk"` count each of stacked layers.
 
     Returns:
       A function (w, *batch, among=None) -> mask: a tree of bool of the shapes of `w`, or
@@ -118,27 +126,30 @@ def multi_shot(
         require_floating(w, "the weights to prune")
         if not any(np.size(leaf) for leaf in jax.tree.leaves(w)):
             raise InputError("there is nothing to prune: the tree holds no weights")
-        counts = np.stack([allocate(w, share, scope) for share in shares])
+        words = describe(w, axes)
+        counts = np.stack([allocate(w, share, scope, words) for share in shares])
         if monotone:
             # Rounding by "erk" may give a leaf more at a later shot: it keeps that many until then.
             counts = np.maximum.accumulate(counts[::-1])[::-1]
         if among is None:
-            among = jax.tree.map(lambda leaf: jnp.ones(jnp.shape(leaf), bool), w)
+            among = jax.tree.map(lambda leaf: jnp.ones_like(leaf, bool), w)
         else:
             among = jax.tree.map(lambda leaf: jnp.asarray(leaf, bool), aligned(w, among, "among"))
         ties = jax.random.key(0) if key is None else key
         found = scorer if isinstance(scorer, Partial) else Partial(scorer)
-        mask, told = _shots(scope, monotone, found, w, batch, among, counts, ties)
+        said = tuple(words.items())
+        mask, told = _shots(scope, monotone, said, found, w, batch, among, counts, ties)
         return (mask, told) if report else mask
 
     return prune
 
 
 # Numbers are arguments, so only another scorer, structure or number of shots recompiles.
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def _shots(
     scope: str,
     monotone: bool,
+    words: tuple[tuple[str, str], ...],
     scorer: Partial,
     w: PyTree,
     batch: Any,
@@ -147,9 +158,11 @@ def _shots(
     key: jax.Array,
 ) -> tuple[PyTree, Report]:
     def shot(mask: PyTree, w: PyTree, batch: Any, count: jax.Array, key: jax.Array) -> Any:
-        scores = aligned(w, scorer(pruned(mask, w), *batch), "the scores")
-        kept = keep_count(scores, count, scope, key=key, among=mask if monotone else None)
-        return kept, _observed(scores, mask, kept)
+        scores = like(w, aligned(w, scorer(pruned(mask, w), *batch), "the scores"))
+        kept = keep_count(
+            scores, count, scope, key=key, among=mask if monotone else None, axes=dict(words)
+        )
+        return kept, _observed(scores, mask, kept, certain_layers(w, dict(words)))
 
     if jax.default_backend() == "cpu":
         shot = canonical(shot)  # because it runs in a loop
@@ -159,17 +172,24 @@ def _shots(
         return shot(mask, w, batch, count, jax.random.fold_in(key, number))
 
     numbers = jnp.arange(len(counts))
-    mask, (kept, broken, zero) = lax.scan(body, mask, (counts, numbers))
-    return mask, Report(kept, _first(kept == 0), _first(broken), _first(zero))
+    mask, (kept, empty, broken, zero) = lax.scan(body, mask, (counts, numbers))
+    return like(w, mask), Report(kept, _first(empty), _first(broken), _first(zero))
 
 
-def _observed(scores: PyTree, before: PyTree, after: PyTree) -> tuple[jax.Array, ...]:
-    """One shot's counts per leaf, which leaves have scores that are not finite, all zero."""
+def _observed(
+    scores: PyTree, before: PyTree, after: PyTree, layers: list[tuple[int, ...]]
+) -> tuple[jax.Array, ...]:
+    """One shot's counts per leaf, which have an empty layer, or scores not finite; all zero."""
     pairs = list(zip(jax.tree.leaves(scores), jax.tree.leaves(before)))
     kept = [jnp.sum(leaf, dtype=jnp.int32) for leaf in jax.tree.leaves(after)]
+    empty = [
+        ~jnp.all(jnp.any(leaf, axis=tuple(set(range(leaf.ndim)) - set(stacked))))
+        for leaf, stacked in zip(jax.tree.leaves(after), layers)
+    ]
     broken = [jnp.any(there & ~jnp.isfinite(s)) for s, there in pairs]
     some = [jnp.any(there & (s != 0)) for s, there in pairs]
-    return jnp.stack(kept), jnp.stack(broken), ~jnp.any(jnp.stack(some))
+    counts = jnp.stack(kept)
+    return counts, jnp.stack(empty), jnp.stack(broken), ~jnp.any(jnp.stack(some))
 
 
 def _first(happened: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from jaxmask.errors import InputError, nearest
 from jaxmask.recipe import adapt, dense, lottery, prune
-from jaxmask.run import defaults, driver
+from jaxmask.run import defaults, directory, driver
 from jaxmask.run.result import Result
 from jaxmask.run.seeds import check_seed
 
@@ -31,6 +31,8 @@ FIELDS = {
 def prepare(config: ConfigDict, **options: Any) -> driver.Begin:
     """Checks the config before anything is created; returns a function that runs it in a folder.
 
+    The run holds the folder: another process that is to run there is refused.
+
     Args:
       options: of the recipe's own `prepare`, such as `methods` of `adapt`.
 
@@ -39,16 +41,12 @@ def prepare(config: ConfigDict, **options: Any) -> driver.Begin:
     """
     defaults.check_renamed(config)
     name = config.get("recipe", "")
-    if name not in RECIPES:
+    if not isinstance(name, str) or name not in RECIPES:
         raise InputError(f"unknown recipe {name!r}{nearest(str(name), RECIPES)}")
-    missing = sorted(set(FIELDS[name].keys()) - set(config.keys()))
-    if missing:
-        raise InputError(
-            f"the config lacks fields of the recipe {name!r}: {', '.join(missing)}; "
-            f"start it from jaxmask.recipe.defaults.{name}"
-        )
+    defaults.check(config, FIELDS[name])
     check_seed(config.seed)
-    return RECIPES[name](config, **options)
+    begin = RECIPES[name](config, **options)
+    return lambda folder, shared: directory.alone_in(folder, config, begin(folder, shared))
 
 
 def run(config: ConfigDict, folder: Path, **options: Any) -> Result:
@@ -58,6 +56,8 @@ def run(config: ConfigDict, folder: Path, **options: Any) -> Result:
       options: of the recipe's own `prepare`, such as `methods` of `adapt`.
 
     Raises:
-      InputError: the config lacks fields of its recipe, or cannot be run.
+      InputError: the config lacks fields of its recipe, or cannot be run; or another process is
+        running in the folder.
     """
+    directory.refuse_held(folder)
     return driver.alone(prepare(config, **options)(folder, None))

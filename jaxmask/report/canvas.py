@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from jaxmask import files
+from jaxmask import files, signals
 
 LINES = {"USS": "-", "UMS": "--", "ISS": ":", "IMS": "-."}
 MARKERS = "osD^vP*X<>"
@@ -27,6 +27,7 @@ def blank(width: float, height: float) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    signals.obey()
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from jaxmask import files
+from jaxmask import files, signals
 from jaxmask.errors import InputError
 from jaxmask.report import find, methods
 from jaxmask.run.result import Result, read
@@ -46,7 +46,10 @@ def collect(folders: Iterable[str | Path]) -> pd.DataFrame:
             f"no finished run (a folder with a result.json) in {where}; finish a run or give "
             "another folder"
         )
-    results = [_scalars(read(folder)) for folder in finished]
+    results = []
+    for folder in finished:
+        signals.obey()
+        results.append(_scalars(read(folder)))
     names = dict.fromkeys([*SETTINGS, *OUTCOMES, *(name for row in results for name in row)])
     columns = {name: [row.get(name) for row in results] for name in names}
     configs = [_config(folder, row) for folder, row in zip(finished, results)]

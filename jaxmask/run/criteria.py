@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxmask import score, tree
-from jaxmask.errors import InputError
+from jaxmask.errors import InputError, is_number
 from jaxmask.loss import cross_entropy
 from jaxmask.train.named import call
+
+MOST_SAMPLES = 100_000
 
 
 class Subject(NamedTuple):
@@ -78,8 +80,7 @@ class Criterion(NamedTuple):
 
 
 def _temperature(name: str, value: float) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 1e-6 <= value <= 1e6:
+    if not is_number(value, 1e-6, 1e6):
         raise InputError(
             f"criterion {name!r}: temperature {value!r}; give a number from 1e-6 to 1e6"
         )
@@ -139,8 +140,11 @@ def fisher() -> Criterion:
 
 def optimal_brain_damage(samples: int = 100) -> Criterion:
     """`h_ii w^2 / 2`, by Hutchinson's estimate from `samples` random vectors."""
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
-        raise InputError(f"criterion 'optimal_brain_damage': samples {samples!r}; give at least 1")
+    if not isinstance(samples, int) or not is_number(samples, 1, MOST_SAMPLES):
+        raise InputError(
+            f"criterion 'optimal_brain_damage': samples {samples!r}; give a whole number from 1 to "
+            f"{MOST_SAMPLES}"
+        )
     return Criterion(
         "optimal_brain_damage",
         lambda at: score.optimal_brain_damage(at.loss(), samples, at.key, at.batch_size),

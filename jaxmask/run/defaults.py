@@ -1,12 +1,60 @@
 """Every field that a config can have, with its default. A config sets what differs."""
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from jaxmask.adapter import EVALUATORS, METHODS
-from jaxmask.errors import InputError
+from jaxmask.adapter.lora import MOST_RANK
+from jaxmask.errors import InputError, check_numbers
+from jaxmask.model.registry import WIDEST
+from jaxmask.prune.schedule import MOST_SHOTS
 
 # old field names and their new names
 RENAMED = {"optimiser": "optimizer", "mask_optimiser": "mask_optimizer"}
+
+
+# the largest numbers that fields of these names may have, and those of all others
+LARGEST = {
+    "width": WIDEST, "epochs": 10**6, "rounds": 1000, "shots": MOST_SHOTS, "rank": MOST_RANK,
+    "iterations": 10**6, "decode_size": 2**14, "size": 2**14, "crop_padding": 2**12,
+    "memory_gib": 2.0**20, "cache_gib": 2.0**20, "seed": 2**32 - 1,
+}  # fmt: skip
+LARGEST_WHOLE, LARGEST_FLOAT = 2**31 - 1, 1e30
+
+
+def check(config: ConfigDict, known: ConfigDict, at: str = "") -> None:
+    """Raises InputError for a field that is missing, of another type, or absurdly large.
+
+    Args:
+      config: with at least the fields of `known`; a field that is not among them is not checked.
+      known: the recipe's fields with their defaults.
+    """
+    missing = sorted(at + name for name in known if name not in config)
+    if missing:
+        raise InputError(
+            f"the config lacks fields of its recipe: {', '.join(missing)}; start it from a "
+            "function of jaxmask.recipe.defaults"
+        )
+    for name, default in known.items():
+        value, field = config[name], f"{at}{name}"
+        if isinstance(default, ConfigDict) and isinstance(value, ConfigDict):
+            check(value, default, f"{field}.")
+        elif not _is_alike(value, default):
+            wanted = type(default).__name__
+            raise InputError(f"{field} is {value!r}; it must be of type {wanted}, like {default!r}")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            whole = isinstance(default, int)
+            most = LARGEST.get(name, LARGEST_WHOLE if whole else LARGEST_FLOAT)
+            check_numbers(field, [value], most=most)
+
+
+def _is_alike(value: Any, default: Any) -> bool:
+    if isinstance(default, tuple):
+        return isinstance(value, tuple | list)
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is type(default)
 
 
 def check_renamed(config: ConfigDict, at: str = "") -> None:
@@ -41,7 +89,7 @@ def data(name: str) -> ConfigDict:
     """Which images, how they are split, and how they are changed on the device."""
     return ConfigDict(
         {
-            "name": name,
+            "name": name,  # of TFDS, or folder:PATH, or hf:OWNER/NAME; see jaxmask.data.load
             "classes": (),  # the classes kept, relabeled in this order; () is all
             "share": 1.0,  # fraction of labels: of the training set, stratified
             "validation": 0.1,  # fraction (from 1 on: number) of training examples held out

@@ -1,18 +1,58 @@
 """A run directory: created with its config, finished with its result."""
 
 import json
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
-from jaxmask import files
+from jaxmask import files, signals
 from jaxmask.errors import InputError
 from jaxmask.run import result
 from jaxmask.run.defaults import RENAMED
 from jaxmask.run.result import Result
 
 AGAIN = "delete the run directory to start again"
+LOCK = ".lock"  # held while a process runs here
+
+Wanted = TypeVar("Wanted")
+Given = TypeVar("Given")
+
+
+def alone_in(
+    folder: Path, config: ConfigDict, experiment: Generator[Wanted, Given, Result]
+) -> Generator[Wanted, Given, Result]:
+    """The experiment, while no other process may run in the folder, above it or below it.
+
+    What killed processes have left of their files is removed first. A finished run is not locked.
+
+    Raises:
+      InputError: the directory belongs to another config, or another process is running there.
+    """
+    finished = result_of(folder, config)
+    if finished is not None:
+        return finished
+    refuse_held(folder)
+    signals.obey()
+    with files.locked(folder / LOCK) as mine:
+        if not mine:
+            raise _taken(folder, files.holder(folder / LOCK) or "another process")
+        files.sweep(folder)
+        return (yield from experiment)
+
+
+def refuse_held(folder: Path) -> None:
+    """Raises InputError if a process is running in the folder, above it or below it."""
+    above = (each for each in folder.absolute().parents if (each / "config.json").exists())
+    below = (each.parent for each in folder.glob(f"**/{LOCK}"))
+    for place in (folder, *above, *below):
+        if who := files.holder(place / LOCK):
+            raise _taken(place, who)
+
+
+def _taken(folder: Path, who: str) -> InputError:
+    return InputError(f"{who} is running in {folder}; wait for its end, or give another --workdir")
 
 
 def begin(folder: Path, config: ConfigDict) -> Result | None:

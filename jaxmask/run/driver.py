@@ -6,6 +6,7 @@ experiments.
 """
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ Begin = Callable[[Path, Path | None], Experiment]
 
 def alone(experiment: Experiment) -> Result:
     """Runs one experiment; returns its result."""
-    try:
-        training = next(experiment)
-        while True:
-            training = experiment.send(loop.fit(training.programs, training.job))
-    except StopIteration as end:
-        return end.value
+    with closing(experiment):  # it may hold its run directory
+        try:
+            training = next(experiment)
+            while True:
+                training = experiment.send(loop.fit(training.programs, training.job))
+        except StopIteration as end:
+            return end.value
 
 
 def together(experiments: Sequence[Experiment]) -> list[Result | InputError]:
@@ -49,17 +51,19 @@ def together(experiments: Sequence[Experiment]) -> list[Result | InputError]:
         except InputError as error:
             results[index] = error
 
-    for index in range(len(experiments)):
-        advance(index, None)
-    while wanted:
-        alike: dict[Any, list[int]] = {}
-        for index, training in wanted.items():
-            alike.setdefault(_kind(training), []).append(index)
-        for members in alike.values():
-            programs = wanted[members[0]].programs
-            fits = loop.fit_together(programs, [wanted[index].job for index in members])
-            for index, fit in zip(members, fits):
-                advance(index, fit)
+    with ExitStack() as opened:
+        for index, experiment in enumerate(experiments):
+            opened.enter_context(closing(experiment))
+            advance(index, None)
+        while wanted:
+            alike: dict[Any, list[int]] = {}
+            for index, training in wanted.items():
+                alike.setdefault(_kind(training), []).append(index)
+            for members in alike.values():
+                programs = wanted[members[0]].programs
+                fits = loop.fit_together(programs, [wanted[index].job for index in members])
+                for index, fit in zip(members, fits):
+                    advance(index, fit)
     return results
 
 

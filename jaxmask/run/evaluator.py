@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from jaxmask import evaluate, model
+from jaxmask import evaluate, model, signals
 from jaxmask.adapter import Evaluator
 from jaxmask.adapter.base import Classifier
 from jaxmask.data import Split
@@ -93,6 +93,7 @@ def _attempt(
     value: float,
 ) -> tuple[Classifier, Choice]:
     """Fits with one value, and measures on validation data."""
+    signals.obey()
     began = time.monotonic()
     classifier = evaluator.fit(*train, value, classes, section)
     measured = _measure(classifier, *validation)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from jaxmask import model, tree
+from jaxmask import model, signals, tree
 from jaxmask.adapter import Adapter, Method, Site, Stored
 from jaxmask.errors import InputError
 from jaxmask.mask import measure
@@ -149,6 +149,7 @@ def _train(
     learned, frozen = at.adapter.init(key, variables["params"])
     ready = Ready(learned, frozen, variables["batch_stats"])
     fit = yield at.trainer.job(ready, {at.section.tune: value}, random, folder, title)
+    signals.obey()
     content = at.adapter.store(fit.learned, frozen)
     stored.check_law(
         at.name, at.identity, at.adapter, variables["params"], fit.learned, frozen, content

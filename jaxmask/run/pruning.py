@@ -11,13 +11,13 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxmask import model, prune, tree
+from jaxmask import model, prune, signals, tree
 from jaxmask.errors import InputError, check_numbers
 from jaxmask.mask.check import check_scope
 from jaxmask.run.criteria import Criterion, Subject, criterion
 from jaxmask.run.programs import shared
 from jaxmask.run.seeds import named_key, number
-from jaxmask.run.task import Task, shapes
+from jaxmask.run.task import Task, axes, shapes
 
 Variables = dict[str, Any]
 
@@ -64,7 +64,7 @@ def make_pruner(task: Task, config: ConfigDict) -> Pruner:
             f"the criterion {chosen.name!r} scores weights on data: "
             "set scoring.examples_per_class above 0"
         )
-    labels = pruned_labels(task, config)
+    labels, words = pruned_labels(task, config), axes(task, config)
     tie_key = named_key(config.seed, "prune/ties")
     scores = _scorer(
         task, chosen, config.criterion, int(scoring.batch_size), scoring.mode == "train"
@@ -80,6 +80,7 @@ def make_pruner(task: Task, config: ConfigDict) -> Pruner:
     def apply(
         variables: Variables, density: Any, begin: Any = 1.0, among: Any = None, where: str = ""
     ) -> tuple[Any, prune.Report]:
+        signals.obey()
         weights = tree.partition(variables["params"], labels)
         rest = tree.combine(weights["train"], weights["freeze"])
         key = named_key(config.seed, "prune/scores")
@@ -92,7 +93,7 @@ def make_pruner(task: Task, config: ConfigDict) -> Pruner:
             scorer = jax.tree_util.Partial(scores, rest, stats, key)
             pruner = prune.multi_shot(
                 scorer, density, config.shots, config.shot_schedule, config.scope, tie_key,
-                report=True, begin=begin,
+                report=True, begin=begin, axes=words,
             )  # fmt: skip
             masks, report = pruner(w, *batch(), among=among)
         check_report(weights["mask"], report, f"{config.criterion}{where}")
@@ -100,8 +101,9 @@ def make_pruner(task: Task, config: ConfigDict) -> Pruner:
 
     def keep(scores: Any, density: Any, among: Any, where: str) -> tuple[Any, prune.Report]:
         pruner = prune.one_shot(
-            jax.tree_util.Partial(_given, scores), density, config.scope, tie_key, report=True
-        )
+            jax.tree_util.Partial(_given, scores), density, config.scope, tie_key, report=True,
+            axes=words,
+        )  # fmt: skip
         masks, report = pruner(scores, among=among)
         check_report(scores, report, f"{config.criterion}{where}")
         return masks, report

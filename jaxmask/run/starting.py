@@ -1,6 +1,7 @@
 """The weights that an experiment starts from, and checks that they fit its task."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from absl import logging
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from jaxmask import maskfile, model
+from jaxmask import maskfile, model, signals
 from jaxmask.errors import InputError
 from jaxmask.model import pretrained, transformer
 from jaxmask.model import weights as weights_file
@@ -83,6 +84,11 @@ def load_start(start: str, network: ConfigDict, size: int = 0) -> tuple[Start, d
         return Start(None, start), {}
     if not start:
         raise InputError("this config needs starting weights: give --config.start=PATH")
+    if not start.startswith("hub:") and not os.path.exists(start):
+        raise InputError(
+            f"there are no weights at {start}; give a finished run directory of the recipe "
+            "'dense', a file of weights, or hub:owner/name"
+        )
     about: dict[str, Any]
     if _ours(start):
         weights, about = weights_file.load(Path(start))
@@ -138,7 +144,7 @@ def _ours(start: str) -> bool:
         return not any(
             (path / name).exists() for name in ("model.safetensors", "pytorch_model.bin")
         )
-    return not path.exists() or pretrained.is_ours(start)
+    return pretrained.is_ours(start)
 
 
 def starting_variables(task: tasks.Task, start: Start, key: jax.Array) -> dict[str, Any]:
@@ -147,6 +153,7 @@ def starting_variables(task: tasks.Task, start: Start, key: jax.Array) -> dict[s
     Raises:
       InputError: arrays are missing, unknown, or of another shape.
     """
+    signals.obey()
     fresh = model.initialize(task.module, key, task.image_shape)
     if start.weights is None:
         return fresh

@@ -12,7 +12,7 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxmask import data, mask, model
+from jaxmask import data, mask, model, signals
 from jaxmask.errors import InputError, check_numbers
 from jaxmask.run.seeds import number
 from jaxmask.train import feed
@@ -49,6 +49,7 @@ class Task(NamedTuple):
 
 def load_data(config: ConfigDict, seed: int) -> data.Dataset:
     """The dataset that a config's data section describes."""
+    signals.obey()
     validation = config.validation
     if not (0 <= validation < 1 or (1 <= validation < 2**31 and validation == int(validation))):
         raise InputError(
@@ -182,21 +183,7 @@ def _say_normalization(how: str, mean: Sequence[float], std: Sequence[float]) ->
 
 def shapes(task: Task) -> dict[str, Any]:
     """The network's variables as shapes and dtypes; nothing is computed."""
-    try:
-        return jax.eval_shape(
-            lambda: model.initialize(task.module, jax.random.key(0), task.image_shape)
-        )
-    except InputError:
-        raise
-    except Exception as error:  # a network of the user's own may raise anything
-        raise InputError(
-            f"the network cannot be built for images {task.image_shape}: "
-            f"{type(error).__name__}: {_first_line(error)}"
-        ) from None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return model.shapes(task.module, task.image_shape)
 
 
 def axes(task: Task, config: ConfigDict) -> dict[str, str]:

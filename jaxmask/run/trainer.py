@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from jaxmask import signals
 from jaxmask.adapter import Adapter
 from jaxmask.errors import InputError, check_numbers
 from jaxmask.loss import cross_entropy
@@ -88,6 +89,7 @@ def make_trainer(
     Raises:
       InputError: a field has an invalid value.
     """
+    signals.obey()
     check_training(config, section)
     held_out = len(task.dataset.validation.labels)
     if config.patience and not held_out:
@@ -96,6 +98,10 @@ def make_trainer(
     feed.check_batch(config.batch_size, examples, task.mesh)
     steps_per_epoch = examples // config.batch_size
     steps = steps_per_epoch * config.epochs
+    if steps >= 2**31:  # the state counts them in int32
+        raise InputError(
+            f"{section}.epochs is {config.epochs}, which makes {steps} steps; give fewer than 2^31"
+        )
     first = (movement.summed(),) if sum_movement else ()
     described = optimizer.Section(config, steps, steps_per_epoch, first)
     groups = adapter.optimizers(described)  # here, so that its errors come first
@@ -128,6 +134,7 @@ def make_trainer(
         keep: loop.Keep | None = None,
         state: State | None = None,
     ) -> Training:
+        signals.obey()
         state = begin(ready, rates, name) if state is None else state
         state, frozen = feed.replicate((state, ready.frozen), task.mesh)
         settings = loop.Settings(
@@ -153,7 +160,7 @@ def make_trainer(
         whole = task.feed("test")
         sums = evaluation.evaluate(
             compiled().programs.evaluate, learned, batch_stats, frozen, [whole], whole.resident,
-            evaluation_batch(task, config, whole.examples),
+            evaluation_batch(task, config, whole.examples), lambda seconds: signals.obey(),
         )  # fmt: skip
         return sums.means()
 

@@ -2,6 +2,10 @@
 
 A scorer is `(w, *batch) -> scores`, structured as `w`; higher means keep. Scorers that need no data
 accept a batch too, so that scorers are interchangeable.
+
+Scores are computed in float32 or wider, laid out over devices as `w`. Derivatives alone come in the
+dtypes of `w`, and below 6e-8 in float16, 2e-3 in float8_e4m3fn, they are 0: of such weights, score
+float32 copies if the loss takes these.
 """
 
 from jaxmask.score import hessian

@@ -9,7 +9,8 @@ from jax import lax
 
 from jaxmask.convolution import canonical
 from jaxmask.errors import InputError
-from jaxmask.mask.initialize import score_dtype
+from jaxmask.precision import wide, widened
+from jaxmask.sharding import like, split_as, whole
 from jaxmask.tree import PyTree
 
 
@@ -23,9 +24,12 @@ def average(
     the remainder.
 
     Args:
-      function: (w, *batch) -> tree, a mean over axis 0 of the batch's arrays.
+      function: (w, *batch) -> tree of the shapes of w, a mean over axis 0 of the batch's arrays.
       batch_size: examples per piece, at least 1; None takes all at once.
       name: of the scorer, for error messages.
+
+    Returns:
+      A function (w, *batch) -> tree of the shapes of w, in float32 or wider.
 
     Raises:
       InputError: when called without data, without examples, or with arrays of differing lengths;
@@ -40,23 +44,27 @@ def average(
         full = count // size
         compute = canonical(function) if jax.default_backend() == "cpu" else function
         if full == 1 and count == size:
-            return compute(w, *batch)
-        pieces = jax.tree.map(lambda x: x[: full * size].reshape(full, size, *x.shape[1:]), batch)
+            return jax.tree.map(widened, compute(w, *batch))
 
         def add(total: PyTree, piece: Any) -> tuple[PyTree, None]:
-            return jax.tree.map(jnp.add, total, compute(w, *piece)), None
+            new = like(w, compute(w, *piece))
+            return jax.tree.map(lambda t, leaf: t + widened(leaf), total, new), None
 
-        first = jax.tree.map(lambda x: x[0], pieces)
-        shapes = jax.eval_shape(function, w, *first)
-        # At least float32: bfloat16 cannot count beyond 256.
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, score_dtype(leaf)), shapes)
-        total, _ = lax.scan(add, zeros, pieces)
+        def pieces(x: jax.Array) -> jax.Array:
+            cut = whole(x)[: full * size].reshape(full, size, *x.shape[1:])
+            return split_as(x, cut, axis=1)
+
+        zeros = jax.tree.map(lambda leaf: jnp.zeros_like(leaf, wide(leaf.dtype)), w)
+        total, _ = lax.scan(add, zeros, jax.tree.map(pieces, batch))
         total = jax.tree.map(lambda leaf: leaf * (size / count), total)
         rest = count - full * size
         if rest:
-            last = compute(w, *jax.tree.map(lambda x: x[full * size :], batch))
-            total = jax.tree.map(lambda leaf, more: leaf + more * (rest / count), total, last)
-        return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), total, shapes)
+            cut = jax.tree.map(lambda x: split_as(x, whole(x)[full * size :]), batch)
+            last = compute(w, *cut)
+            total = jax.tree.map(
+                lambda leaf, more: leaf + widened(more) * (rest / count), total, last
+            )
+        return total
 
     return averaged
 

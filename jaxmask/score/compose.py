@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxmask.precision import common, widened
+from jaxmask.sharding import like
 from jaxmask.tree import PyTree, aligned
 
 Scorer = Callable[..., PyTree]
@@ -23,7 +25,7 @@ def stack(first: Scorer, second: Scorer) -> Scorer:
     """
 
     def scores(w: PyTree, *batch: Any) -> PyTree:
-        return second(first(w, *batch), *batch)
+        return like(w, second(first(w, *batch), *batch))
 
     return scores
 
@@ -39,10 +41,16 @@ def as_weights(scorer: Scorer) -> Scorer:
     """
 
     def weights(w: PyTree, *batch: Any) -> PyTree:
-        scores = jax.tree.map(jnp.abs, aligned(w, scorer(w, *batch), "the scores"))
-        peaks = [jnp.max(leaf, initial=0) for leaf in jax.tree.leaves(scores)]
-        largest = jnp.max(jnp.stack([*peaks, jnp.asarray(0.0)]))
-        divisor = jnp.where(largest == 0, 1.0, largest)
-        return jax.tree.map(lambda w, s: jnp.sign(w) * (s / divisor).astype(w.dtype), w, scores)
+        found = aligned(w, scorer(w, *batch), "the scores")
+        scores = jax.tree.map(lambda s: jnp.abs(widened(s)), found)
+        leaves = jax.tree.leaves(scores)
+        peaks = [jnp.max(leaf, initial=0).astype(common(leaves)) for leaf in leaves]
+        largest = jnp.max(jnp.stack(peaks), initial=0) if peaks else 0
+        divisor = jnp.where(largest == 0, 1, largest)
+
+        def scaled(w: jax.Array, s: jax.Array) -> jax.Array:
+            return jnp.sign(w) * (s / divisor.astype(s.dtype)).astype(w.dtype)
+
+        return like(w, jax.tree.map(scaled, w, scores))
 
     return weights

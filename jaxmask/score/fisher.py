@@ -6,7 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxmask.precision import widened
 from jaxmask.score.batches import average
+from jaxmask.sharding import like, shares_axes, whole
 from jaxmask.tree import PyTree
 
 
@@ -27,7 +29,7 @@ def fisher(loss: Callable[..., jax.Array], batch_size: int = 32) -> Callable[...
         not change the scores.
 
     Returns:
-      A scorer (w, *batch) -> scores of the shapes and dtypes of `w`.
+      A scorer (w, *batch) -> scores of the shapes of `w`, in float32 or wider.
 
     Raises:
       InputError: when called without data.
@@ -42,15 +44,16 @@ def fisher(loss: Callable[..., jax.Array], batch_size: int = 32) -> Callable[...
     def squares(w: PyTree, *batch: Any) -> PyTree:
         def of_one(*example: Any) -> PyTree:
             alone = jax.tree.map(lambda x: x[None], example)
-            return jax.tree.map(jnp.square, jax.grad(loss)(w, *alone))
+            return jax.tree.map(lambda g: jnp.square(widened(g)), jax.grad(loss)(w, *alone))
 
-        each = jax.vmap(of_one)(*batch)
+        each = jax.vmap(of_one)(*(jax.tree.map(whole, batch) if shares_axes(w, batch) else batch))
         return jax.tree.map(lambda leaf: leaf.mean(axis=0), each)
 
     mean_squares = average(squares, batch_size, "fisher")
 
     @jax.jit
     def scores(w: PyTree, *batch: Any) -> PyTree:
-        return jax.tree.map(lambda w, f: w * w * f, w, mean_squares(w, *batch))
+        found = mean_squares(w, *batch)
+        return like(w, jax.tree.map(lambda w, f: jnp.square(widened(w)) * f, w, found))
 
     return scores

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmask.score.batches import average
+from jaxmask.sharding import like
 from jaxmask.tree import PyTree
 
 
@@ -24,7 +25,7 @@ def gradient_norm(
       batch_size: examples per gradient computation; does not change the scores.
 
     Returns:
-      A scorer (w, *batch) -> scores of the shapes and dtypes of `w`.
+      A scorer (w, *batch) -> scores of the shapes of `w`, in float32 or wider.
 
     Raises:
       InputError: when called without data.
@@ -39,6 +40,6 @@ def gradient_norm(
 
     @jax.jit
     def scores(w: PyTree, *batch: Any) -> PyTree:
-        return jax.tree.map(jnp.abs, gradient(w, *batch))
+        return like(w, jax.tree.map(jnp.abs, gradient(w, *batch)))
 
     return scores

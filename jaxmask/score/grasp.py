@@ -6,8 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxmask.precision import widened
 from jaxmask.score import hessian
 from jaxmask.score.batches import average
+from jaxmask.sharding import like
 from jaxmask.tree import PyTree
 
 
@@ -30,7 +32,7 @@ def grasp(
       absolute: `|w * (H g)|`, which keeps what changes the flow in either direction.
 
     Returns:
-      A scorer (w, *batch) -> scores of the shapes and dtypes of `w`.
+      A scorer (w, *batch) -> scores of the shapes of `w`, in float32 or wider.
 
     Raises:
       InputError: when called without data.
@@ -47,7 +49,7 @@ def grasp(
     def scores(w: PyTree, *batch: Any) -> PyTree:
         g = gradient(w, *batch)
         curved = average(lambda w, *piece: multiply(w, g, *piece), batch_size, "grasp")
-        flow = jax.tree.map(jnp.multiply, w, curved(w, *batch))
-        return jax.tree.map(jnp.abs, flow) if absolute else flow
+        flow = jax.tree.map(lambda w, h: widened(w) * h, w, curved(w, *batch))
+        return like(w, jax.tree.map(jnp.abs, flow) if absolute else flow)
 
     return scores

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.extend import core
 from jax.extend.core.primitives import custom_lin_p
 
+from jaxmask.precision import total, widened
+from jaxmask.sharding import like
 from jaxmask.tree import PyTree, aligned
 
 
@@ -22,7 +23,7 @@ def product(loss: Callable[..., jax.Array]) -> Callable[..., PyTree]:
       loss: (w, *batch) -> scalar.
 
     Returns:
-      A function; `v` has the paths of `w`, and the result its structure.
+      A function; `v` has the paths of `w`, and the result its structure and dtypes.
     """
     gradient = jax.grad(loss)
 
@@ -31,17 +32,17 @@ def product(loss: Callable[..., jax.Array]) -> Callable[..., PyTree]:
 
     def reverse_over_reverse(w: PyTree, v: PyTree, *batch: Any) -> PyTree:
         def along(w: PyTree) -> jax.Array:
-            products = jax.tree.map(jnp.vdot, gradient(w, *batch), v)
-            return jnp.sum(jnp.stack(jax.tree.leaves(products)))
+            wide = jax.tree.map(lambda g, v: widened(g) * widened(v), gradient(w, *batch), v)
+            return total(jax.tree.leaves(wide))
 
         return jax.grad(along)(w)
 
     def multiply(w: PyTree, v: PyTree, *batch: Any) -> PyTree:
-        v = aligned(w, v, "the vector")
+        v = jax.tree.map(lambda w, v: v.astype(w.dtype), w, aligned(w, v, "the vector"))
         # Checked first, not tried: under jit, JAX raises only after everything is traced.
         traced = jax.make_jaxpr(forward_over_reverse)(w, v, *batch)
         order = reverse_over_reverse if _reverse_only(traced.jaxpr) else forward_over_reverse
-        return order(w, v, *batch)
+        return like(w, order(w, v, *batch))
 
     return multiply
 

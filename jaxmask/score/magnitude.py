@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxmask.sharding import like
 from jaxmask.tree import PyTree
 
 
@@ -26,6 +27,6 @@ def magnitude() -> Callable[..., PyTree]:
     @jax.jit
     def scores(w: PyTree, *batch: Any) -> PyTree:
         del batch
-        return jax.tree.map(jnp.abs, w)
+        return like(w, jax.tree.map(jnp.abs, w))
 
     return scores

@@ -5,7 +5,9 @@ from typing import Any
 
 import jax
 
+from jaxmask.precision import widened
 from jaxmask.score.batches import average
+from jaxmask.sharding import like
 from jaxmask.tree import PyTree
 
 
@@ -25,7 +27,7 @@ def movement(
       batch_size: examples per gradient computation; does not change the scores.
 
     Returns:
-      A scorer (w, *batch) -> scores of the shapes and dtypes of `w`.
+      A scorer (w, *batch) -> scores of the shapes of `w`, in float32 or wider.
 
     Raises:
       InputError: when called without data.
@@ -40,6 +42,6 @@ def movement(
 
     @jax.jit
     def scores(w: PyTree, *batch: Any) -> PyTree:
-        return jax.tree.map(lambda w, g: -w * g, w, gradient(w, *batch))
+        return like(w, jax.tree.map(lambda w, g: -widened(w) * g, w, gradient(w, *batch)))
 
     return scores

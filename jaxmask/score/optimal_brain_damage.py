@@ -9,9 +9,11 @@ from jax import lax
 
 from jaxmask.convolution import canonical
 from jaxmask.errors import InputError
-from jaxmask.mask.initialize import score_dtype, split_key
+from jaxmask.mask.initialize import split_key
+from jaxmask.precision import wide, widened
 from jaxmask.score import hessian
 from jaxmask.score.batches import average, examples
+from jaxmask.sharding import automatic, like
 from jaxmask.tree import PyTree
 
 
@@ -40,7 +42,7 @@ def optimal_brain_damage(
       batch_size: examples per product; does not change the scores.
 
     Returns:
-      A scorer (w, *batch) -> scores of the shapes and dtypes of `w`.
+      A scorer (w, *batch) -> scores of the shapes of `w`, in float32 or wider.
 
     Raises:
       InputError: fewer than one sample; when called without data.
@@ -68,7 +70,7 @@ def optimal_brain_damage(
         if jax.default_backend() == "cpu":
             product = canonical(product)  # because it runs in a loop
         diagonal = _exact(product, w) if samples is None else _estimate(product, w, samples, key)
-        return jax.tree.map(lambda w, h: h * w * w / 2, w, diagonal)
+        return like(w, jax.tree.map(lambda w, h: h * jnp.square(widened(w)) / 2, w, diagonal))
 
     return scores
 
@@ -78,16 +80,16 @@ def _estimate(
 ) -> PyTree:
     keys = jax.random.split(jax.random.key(0) if key is None else key, samples)
 
-    def add(total: PyTree, key: jax.Array) -> tuple[PyTree, None]:
-        signs = jax.tree.map(
-            lambda key, w: jax.random.rademacher(key, w.shape, w.dtype), split_key(key, w), w
-        )
-        return jax.tree.map(lambda t, z, h: t + z * h, total, signs, product(signs)), None
+    def draw(key: jax.Array, w: jax.Array) -> jax.Array:
+        return jax.random.rademacher(key, w.shape, w.dtype)
 
-    # At least float32: bfloat16 cannot count beyond 256.
-    zeros = jax.tree.map(lambda w: jnp.zeros(w.shape, score_dtype(w)), w)
+    def add(total: PyTree, key: jax.Array) -> tuple[PyTree, None]:
+        signs = like(w, jax.tree.map(draw, split_key(key, w), w))
+        return jax.tree.map(lambda t, z, h: t + widened(z) * h, total, signs, product(signs)), None
+
+    zeros = jax.tree.map(lambda w: jnp.zeros_like(w, wide(w.dtype)), w)
     total, _ = lax.scan(add, zeros, keys)
-    return jax.tree.map(lambda leaf, w: (leaf / samples).astype(w.dtype), total, w)
+    return jax.tree.map(lambda leaf: leaf / samples, total)
 
 
 def _exact(product: Callable[[PyTree], PyTree], w: PyTree) -> PyTree:
@@ -96,14 +98,20 @@ def _exact(product: Callable[[PyTree], PyTree], w: PyTree) -> PyTree:
     diagonals = []
     for position, leaf in enumerate(leaves):
         if not leaf.size:  # even an empty loop is traced
-            diagonals.append(leaf)
+            diagonals.append(widened(leaf))
             continue
 
         def entry(index: jax.Array, position: int = position) -> jax.Array:
             unit = list(zeros)
-            unit[position] = unit[position].ravel().at[index].set(1).reshape(unit[position].shape)
+            unit[position] = automatic(_unit, zeros[position], zeros[position], index)
             curved = jax.tree.leaves(product(jax.tree.unflatten(structure, unit)))
-            return curved[position].ravel()[index]
+            return automatic(lambda h, index: h.ravel()[index], None, curved[position], index)
 
-        diagonals.append(lax.map(entry, jnp.arange(leaf.size)).reshape(leaf.shape))
+        entries = lax.map(entry, jnp.arange(leaf.size))
+        shape = leaf.shape
+        diagonals.append(automatic(lambda e, shape: e.reshape(shape), leaf, entries, shape))
     return jax.tree.unflatten(structure, diagonals)
+
+
+def _unit(zeros: jax.Array, index: jax.Array) -> jax.Array:
+    return zeros.ravel().at[index].set(1).reshape(zeros.shape)

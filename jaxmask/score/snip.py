@@ -6,7 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxmask.precision import total, widened
 from jaxmask.score.batches import average
+from jaxmask.sharding import like
 from jaxmask.tree import PyTree
 
 
@@ -24,7 +26,7 @@ def snip(loss: Callable[..., jax.Array], batch_size: int | None = None) -> Calla
       batch_size: examples per gradient computation; does not change the scores.
 
     Returns:
-      A scorer (w, *batch) -> scores of the shapes and dtypes of `w`.
+      A scorer (w, *batch) -> scores of the shapes of `w`, in float32 or wider.
 
     Raises:
       InputError: when called without data.
@@ -38,9 +40,9 @@ def snip(loss: Callable[..., jax.Array], batch_size: int | None = None) -> Calla
 
     @jax.jit
     def scores(w: PyTree, *batch: Any) -> PyTree:
-        sensitivity = jax.tree.map(lambda w, g: jnp.abs(w * g), w, gradient(w, *batch))
-        total = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(sensitivity))
-        divisor = jnp.where(total == 0, 1.0, total)
-        return jax.tree.map(lambda leaf: leaf / divisor.astype(leaf.dtype), sensitivity)
+        sensitivity = jax.tree.map(lambda w, g: jnp.abs(widened(w) * g), w, gradient(w, *batch))
+        whole = total(jax.tree.leaves(sensitivity))
+        divisor = jnp.where(whole == 0, 1, whole)
+        return like(w, jax.tree.map(lambda leaf: leaf / divisor.astype(leaf.dtype), sensitivity))
 
     return scores

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxmask.errors import InputError, nearest
+from jaxmask.precision import widened
+from jaxmask.sharding import like
 from jaxmask.tree import PyTree, is_floating, named_leaves
 
 STATISTICS = ("keep", "absolute", "neutral")
@@ -30,7 +32,8 @@ def synflow(forward: Callable[[PyTree], jax.Array]) -> Callable[..., PyTree]:
         scored, made absolute by `score.absolute`.
 
     Returns:
-      A scorer (w, *batch) -> scores of the shapes and dtypes of `w`; the batch is not used.
+      A scorer (w, *batch) -> scores of the shapes of `w`, in float32 or wider; the batch is not
+      used.
 
     Raises:
       InputError: when called with weights that are not traced, if the flow overflows.
@@ -45,8 +48,8 @@ def synflow(forward: Callable[[PyTree], jax.Array]) -> Callable[..., PyTree]:
     @jax.jit
     def flow(w: PyTree) -> tuple[PyTree, list[jax.Array]]:
         sizes = jax.tree.map(jnp.abs, w)
-        gradient = jax.grad(lambda sizes: jnp.sum(forward(sizes)))(sizes)
-        found = jax.tree.map(jnp.multiply, sizes, gradient)
+        gradient = jax.grad(lambda sizes: jnp.sum(widened(forward(sizes))))(sizes)
+        found = like(w, jax.tree.map(lambda s, g: widened(s) * widened(g), sizes, gradient))
         return found, [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(found)]
 
     def scores(w: PyTree, *batch: Any) -> PyTree:

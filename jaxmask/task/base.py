@@ -1,5 +1,6 @@
 """The base network of a learned task: found, read, and checked against its fingerprint."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +52,7 @@ def find(path: Path, about: Mapping[str, Any], wanted: maskfile.Base | None, bas
     source = base or _beside(path) or about.get("start", "")
     if not isinstance(source, str) or source in ("", "random", "pretrain"):
         raise InputError(f"the base weights of {path} are not with it; give them: --base=PATH")
-    if not source.startswith("hub:") and not Path(source).exists():
+    if not source.startswith("hub:") and not os.path.exists(source):
         raise InputError(f"there are no weights at {source}; give them: --base=PATH")
     layout: str = ""
     names: dict[str, str] = {}

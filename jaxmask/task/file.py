@@ -10,6 +10,7 @@ import numpy as np
 from jaxmask import maskfile, tree
 from jaxmask.adapter import KNOWN, Adapter, Stored
 from jaxmask.errors import InputError, nearest
+from jaxmask.task import schema
 
 Tree = Any
 Adapters = Mapping[str, Adapter]
@@ -20,7 +21,7 @@ OF_TASKS = ("network", "width", "stem", "classes", "mean", "std", "image_shape",
             "regularization", "merged")  # fmt: skip
 # names in files of earlier versions, and the new ones
 _RENAMED = {"neighbours": "neighbors", "regularisation": "regularization"}
-_NEEDED = {"network", "width", "classes", "mean", "std", "method"}
+DEEPEST = 20  # nesting of JSON in metadata
 
 
 class TaskFile(NamedTuple):
@@ -89,11 +90,13 @@ def read(path: Path, weights: Tree = None) -> TaskFile:
       weights: the base network's parameters, for masks that are coded given them.
 
     Raises:
-      InputError: it is not a task file, or is damaged.
+      InputError: it is not a task file, is damaged, or its metadata are not those of a task.
     """
     file = maskfile.read(path, weights=weights)
     about = metadata(file.metadata)
+    schema.check(about, path)
     arrays = {_RENAMED.get(name, name): part for name, part in file.arrays.items()}
+    schema.check_arrays(arrays, path)
     statistics = arrays.pop("batch_stats", {})
     settings = {name: value for name, value in about.items() if name not in OF_TASKS}
     if file.kind == "sign":
@@ -104,25 +107,27 @@ def read(path: Path, weights: Tree = None) -> TaskFile:
     )  # fmt: skip
 
 
-def check_task(about: Mapping[str, Any], path: Path) -> None:
-    """Raises InputError for a file that has a mask but no task."""
-    if not about.keys() >= _NEEDED:
-        raise InputError(
-            f"{path} has a mask but no task: its header lacks the network, classes or "
-            "normalization; give a file that the recipe 'adapt' wrote"
-        )
-
-
 def metadata(texts: Mapping[str, str]) -> dict[str, Any]:
-    """A file's metadata: JSON is parsed, other text is kept."""
+    """A file's metadata: JSON is parsed; other text, or JSON nested deeply, is kept."""
     found: dict[str, Any] = {}
     for name, text in texts.items():
         try:
             value = json.loads(text, parse_constant=lambda _: None)  # a loss may be NaN
+            value = text if _depth(value) > DEEPEST else value
         except (ValueError, RecursionError):
             value = text
         found[_RENAMED.get(name, name)] = value
     return found
+
+
+def _depth(value: Any) -> int:
+    """How deeply JSON is nested; without recursion."""
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, dict | list)]:
+        depth += 1
+        lists = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [inner for values in lists for inner in values]
+    return depth
 
 
 def restored(base: Mapping[str, Tree], file: TaskFile, adapters: Adapters = KNOWN) -> Tree:
@@ -147,7 +152,12 @@ def put_on(base: Mapping[str, Tree], file: TaskFile, adapter: Adapter) -> Tree:
     replaced = tree.replaced(before, known, "the batch statistics")
     statistics = _with_more(replaced, file.batch_stats)
     params = complete(base["params"], file.stored)
-    return {"params": adapter.restore(params, file.stored), "batch_stats": statistics}
+    try:
+        restored = adapter.restore(params, file.stored)
+    except Exception as error:  # the adapter may be the user's own, and its settings anything
+        reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        raise InputError(f"{file.path} cannot be restored: {reason}") from error
+    return {"params": restored, "batch_stats": statistics}
 
 
 def adapter_of(file: TaskFile, adapters: Adapters) -> Adapter:

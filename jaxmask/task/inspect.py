@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxmask import maskfile
+from jaxmask import maskfile, signals
 from jaxmask.adapter import KNOWN, Stored
 from jaxmask.errors import InputError
 from jaxmask.maskfile.codec import GIVEN_WEIGHTS
+from jaxmask.model import outside
 from jaxmask.task import base as bases
 from jaxmask.task import file as task_file
+from jaxmask.task import learned, schema
 from jaxmask.tree import named_leaves
 
 
@@ -54,9 +56,16 @@ def adapted(path: Path, base: str, adapters: task_file.Adapters = KNOWN) -> Adap
             "with python -m jaxmask.task"
         )
     about = task_file.metadata(header["metadata"])
+    merged = "merged" in about  # a mask without a task
+    schema.check(about, path, () if merged else schema.NEEDED)
     found = bases.find(path, about, header["base"], base)
     file = task_file.read(path, weights=found.variables["params"])
     adapter = task_file.adapter_of(file, adapters)
+    if not merged and not outside.is_outside(about["network"]):
+        with schema.naming(path):
+            module, _ = learned.pipeline(about, len(about["classes"]))
+        shapes = jax.eval_shape(lambda: task_file.put_on(found.variables, file, adapter))
+        schema.check_network(about, shapes, module, path)
 
     # compiled as a whole: operation by operation takes twice the time for a ResNet-50
     @jax.jit
@@ -72,6 +81,7 @@ def adapted(path: Path, base: str, adapters: task_file.Adapters = KNOWN) -> Adap
 
 def summary(path: Path, base: str) -> dict[str, Any]:
     """The content of a file, ready for JSON; "kept" are the bits on, or + in masks of signs."""
+    signals.obey()
     header = maskfile.read_header(path)
     file = _read(path, header, base)
     shapes = header["leaves"]
@@ -104,6 +114,7 @@ def summary(path: Path, base: str) -> dict[str, Any]:
 
 def read(path: Path, base: str) -> maskfile.MaskFile:
     """Reads a mask file, and its base weights if its masks are coded given them."""
+    signals.obey()
     return _read(path, maskfile.read_header(path), base)
 
 
@@ -111,6 +122,7 @@ def _read(path: Path, header: dict[str, Any], base: str) -> maskfile.MaskFile:
     if header["codec"] != GIVEN_WEIGHTS:
         return maskfile.read(path)
     about = task_file.metadata(header["metadata"])
+    schema.check(about, path)
     weights = bases.find(path, about, header["base"], base).variables["params"]
     return maskfile.read(path, weights=weights)
 

@@ -8,13 +8,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxmask import data, files, maskfile, model
+from jaxmask import data, files, maskfile, model, signals
 from jaxmask.adapter import EVALUATORS, KNOWN
 from jaxmask.errors import InputError
 from jaxmask.model import outside
 from jaxmask.model import weights as weights_file
 from jaxmask.task import base as bases
 from jaxmask.task import file as task_file
+from jaxmask.task import schema
 
 
 class Learned(NamedTuple):
@@ -66,10 +67,13 @@ def load(
     file = find(path)
     if file.suffix != ".mask":
         weights, about = weights_file.load(file)
-        if not {"network", "classes", "mean", "std"} <= about.keys():
+        about = {"method": "dense", **about}
+        if not about.keys() >= {"network", "classes", "mean", "std"}:
             raise InputError(f"{file} does not name its network; give a run directory")
-        return _ready({"batch_stats": {}, **weights}, {"method": "dense", **about}, file, network)
+        schema.check(about, file, schema.NEEDED)
+        return _ready({"batch_stats": {}, **weights}, about, file, network)
     parts = read(file, base)
+    check_classifier(parts.file)
     variables = task_file.restored(parts.base, parts.file, adapters)
     return _ready(variables, parts.file.about, file, network, parts.file.stored.arrays)
 
@@ -92,9 +96,10 @@ def read(file: Path, base: str = "") -> Parts:
     Raises:
       InputError: see `load`.
     """
+    signals.obey()
     header = maskfile.read_header(file)
     about = task_file.metadata(header["metadata"])
-    task_file.check_task(about, file)
+    schema.check(about, file, schema.NEEDED)
     bare = bases.find(file, about, header["base"], base).variables
     return Parts(bare, task_file.read(file, weights=bare["params"]))
 
@@ -154,6 +159,14 @@ def classifier_of(about: Mapping[str, Any]) -> Classify | None:
     return evaluator.classify if evaluator else None
 
 
+def check_classifier(file: task_file.TaskFile) -> None:
+    """Raises InputError if an evaluator's task lacks what it classifies by."""
+    evaluator = EVALUATORS.get(file.about["method"])
+    if evaluator is not None:
+        with schema.naming(file.path):
+            evaluator.check_stored(file.stored, len(file.about["classes"]))
+
+
 def _ready(
     variables: dict[str, Any],
     about: dict[str, Any],
@@ -162,8 +175,10 @@ def _ready(
     stored: dict[str, Any] | None = None,
 ) -> Learned:
     classes = tuple(about["classes"])
-    module, prepare = pipeline(about, len(classes), network)
+    with schema.naming(file):
+        module, prepare = pipeline(about, len(classes), network)
     classify = classifier_of(about)
+    schema.check_network(about, variables, module, file, head=classify is None)
 
     @jax.jit
     def logits(variables: dict[str, Any], images: jax.Array) -> jax.Array:

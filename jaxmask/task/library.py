@@ -13,7 +13,7 @@ from jaxmask import model, tree
 from jaxmask.adapter import KNOWN, Adapter, Stored
 from jaxmask.errors import InputError
 from jaxmask.task import file as task_file
-from jaxmask.task import learned
+from jaxmask.task import learned, schema
 
 GROUP = 8  # examples of one task to compute together
 
@@ -83,6 +83,12 @@ def load(
     tasks = [part.file for part in parts]
     for task in tasks:
         _check_alike(task, tasks[0])
+    for part in parts:
+        adapter = task_file.adapter_of(part.file, adapters)
+        with schema.naming(part.file.path):
+            module, _ = learned.pipeline(part.file.about, len(part.file.about["classes"]), network)
+        restored = jax.eval_shape(partial(task_file.put_on, part.base, part.file, adapter))
+        schema.check_network(part.file.about, restored, module, part.file.path)
     classes = tuple(tuple(task.about["classes"]) for task in tasks)
     count = max(map(len, classes))
     kinds, stacked = _kinds([_wide(task, count) for task in tasks], adapters)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmask import signals
 from jaxmask.errors import InputError
 from jaxmask.model import mode
 
@@ -63,6 +64,7 @@ def reestimate(
     order = np.random.default_rng(0).permutation(len(images))
     starts = range(0, len(images) - batch_size + 1, batch_size)
     for start in starts:
+        signals.obey()
         rows = np.sort(order[start : start + batch_size])  # in the order of the file
         found = of_batch(jnp.asarray(np.asarray(images[rows])))
         total = found if total is None else jax.tree.map(jnp.add, total, found)

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from jaxmask import tree
+from jaxmask import signals, tree
 from jaxmask.errors import Interrupted
 from jaxmask.train.checkpoint import Best, Checkpoint, Checkpoints, device_copy, host_copy
 from jaxmask.train.epoch import Programs
@@ -20,7 +20,6 @@ from jaxmask.train.judge import DIVERGED, PATIENCE, Progress, judge
 from jaxmask.train.lanes import Lanes
 from jaxmask.train.progress import Bar
 from jaxmask.train.records import Records
-from jaxmask.train.signals import deferred
 from jaxmask.train.stack import average, chunks
 from jaxmask.train.state import State, Tree
 
@@ -45,6 +44,7 @@ def fit_together(programs: Programs, jobs: Sequence[Job]) -> list[Fit]:
     The jobs have feeds of equal sizes, states of equal shapes, and settings that differ only in
     the seed. A job that ends early waits for the others; its result is that of its own end.
     """
+    signals.obey()
     with ExitStack() as opened:
         runs = [
             _open(job, opened.enter_context(Checkpoints(job.folder / "checkpoints")))
@@ -147,7 +147,7 @@ def _train(programs: Programs, runs: list[_Run]) -> None:
             runs=runs,
             first=first,
             bar=opened.enter_context(Bar(title, job.steps, first)),
-            signals=opened.enter_context(deferred()),
+            signals=opened.enter_context(signals.noted()),
             clock=clock,
             before=[run.progress for run in runs],
             active=list(range(len(runs))),

@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxmask.precision import wide, widened
+
 Tree = Any
 
 
 class SummedMovement(NamedTuple):
-    """The state of `summed`: a tree of the weights' shapes."""
+    """The state of `summed`: a tree of the weights' shapes, in float32 or wider."""
 
     movement: Tree
 
@@ -26,12 +28,15 @@ def summed() -> optax.GradientTransformation:
     """
 
     def initialize(weights: Tree) -> SummedMovement:
-        return SummedMovement(jax.tree.map(jnp.zeros_like, weights))
+        return SummedMovement(jax.tree.map(lambda w: jnp.zeros_like(w, wide(w.dtype)), weights))
 
     def update(
         gradients: Tree, state: SummedMovement, weights: Tree = None
     ) -> tuple[Tree, SummedMovement]:
-        total = jax.tree.map(lambda t, w, g: t - w * g, state.movement, weights, gradients)
+        def add(total: jax.Array, w: jax.Array, g: jax.Array) -> jax.Array:
+            return total - widened(w) * widened(g)
+
+        total = jax.tree.map(add, state.movement, weights, gradients)
         return gradients, SummedMovement(total)
 
     return optax.GradientTransformation(initialize, update)

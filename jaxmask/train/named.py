@@ -7,6 +7,34 @@ from typing import Any, NamedTuple
 
 from jaxmask.errors import InputError, nearest
 
+DEEPEST = 20  # nesting of a literal
+LARGEST = 2**64  # whole number in one
+
+
+# what Python raises for text that is no literal, or too deep for it
+_UNREADABLE = (SyntaxError, ValueError, TypeError, MemoryError, RecursionError)
+
+
+def literal(text: str) -> Any:
+    """The value of a Python literal of numbers, strings, truth values, None, tuples and lists.
+
+    Raises:
+      ValueError: it is none (or InputError: it is too deep, or a number is too large).
+    """
+    try:
+        value = ast.literal_eval(text)
+    except _UNREADABLE:
+        raise ValueError(text) from None
+    if not _is_plain(_checked(value)):
+        raise ValueError(text)
+    return value
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
 
 class Call(NamedTuple):
     """A function of a table, with the arguments from the text."""
@@ -33,12 +61,15 @@ def calls(text: str, table: Mapping[str, Callable[..., Any]], what: str) -> list
     """
     try:
         body = ast.parse(text.strip() or "()", mode="eval").body
-    except SyntaxError:
+        nodes = body.elts if isinstance(body, ast.Tuple) else [body]
+        found = [_call(node, text, table, what) for node in nodes]
+    except InputError:
+        raise
+    except _UNREADABLE:
         raise InputError(f"{what} {text!r} cannot be read; write name(argument=value)") from None
-    nodes = body.elts if isinstance(body, ast.Tuple) else [body]
-    if not nodes:
+    if not found:
         raise InputError(f"{what} is empty; known: {', '.join(sorted(table))}")
-    return [_call(node, text, table, what) for node in nodes]
+    return found
 
 
 def call(text: str, table: Mapping[str, Callable[..., Any]], what: str) -> Any:
@@ -76,7 +107,9 @@ def _call(node: ast.expr, text: str, table: Mapping[str, Callable[..., Any]], wh
 
 def _value(node: ast.expr, text: str, table: Mapping[str, Callable[..., Any]], what: str) -> Any:
     try:
-        return ast.literal_eval(node)
+        return _checked(ast.literal_eval(node))
+    except InputError:
+        raise
     except (ValueError, TypeError):
         return _evaluated(_call(node, text, table, what), what)
 
@@ -84,5 +117,25 @@ def _value(node: ast.expr, text: str, table: Mapping[str, Callable[..., Any]], w
 def _evaluated(each: Call, what: str) -> Any:
     try:
         return each()
-    except TypeError as error:
-        raise InputError(f"{what} {each.name!r}: {error}") from None
+    except InputError:
+        raise
+    except Exception as error:  # its arguments are the user's
+        raise InputError(f"{what} {each.name!r}: {first_line(error)}") from None
+
+
+def first_line(error: BaseException) -> str:
+    """Of an error's message, or else the name of its type."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _checked(value: Any, depth: int = 0) -> Any:
+    """The value of a literal, if it can be shown, hashed and compared without surprises."""
+    if depth > DEEPEST:
+        raise InputError(f"a value has more than {DEEPEST} brackets within each other; give fewer")
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        raise InputError("a value has a whole number of more than 64 bits; give a smaller one")
+    inner = (*value, *value.values()) if isinstance(value, dict) else value
+    if isinstance(inner, tuple | list | set):
+        for each in inner:
+            _checked(each, depth + 1)
+    return value

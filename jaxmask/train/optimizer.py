@@ -1,18 +1,21 @@
 """Optimizers and learning-rate schedules: any optax chain, by name and arguments."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxmask.errors import InputError
-from jaxmask.train.named import Call, call, calls
+from jaxmask.errors import InputError, check_numbers
+from jaxmask.train.named import Call, call, calls, first_line
 
 Schedule = Callable[[Any], Any]  # step -> factor
 Group = str  # a learned group: "train" (weights), "scores", or another of an adapter
+MOST_COPIES = 1000  # of the weights, in the state of an optimizer
 RATES = ("learning_rate", "mask_learning_rate")  # fields of a training section
 
 
@@ -54,12 +57,14 @@ def schedule(text: str, steps: int, steps_per_epoch: int) -> Schedule:
     multiplies by `factor` at each of the epochs.
 
     Raises:
-      InputError: the schedule is unknown, or its warm-up leaves no further steps.
+      InputError: the schedule is unknown, its warm-up leaves no further steps, or its epochs do
+        not follow each other within training.
     """
 
     def cosine(warmup_epochs: float = 0) -> Schedule:
+        check_numbers("warmup_epochs", [warmup_epochs], 0)
         warmup = round(warmup_epochs * steps_per_epoch)
-        if not 0 <= warmup < steps:
+        if warmup >= steps:
             raise InputError(
                 f"schedule {text!r}: a warm-up of {warmup} steps leaves none of the {steps}; "
                 "train longer or warm up for fewer epochs"
@@ -69,9 +74,15 @@ def schedule(text: str, steps: int, steps_per_epoch: int) -> Schedule:
         return optax.join_schedules([rise, fall], [warmup])
 
     def stairs(epochs: tuple[float, ...], factor: float = 0.1) -> Schedule:
-        return optax.piecewise_constant_schedule(
-            1.0, {round(epoch * steps_per_epoch): factor for epoch in epochs}
-        )
+        check_numbers("epochs", epochs, 0)
+        check_numbers("factor", [factor], 0, 1)
+        at = [round(epoch * steps_per_epoch) for epoch in epochs]
+        if any(a >= b for a, b in pairwise([0, *at, steps])):
+            raise InputError(
+                f"schedule {text!r}: give epochs that grow, above 0 and below the "
+                f"{steps / steps_per_epoch:g} of training, at least one step apart"
+            )
+        return optax.piecewise_constant_schedule(1.0, dict.fromkeys(at, factor))
 
     table: dict[str, Callable[..., Schedule]] = {
         "constant": lambda: optax.constant_schedule(1.0),
@@ -130,15 +141,22 @@ def optimizer(
     # optax takes the names of hyperparameters from the signature
     parameter = inspect.Parameter(rate, inspect.Parameter.KEYWORD_ONLY)
     build.__signature__ = inspect.Signature([parameter])  # type: ignore[attr-defined]
-    made = optax.inject_hyperparams(build)(**{rate: 1.0})
     try:
+        made = optax.inject_hyperparams(build)(**{rate: 1.0})
         # tried on a small tree now, for its mistakes to be told before anything is compiled
         weights = {"kernel": jax.ShapeDtypeStruct((2, 2), "float32")}
         state = jax.eval_shape(made.init, weights)
         jax.eval_shape(made.update, weights, state, weights)
-    except (TypeError, ValueError, AttributeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"optimizer {text!r}: {reason}") from None
+    except InputError:
+        raise
+    except Exception as error:  # the arguments are the user's
+        raise InputError(f"optimizer {text!r}: {first_line(error)}") from None
+    copies = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state)) / 4
+    if copies > MOST_COPIES:
+        raise InputError(
+            f"optimizer {text!r} keeps {copies:g} numbers for each weight; give one that keeps at "
+            f"most {MOST_COPIES}"
+        )
     return made
 
 

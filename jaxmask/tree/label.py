@@ -66,7 +66,7 @@ def _compiled(index: int, rule: Any) -> tuple[re.Pattern[str], str]:
     try:
         pattern, name = rule
         regex = re.compile(pattern)
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise InputError(
             f"rule {index} ({rule[0]!r}) is not a regular expression: {error}"
         ) from None

@@ -267,7 +267,8 @@ def test_apply_writes_the_adapted_network(some, tmp_path, capsys, method):
 def test_apply_with_a_head_that_is_part_of_the_base(some, tmp_path, capsys):
     """Pruning keeps the network's head, which is then in the fingerprint, not in the file."""
     folder, masks, flat = some
-    write_task(tmp_path / "x.mask", flat, masks["a"], {}, head_in_base=True)
+    own = [f"class {number}" for number in range(len(flat["params/head/bias"]))]
+    write_task(tmp_path / "x.mask", flat, masks["a"], {}, head_in_base=True, classes=own)
     out = tmp_path / "w.safetensors"
     told(capsys, "apply", tmp_path / "x.mask", "--base", folder / "base.safetensors", "--out", out)
     found = load_file(out)
@@ -527,7 +528,7 @@ def wrong(some):
         ("apply A --out=BASE", "would overwrite an input"),
         ("apply TASKS --out=w.safetensors", "holds 3 mask files"),
         ("apply plain.mask --out=w.safetensors", "a mask but no task"),
-        ("apply odd.mask --out=w.safetensors", "a mask but no task"),
+        ("apply odd.mask --out=w.safetensors", "'width' in its metadata is a text ('wide')"),
         ("apply knn.mask --base=BASE --out=w.safetensors", "nearest neighbors"),
         ("apply scale.mask --base=BASE --out=w.safetensors", "low_rank_scale"),
         ("apply other.mask --out=w.safetensors", "give them: --base"),
@@ -536,7 +537,7 @@ def wrong(some):
         ("export A --out=w.pth --layout=timn", "no layout 'timn'"),
         ("export A --out=w.pth --names=theirs", "invalid choice: 'theirs'"),
         ("export A --out=w.pth --names=checkpoint", "base weights have this package's"),
-        ("export lenet.mask --base=BASE --out=w.pth", "lenet5 has no known names in PyTorch"),
+        ("export lenet.mask --base=BASE --out=w.pth", "in the network of its metadata (lenet5"),
         ("merge A B --out=w.mask", "--how"),
         ("merge A B --how=most --out=w.mask", "see --help"),
         ("merge A --how=vote --out=w.mask", "give two or more"),

@@ -179,3 +179,16 @@ def test_wrong_scope_and_size():
         mask.allocate(jax.ShapeDtypeStruct((2**31,), jnp.float32), 0.5)
     with pytest.raises(InputError, match="one floating-point number"):
         jax.jit(lambda d: mask.allocate(NET, d))(1)
+
+
+def test_a_tree_of_billions_is_allocated_leaf_by_leaf():
+    tree = [jax.ShapeDtypeStruct((2**14, 2**15), jnp.float32)] * 14
+    tree.append(jax.ShapeDtypeStruct((10,), jnp.float32))
+    assert mask.allocate(tree, 0.25, "layer").tolist() == [2**27] * 14 + [3]
+    total = 14 * 2**29 + 10
+    assert mask.allocate(tree, 0.25, "erk").sum(dtype=np.int64) == total - total * 3 // 4
+    traced = jax.jit(lambda density: mask.allocate(tree, density, "layer"))(0.25)
+    assert (np.abs(traced - np.array([2**27] * 14 + [3])) <= 1 + 2**27 // 2**22).all()
+    for scope in ("global", "erk"):
+        with pytest.raises(InputError, match="7516192778 weights"):
+            jax.eval_shape(lambda density: mask.allocate(tree, density, scope), jnp.float32(0.25))  # noqa: B023

@@ -121,3 +121,41 @@ def test_different_structures():
             measure(a, {"w": jnp.ones(3)})
         with pytest.raises(InputError, match="'w' has shape"):
             measure(a, {"w": jnp.ones(2), "v": jnp.ones(1)})
+
+
+def many(bit, leaves, shape=(2**15, 2**15)):
+    """Leaves of 2^30 weights, all on or all off; inside jit they are never made."""
+    return {f"l{index}": jnp.broadcast_to(bit, shape) for index in range(leaves)}
+
+
+def test_a_tree_beyond_int32_inside_jit():
+    on = jnp.array(True)
+    density = jax.jit(lambda a, b: mask.measure.density([many(a, 5), many(b, 1)]))
+    np.testing.assert_allclose(density(on, ~on), 5 / 6, rtol=1e-6)
+    assert density(on, on) == 1
+    overlap = jax.jit(
+        lambda a, b: mask.measure.overlap([many(a, 5), many(b, 4)], [many(a, 5), many(a, 4)])
+    )
+    np.testing.assert_allclose(overlap(on, ~on), 5 / 9, rtol=1e-6)
+    by_leaf = jax.jit(lambda a: mask.measure.density_by_leaf(many(a, 3)))(on)
+    assert by_leaf == {"l0": 1, "l1": 1, "l2": 1}
+
+
+def test_a_distance_beyond_int32_needs_64_bits():
+    def apart(a):
+        return mask.measure.hamming(many(a, 3), many(~a, 3))
+
+    with pytest.raises(InputError, match="hamming of 3221225472 weights inside jit"):
+        jax.jit(apart)(jnp.array(True))
+    jax.config.update("jax_enable_x64", True)
+    try:
+        assert jax.jit(apart)(jnp.array(True)) == 3 * 2**30
+    finally:
+        jax.config.update("jax_enable_x64", False)
+
+
+def test_a_leaf_beyond_int32_has_measures():
+    large = {"w": jax.ShapeDtypeStruct((60_000, 50_000), jnp.bool_)}
+    for measure in (mask.measure.density, mask.measure.density_by_leaf):
+        chex.assert_type(jax.tree.leaves(jax.eval_shape(measure, large)), jnp.float32)
+    assert jax.eval_shape(mask.measure.overlap, large, large).shape == ()

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from jaxmask import mask
 from jaxmask.errors import InputError
+from jaxmask.mask import select
+from jaxmask.mask.blocks import Block
 
 KEY = jax.random.key(9)
 
@@ -296,3 +298,36 @@ def test_sharded_scores_stay_where_they_are():
 def test_wrong_arguments(call, words):
     with pytest.raises(InputError, match=words):
         call({"a": jnp.ones(4), "b": jnp.ones(3)})
+
+
+# 7 billion weights; no leaf is near 2^31
+HUGE = {f"layer{i:02}": jax.ShapeDtypeStruct((2**14, 2**15), jnp.float32) for i in range(13)}
+
+
+@pytest.mark.parametrize("scope", ["layer", "erk"])
+def test_leaves_that_do_not_compete_may_be_billions_together(scope):
+    kept = jax.eval_shape(lambda s: mask.keep_top(s, 0.3, scope), HUGE)
+    assert {leaf.shape for leaf in kept.values()} == {(2**14, 2**15)}
+    jax.eval_shape(mask.top_k(0.1, scope).mask, HUGE)
+    jax.eval_shape(lambda s: mask.keep_count(s, 7, scope, among=s), HUGE)
+
+
+def test_more_than_can_compete():
+    with pytest.raises(InputError, match=r"a tree of 6979321856 weights.*scope='layer'"):
+        jax.eval_shape(lambda s: mask.keep_top(s, 0.3), HUGE)
+    large = {"a": HUGE["layer00"], "table": jax.ShapeDtypeStruct((2**16, 2**15), jnp.float32)}
+    with pytest.raises(InputError, match=r"'table' has 2147483648 weights.*split"):
+        jax.eval_shape(lambda s: mask.keep_count(s, 1, "layer"), large)
+
+
+@pytest.mark.parametrize("by_index", [True, False])
+def test_ranks_are_distinct_where_an_index_passes_32_bits(by_index):
+    # nine leaves of 2^29 - 1 and then one of 100, among whose indices is 2^32
+    sizes = [2**29 - 1] * 8 + [100]
+    blocks = tuple(Block((i,), ((size,),), False) for i, size in enumerate(sizes))
+    keys = [jax.ShapeDtypeStruct((1, size), jnp.uint32) for size in sizes]
+    words = jnp.zeros(2, jnp.uint32)
+    ranks = jax.jit(lambda w: select._ranks(blocks, keys, w, by_index, each=True)[-1])(words)[0]
+    assert len(np.unique(ranks)) == 100
+    if by_index:
+        assert (np.diff(np.asarray(ranks).astype(np.int64)) < 0).all()

@@ -344,3 +344,12 @@ def test_wrong_settings(make, words):
     with pytest.raises(InputError, match=words) as error:
         make()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(50_000, 50_001), (3_000_000_000,)])
+@pytest.mark.parametrize("rescale", [True, "constant", False])
+def test_a_leaf_beyond_int32(shape, rescale):
+    tx = mask.threshold(rescale=rescale)
+    large = {"w": jax.ShapeDtypeStruct(shape, jnp.float32)}
+    loss = lambda s, w: tx.apply(s, w)["w"].mean()  # noqa: E731
+    assert jax.eval_shape(jax.grad(loss), large, large)["w"].shape == shape

@@ -1,6 +1,4 @@
 import json
-import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -35,75 +33,6 @@ def test_nothing_to_find(source, message, tmp_path):
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(InputError, match=message):
         checkpoint.find(tmp_path / source)
-
-
-class EntryNotFoundError(Exception):
-    pass
-
-
-class LocalEntryNotFoundError(EntryNotFoundError, FileNotFoundError):
-    pass
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A stand-in for huggingface_hub whose files are those of a folder."""
-    fetched = []
-
-    def hf_hub_download(repository, name):
-        fetched.append((repository, name))
-        if repository == "a/unreachable":
-            raise LocalEntryNotFoundError("no network")
-        if repository == "a/private":
-            raise PermissionError("403 Forbidden\nRequest id 12")
-        if not (tmp_path / name).exists():
-            raise EntryNotFoundError(name)
-        return str(tmp_path / name)
-
-    errors = SimpleNamespace(
-        EntryNotFoundError=EntryNotFoundError, LocalEntryNotFoundError=LocalEntryNotFoundError
-    )
-    module = SimpleNamespace(hf_hub_download=hf_hub_download, errors=errors)
-    monkeypatch.setitem(sys.modules, "huggingface_hub", module)
-    monkeypatch.setitem(sys.modules, "huggingface_hub.errors", errors)
-    return fetched
-
-
-def test_hub_fetches_the_weights_and_what_lies_beside(hub, tmp_path):
-    (tmp_path / "pytorch_model.bin").write_bytes(b"")
-    (tmp_path / "config.json").write_text("{}")
-    assert checkpoint.find("hub:timm/resnet18") == tmp_path / "pytorch_model.bin"
-    wanted = ["model.safetensors", "pytorch_model.bin", *checkpoint.BESIDE]
-    assert hub == [("timm/resnet18", name) for name in wanted]
-
-
-def test_hub_fetches_a_named_file(hub, tmp_path):
-    (tmp_path / "other.pth").write_bytes(b"")
-    assert checkpoint.find("hub:a/b/other.pth") == tmp_path / "other.pth"
-    with pytest.raises(InputError, match=r"hub:a/b/folder/x.pth has no folder/x.pth; give its"):
-        checkpoint.find("hub:a/b/folder/x.pth")
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("hub:a/b", "has no model.safetensors and no pytorch_model.bin"),
-        ("hub:a", "hub:a is not hub:owner/name"),
-        ("hub:/b", "is not hub:owner/name"),
-        ("hub:a/unreachable", "the hub cannot be reached and there is no copy here"),
-        ("hub:a/private", r"cannot fetch model.safetensors of hub:a/private \(403 Forbidden\)"),
-    ],
-)
-def test_hub_without_such_weights(hub, source, message):
-    with pytest.raises(InputError, match=message) as caught:
-        checkpoint.find(source)
-    assert "\n" not in str(caught.value)
-
-
-def test_hub_needs_its_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(InputError, match=r"install jaxmask\[hub\]"):
-        checkpoint.find("hub:timm/resnet18")
 
 
 def test_read_safetensors(tmp_path):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from jaxmask.errors import InputError
 from jaxmask.model import weights
@@ -27,6 +28,13 @@ def test_weights_come_back_bit_for_bit_with_what_they_are_about(tmp_path):
 def test_a_file_that_holds_no_weights_is_refused(tmp_path, content):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(content)
+    with pytest.raises(InputError, match="not a safetensors file"):
+        weights.load(path)
+
+
+def test_metadata_nested_too_deeply_are_refused(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_file({"params/a": np.ones(1)}, path, {"mean": "[" * 100_000})
     with pytest.raises(InputError, match="not a safetensors file"):
         weights.load(path)
 

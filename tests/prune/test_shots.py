@@ -326,3 +326,24 @@ def test_a_network_with_convolutions_inside_a_scan(name):
 def test_wrong_arguments(call, words):
     with pytest.raises(InputError, match=words):
         call(draw(0))
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_each_of_stacked_layers_is_counted(scope):
+    scores = jnp.arange(1.0, 5.0).reshape(4, 1, 1) * jnp.arange(1.0, 26.0).reshape(1, 5, 5) ** 0.1
+    stack = {"Dense_0": {"kernel": scores}, "Dense_1": {"kernel": jnp.ones((5, 5))}}
+    found, report = prune.multi_shot(score.magnitude(), 0.2, 3, scope=scope, report=True)(stack)
+    kept = found["Dense_0"]["kernel"].sum((1, 2)).tolist()
+    if scope == "layer":
+        assert kept == [5] * 4
+        assert report.emptied.tolist() == [0, 0]
+    else:
+        assert kept[0] == 0
+        assert report.emptied[0] > 0
+        assert found["Dense_0"]["kernel"].any()
+
+
+def test_axes_may_be_stated():
+    stack = {"w": jnp.arange(24.0).reshape(4, 3, 2)}
+    told = prune.one_shot(score.magnitude(), 0.5, "layer", axes=[("w", "layers in out")])(stack)
+    assert told["w"].sum((1, 2)).tolist() == [3] * 4

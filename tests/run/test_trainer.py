@@ -114,6 +114,8 @@ def test_an_evaluation_batch_divides_by_the_devices_and_is_no_larger_than_needed
     ("changes", "message"),
     [
         ({"epochs": 0}, r"train\.epochs has 0"),
+        ({"epochs": 10**9}, r"6000000000 steps; give fewer than 2\^31"),
+        ({"schedule": "steps(epochs=(2, 1))"}, "give epochs that grow"),
         ({"batch_size": 0}, r"train\.batch_size has 0"),
         ({"batch_size": 97}, "more than the 96 training examples"),
         ({"evaluation_batch": 0}, r"train\.evaluation_batch"),

@@ -1,5 +1,7 @@
 """What all scorers have in common: `(w, *batch) -> scores`, and JAX's transformations of it."""
 
+from fractions import Fraction
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -22,7 +24,8 @@ from networks import (
     weights,
 )
 
-from jaxmask import tree
+from jaxmask import mask, score, tree
+from jaxmask.precision import wide
 
 EVERY = {**DRIVEN, **FREE}
 RULES = [(".*/kernel", "mask")]
@@ -123,15 +126,58 @@ def test_only_the_leaves_of_a_tree_with_holes_are_scored(name, x64):
 
 
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.parametrize("kinds", ["bfloat16 bfloat16", "float64 float64", "bfloat16 float32"])
-def test_scores_have_the_shapes_and_dtypes_of_the_weights(name, kinds, x64):
+@pytest.mark.parametrize("kinds", ["bfloat16 bfloat16", "float64 float64", "float16 float32"])
+def test_scores_have_the_shapes_of_the_weights_in_float32_or_wider(name, kinds, x64):
     def parabola(w, x):
         return jnp.mean((x @ w["a"] + w["b"]) ** 2)
 
     a, b = kinds.split()
     w = {"a": jnp.ones(2, a), "b": jnp.ones((), b)}
     scores = EVERY[name](parabola)(w, jnp.ones((3, 2), jnp.bfloat16))
-    if name == "random":  # these are initial scores of a mask: float32 or wider
-        w = jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, "float32")), w)
+    if name != "magnitude":  # exact in any dtype
+        w = jax.tree.map(lambda leaf: leaf.astype(wide(leaf.dtype)), w)
     chex.assert_trees_all_equal_shapes_and_dtypes(scores, w)
     chex.assert_tree_all_finite(scores)
+
+
+def separate(w, x):
+    """Computes in the dtype of the examples, whatever the weights are stored in."""
+    leaves = [jnp.cosh(leaf.astype(x.dtype)[None] * x) for leaf in jax.tree.leaves(w)]
+    return jnp.mean(sum(jnp.sum(leaf, axis=1) for leaf in leaves))
+
+
+KINDS = ["float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float32"]
+OF_LOSS = {**EVERY, "synflow": lambda loss: score.synflow(lambda w: loss(w, jnp.ones((1, 1))))}
+
+
+@pytest.mark.parametrize("kinds", [KINDS[:1], KINDS], ids=["float16", "one of each"])
+@pytest.mark.parametrize("name", sorted(EVERY.keys() - {"random"}))
+def test_scores_of_narrow_weights_are_those_of_float64(name, kinds, x64):
+    rng = np.random.default_rng(0)
+    values = [rng.uniform(0.5, 2, 30) * rng.choice([-1, 1], 30) for _ in kinds]
+    w = {kind: jnp.asarray(leaf, kind) for kind, leaf in zip(kinds, values)}
+    exact = jax.tree.map(lambda leaf: leaf.astype("float64"), w)
+    x = jnp.asarray(rng.uniform(0.5, 1, size=(3, 1)))
+    wanted, found = (OF_LOSS[name](separate)(each, x) for each in (exact, w))
+    # A derivative comes in the dtype of its weight; nothing else is rounded to it.
+    error = {kind: 3 * float(jnp.finfo(kind).eps) for kind in kinds}
+    if name == "snip":  # rounding goes through the sum
+        error = dict.fromkeys(kinds, 2 * max(error.values()))
+    for kind in kinds:
+        np.testing.assert_allclose(found[kind], wanted[kind], rtol=error[kind])
+
+
+def test_snip_in_float16_does_not_lose_large_networks():
+    # The sum, 2^17, is beyond float16, and so are the scores below what it can hold.
+    w = {"w": jnp.ones(2**15, "float16").at[0].set(3)}
+    found = score.snip(lambda w, x: 4 * jnp.sum(w["w"].astype(jnp.float32)) * jnp.mean(x))(
+        w, jnp.ones(1)
+    )["w"]
+    np.testing.assert_allclose(found, np.asarray(w["w"], float) / (2**15 + 2), rtol=1e-6)
+    assert mask.keep_top({"w": found}, Fraction(1, 2**15))["w"][0]
+
+
+def test_synaptic_flow_in_float16_sums_many_outputs():
+    w = {"w": jnp.full((4, 40_000), 2.0, "float16")}
+    found = score.synflow(lambda w: jnp.ones((1, 4), "float16") @ w["w"])(w)
+    np.testing.assert_array_equal(found["w"], 2.0)

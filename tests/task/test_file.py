@@ -199,18 +199,13 @@ def test_metadata_is_the_json_that_it_was(values):
         ("NaN", None),
         ('{"loss": Infinity}', {"loss": None}),
         ("[" * 100_000, "[" * 100_000),
+        ("[" * 20 + "]" * 20, json.loads("[" * 20 + "]" * 20)),
+        ("[" * 21 + "]" * 21, "[" * 21 + "]" * 21),
+        ('{"a":' * 400 + "1" + "}" * 400, '{"a":' * 400 + "1" + "}" * 400),
     ],
 )
 def test_metadata_that_is_not_json_is_the_text_that_it_is(text, value):
     assert task_file.metadata({"a": text}) == {"a": value}
-
-
-def test_a_file_with_a_mask_alone_is_no_task(tmp_path):
-    task_file.check_task(ABOUT, tmp_path)
-    for name in ABOUT:
-        about = {key: value for key, value in ABOUT.items() if key != name}
-        with pytest.raises(InputError, match="has a mask but no task"):
-            task_file.check_task(about, tmp_path / "a.mask")
 
 
 def test_masks_coded_given_the_weights_need_them(tmp_path):

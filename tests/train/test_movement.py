@@ -50,3 +50,16 @@ def test_it_is_found_in_an_optimizer_of_groups_before_the_gradient_is_clipped():
     gradients = {"train": {"w": jnp.array([5.0, 7.0])}, "scores": {"w": jnp.ones(2)}}
     _, state = together.update(gradients, together.init(learned), learned)
     np.testing.assert_allclose(movement.total(state["train"])["w"], [-10.0, 21.0])
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+def test_many_small_steps_of_narrow_weights_are_all_summed(kind):
+    """The 3,000th addition of 1 is lost in both dtypes."""
+    transformation, w = movement.summed(), {"w": jnp.ones(2, kind)}
+    gradient = {"w": -jnp.ones(2, kind)}
+
+    def step(state, _):
+        return transformation.update(gradient, state, w)[1], None
+
+    state, _ = jax.lax.scan(step, transformation.init(w), None, 3000)
+    assert state.movement["w"].tolist() == [3000.0, 3000.0]

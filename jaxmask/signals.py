@@ -1,0 +1,102 @@
+"""SIGTERM and Ctrl-C: a handler notes them and does no more; work looks where it can stop.
+
+A handler must not raise: JAX calls Python in places that discard exceptions, and the run would go
+on. Long calls (compiling, loading a library) cannot be left; a signal is obeyed after them.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from jaxmask.errors import Interrupted
+
+NUMBERS = (signal.SIGTERM, signal.SIGINT)
+REPEAT_SECONDS = 0.3  # `timeout` sends its signal twice: to the process, and to its group
+
+_received: list[int] = []
+_when: list[float] = []  # the first of them came
+_ends: list[bool] = []  # whether a second one ends the process: a command of ours
+
+
+def obey() -> None:
+    """Raises Interrupted if a signal was noted; called wherever work can stop."""
+    if _received:
+        raise Interrupted(_received[0])
+
+
+@contextmanager
+def noted() -> Iterator[list[int]]:
+    """In the context, SIGTERM and SIGINT are only added to the list, for `obey`.
+
+    A second one (after `REPEAT_SECONDS`) raises Interrupted at once. Contexts within one, and
+    those of a command, share its list. On leaving, the handlers are put back, and a signal that
+    nothing has obeyed is sent again, to them. Handlers can only be set in the main thread; in
+    another one, without a context around it, the list stays empty.
+    """
+    if signal.getsignal(signal.SIGTERM) is _note:
+        yield _received
+        return
+    try:
+        before = {number: signal.signal(number, _note) for number in NUMBERS}
+    except ValueError:
+        yield []
+        return
+    obeyed = False
+    try:
+        yield _received
+    except Interrupted:
+        obeyed = True
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        left = [] if obeyed else _received[:1]
+        _forget()
+        for again in left:
+            signal.raise_signal(again)
+
+
+def note_in_commands() -> None:
+    """Notes signals from now on, if this process is one of the commands; a second one ends it.
+
+    Called before JAX is imported, which takes seconds. In any other process it does nothing.
+    """
+    if is_command(sys.argv, sys.orig_argv):
+        _ends.append(True)
+        for number in NUMBERS:
+            signal.signal(number, _note)
+
+
+def is_command(argv: list[str], original: list[str]) -> bool:
+    """Whether a process is started as `python -m jaxmask.NAME` or `jaxmask`.
+
+    Args:
+      argv: `sys.argv`; while Python looks for the module of `-m`, it begins with "-m".
+      original: `sys.orig_argv`.
+    """
+    if argv[:1] == ["-m"] and "-m" in original[:-1]:
+        return original[original.index("-m") + 1].startswith("jaxmask.")
+    return bool(argv) and Path(argv[0]).name == "jaxmask"
+
+
+def _note(number: int, _: FrameType | None) -> None:
+    now = time.monotonic()
+    if not _received:
+        _received.append(number)
+        _when.append(now)
+        if _ends and os.isatty(2):
+            os.write(2, b"\njaxmask: stopping as soon as possible; once more stops at once\n")
+    elif now - _when[0] >= REPEAT_SECONDS:
+        if _ends:
+            os._exit(128 + number)
+        raise Interrupted(number)
+
+
+def _forget() -> None:
+    _received.clear()
+    _when.clear()

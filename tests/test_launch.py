@@ -1,0 +1,61 @@
+"""launch/prepare: what it installs where, with stand-ins for Python and pip."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# a "python" that makes environments of itself, and writes down how it is called
+PYTHON = """#!/usr/bin/env bash
+echo "$0 $*" >> "$CALLS"
+if [ "${1:-}" = -m ] && [ "$2" = venv ]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; fi
+if [ "${1:-}" = -m ] && [ "$2" = pip ] && [ -n "${FAIL:-}" ]; then exit 1; fi
+"""
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """Runs launch/prepare of a copy of the checkout; returns (status, calls of Python, stderr)."""
+    checkout = tmp_path / "check out"
+    shutil.copytree(ROOT / "launch", checkout / "launch")
+    shutil.copy(ROOT / "pyproject.toml", checkout)
+    python, calls = tmp_path / "python", tmp_path / "calls"
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+
+    def launch(*arguments, **more):
+        calls.write_text("")
+        given = {**os.environ, "PYTHON": str(python), "CALLS": str(calls), **more}
+        command = [checkout / "launch" / "prepare", *arguments]
+        ended = subprocess.run(command, cwd=tmp_path, env=given, text=True, capture_output=True)
+        called = calls.read_text().replace(str(checkout), "ROOT").splitlines()
+        return ended.returncode, called, ended.stderr
+
+    return launch
+
+
+def test_tensorflow_goes_into_an_environment_of_its_own(launch, tmp_path):
+    own = "ROOT/.venv-prepare/bin/python"
+    status, called, told = launch("mnist", "--directory=/a b", JAXMASK_EXTRAS="cuda12")
+    assert status == 0
+    assert called[1:] == [
+        f"{tmp_path}/python --version",
+        f"{tmp_path}/python -m venv ROOT/.venv-prepare",
+        f"{own} -m pip install -qq --disable-pip-version-check -e ROOT[prepare]",
+        f"{own} -m jaxmask.prepare mnist --directory=/a b",
+    ]
+    assert "installing with the extras prepare" in told
+    status, called, told = launch("cifar10")  # installed already
+    assert (status, called, told) == (0, [f"{own} -m jaxmask.prepare cifar10"], "")
+    assert not (tmp_path / "check out" / ".venv").exists()
+
+
+def test_a_failed_installation_is_told_and_tried_again(launch):
+    status, called, told = launch("mnist", FAIL="1")
+    assert status == 1
+    assert "installation failed" in told
+    assert not any("jaxmask.prepare" in call for call in called)
+    assert launch("mnist")[0] == 0

@@ -1,0 +1,144 @@
+"""On eight devices: the results of one, laid out as the weights."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import calls
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AbstractMesh, AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxmask.sharding import automatic, like, shares_axes, split_as, whole
+
+
+def as_it_is(call):
+    return call
+
+
+# Other calls with Explicit axes are only traced, in `test_strict`.
+TRIED = {
+    (AxisType.Auto, jax.jit): (
+        "init constant", "init shuffled", "keep_blocks sum", "keep_n_of_m -2", "rescaled",
+        "score fisher pieces", "multi_shot",
+    ),
+    (AxisType.Auto, as_it_is): (
+        "init constant", "init normal", "keep_top global", "density", "score grasp", "optimizer",
+    ),
+    (AxisType.Explicit, jax.jit): (
+        "keep_blocks sum", "keep_top of stacked layers", "rescaled", "score snip pieces",
+    ),
+}  # fmt: skip
+COUNT = sum(map(len, TRIED.values()))
+ON_THE_HOST = ("density",)  # returns a number of Python
+
+EIGHT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import test_sharding
+test_sharding.eight_devices()
+"""
+
+
+def eight_devices():
+    """Prints what differs from one device, by call; then how many were tried."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    w, batch, table = calls.weights(), calls.batch(), calls.calls()
+    for (kind, variant), names in TRIED.items():
+        mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(kind, kind))
+
+        def placed(x, spec, mesh=mesh):
+            return jax.device_put(x, NamedSharding(mesh, spec))
+
+        there = jax.tree.map(placed, w, calls.LAYOUT)
+        examples = jax.tree.map(lambda x, placed=placed: placed(x, P("data")), batch)
+        for name in names:
+            once = as_it_is if name in ON_THE_HOST else jax.jit
+            wanted = once(table[name])(w, batch)
+            try:
+                with jax.set_mesh(mesh):
+                    made = variant(table[name])(there, examples)
+                jax.tree.map(same, made, wanted)
+                calls.check_layout(there, made)
+            except Exception as error:  # all of them are told at once
+                print(kind, variant.__name__, name, type(error), str(error)[:300])
+    print(COUNT, "calls on", len(jax.devices()), "devices")
+
+
+def same(a, b):
+    a, b = np.asarray(a), np.asarray(b)
+    assert a.dtype == b.dtype
+    if a.dtype.kind in "biu":
+        np.testing.assert_array_equal(a, b)
+    else:
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
+
+
+def test_eight_devices():
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here / "helpers"), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-c", EIGHT, str(here)],
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == f"{COUNT} calls on 8 devices\n", done.stdout + done.stderr
+
+
+def test_without_a_mesh_nothing_changes():
+    w, made = {"w": jnp.ones((2, 3))}, {"w": jnp.zeros((2, 3), bool)}
+    assert like(w, made)["w"] is made["w"]
+    assert whole(w["w"]) is w["w"]
+    assert split_as(w["w"], made["w"]) is made["w"]
+    assert not shares_axes(w, made)
+    found = automatic(lambda x, axis, more: x.sum(axis) + more, None, w["w"], 0, 1)
+    np.testing.assert_array_equal(found, [3, 3, 3])
+    # numbered equations would be compiled anew in every process
+    assert "shard_alike" not in str(jax.make_jaxpr(like)(w, made)) or jax.device_count() > 1
+
+
+MESH = AbstractMesh((4, 2), ("data", "model"), axis_types=(AxisType.Explicit,) * 2)
+
+
+@pytest.mark.parametrize(
+    ("spec", "length", "expected"),
+    [
+        (P("data"), 8, P(None, "data", None)),
+        (P("data"), 6, P(None, None, None)),  # does not divide evenly over four
+        (P(("data", "model"), None), 8, P(None, ("data", "model"), None)),
+        (P(("data", "model"), None), 4, P(None, None, None)),
+        (P(None, "model"), 6, P(None, None, "model")),
+    ],
+)
+def test_pieces_of_examples_are_split_as_the_examples_if_that_divides_them(spec, length, expected):
+    def pieces(x):
+        return split_as(x, whole(x)[: 2 * length].reshape(2, length, 4), axis=1)
+
+    with jax.sharding.use_abstract_mesh(MESH):
+        x = jax.ShapeDtypeStruct((24, 4), "float32", sharding=NamedSharding(MESH, spec))
+        assert jax.eval_shape(pieces, x).sharding.spec == expected
+
+
+def test_weights_and_examples_that_are_split_over_one_axis():
+    def arrays(*specs):
+        return [
+            jax.ShapeDtypeStruct((8, 8), "float32", sharding=NamedSharding(MESH, spec))
+            for spec in specs
+        ]
+
+    shared = []
+    with jax.sharding.use_abstract_mesh(MESH):
+        for examples in (P("data"), P(("model", "data")), P(None, "model"), P()):
+            jax.eval_shape(
+                lambda w, x: shared.append(shares_axes(w, x)),
+                arrays(P(None, "model"), P()),
+                arrays(examples),
+            )
+    assert shared == [False, True, False, False]
