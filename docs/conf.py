@@ -104,7 +104,7 @@ def link(match):
 
 def without_fields(app, what, name, found, skip, options):
     """Leaves out a NamedTuple's fields, which its docstring describes, and inherited methods."""
-    if type(found).__name__ == "_tuplegetter" or name in dir(tuple):
+    if what == "class" and (type(found).__name__ == "_tuplegetter" or name in dir(tuple)):
         return True
     return skip
 

@@ -44,6 +44,7 @@ def short_names() -> dict[str, str]:
             for name, full in names.items() if name.startswith("maskfile.")}  # fmt: skip
     return {**names, **more}
 
+
 # the order of the gallery
 EXAMPLES = [f"{name}.py" for name in (
     "adapt_threshold", "adapt_top_k", "adapt_sign", "adapt_supermask", "adapt_lora", "adapt_full",

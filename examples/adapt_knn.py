@@ -2,8 +2,8 @@
 Nearest neighbors
 =================
 
-Nothing is learned: an image gets the class of the training images whose features are most similar (Wu
-et al. 2018). It stores the features of all training images.
+Nothing is learned: an image gets the class of the training images whose features are most similar
+(Wu et al. 2018). It stores the features of all training images.
 """
 
 import digits

@@ -2,8 +2,8 @@
 A linear probe
 ==============
 
-A new head on the features of the frozen network, found by L-BFGS: a convex problem, without a learning
-rate. The least to compare with when a network takes on a task.
+A new head on the features of the frozen network, found by L-BFGS: a convex problem, without a
+learning rate. The least to compare with when a network takes on a task.
 """
 
 import digits

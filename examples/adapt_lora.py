@@ -2,8 +2,8 @@
 Low-rank updates (LoRA)
 =======================
 
-Each kernel gets a learned update of low rank, ``w + scale * a b`` (Hu et al. 2022). It costs ``rank *
-(inputs + outputs)`` numbers a kernel.
+Each kernel gets a learned update of low rank, ``w + scale * a b`` (Hu et al. 2022). It costs
+``rank * (inputs + outputs)`` numbers a kernel.
 """
 
 import digits

@@ -2,8 +2,8 @@
 Fine-tune norms
 ===============
 
-Only the scales and biases of norms, and the head, are trained (Frankle et al. 2021). LeNet-300-100 has no
-norms, so the network here is a Flax module of our own with layer norms.
+Only the scales and biases of norms, and the head, are trained (Frankle et al. 2021).
+LeNet-300-100 has no norms, so the network here is a Flax module of our own with layer norms.
 """
 
 import digits

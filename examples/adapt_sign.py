@@ -2,9 +2,9 @@
 A mask of signs
 ===============
 
-Every weight is kept, times a learned sign: the binary weights of BinaryConnect (Courbariaux et al.
-2015) over frozen magnitudes. Scores start as the weights' magnitudes, so that all signs are +1 at first
-and small weights turn first.
+Every weight is kept, times a learned sign: the binary weights of BinaryConnect (Courbariaux et
+al. 2015) over frozen magnitudes. Scores start as the weights' magnitudes, so that all signs are
++1 at first and small weights turn first.
 """
 
 import digits

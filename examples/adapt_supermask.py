@@ -2,9 +2,9 @@
 A mask over random weights
 ==========================
 
-A network that was never trained: its random weights stay as they are, and so does its random head;
-only a mask is learned (Zhou et al. 2019; Ramanujan et al. 2020). To store the task, a seed and the bits
-suffice.
+A network that was never trained: its random weights stay as they are, and so does its random
+head; only a mask is learned (Zhou et al. 2019; Ramanujan et al. 2020). To store the task, a seed
+and the bits suffice.
 """
 
 import digits
@@ -28,9 +28,8 @@ def objective(scores, images, labels):
 
 
 optimizer = optax.sgd(20.0, momentum=0.9)
-scores, losses = jax.jit(
-    lambda scores: digits.fit(objective, scores, optimizer, train, steps=600)
-)(learned["scores"])
+fit = jax.jit(lambda scores: digits.fit(objective, scores, optimizer, train, steps=600))
+scores, losses = fit(learned["scores"])
 learned = {**learned, "scores": scores}
 accuracy = digits.correct(way.parameters(learned, frozen), test)
 print(f"after: test accuracy {accuracy:.3f}, {tree.size(scores):,} bits and a seed")

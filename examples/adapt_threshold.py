@@ -3,11 +3,11 @@ A mask by a threshold
 =====================
 
 A network trained on the digits 0 to 4 learns the digits 5 to 9 without changing a weight: one bit
-per weight says whether it is used. Each weight has a score `s`, and is on where `s > 0`; scores start
-at 1, so that training starts from the whole network (Piggyback, Mallya et al. 2018).
+per weight says whether it is used. Each weight has a score ``s``, and is on where ``s > 0``; scores
+start at 1, so that training starts from the whole network (Piggyback, Mallya et al. 2018).
 
-What all examples share, the data, the network and a training loop, is in ``digits.py`` beside this
-script (:ref:`shown here <shared>`).
+What all examples share, the data, the network and a training loop, is in ``digits.py`` beside
+this script (:ref:`shown here <shared>`).
 """
 
 import digits

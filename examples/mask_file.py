@@ -2,8 +2,8 @@
 A mask in a file
 ================
 
-A task's file has the compressed mask, a head, and the fingerprint of the network that it belongs to.
-Here: how many bytes it takes with each codec.
+A task's file has the compressed mask, a head, and the fingerprint of the network that it belongs
+to. Here: how many bytes it takes with each codec.
 """
 
 import tempfile

@@ -16,7 +16,5 @@ images, labels = (array[:100] for array in train)
 
 accuracies, masks = digits.prune_and_train(score.grasp(digits.loss_of_kernels), images, labels)
 absolute = score.grasp(digits.loss_of_kernels, absolute=True)
-digits.tell(
-    signed=accuracies, absolute=digits.prune_and_train(absolute, images, labels)[0]
-)
+digits.tell(signed=accuracies, absolute=digits.prune_and_train(absolute, images, labels)[0])
 digits.show("grasp", accuracies, masks)

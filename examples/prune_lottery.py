@@ -2,9 +2,9 @@
 A lottery ticket
 ================
 
-Train, prune the smallest weights, rewind what is left to its initial values, repeat (Frankle and Carbin
-2019). What remains, the ticket, is trained once more from its initial weights. With the recipe
-``lottery`` this is one command; here it is written out.
+Train, prune the smallest weights, rewind what is left to its initial values, repeat (Frankle and
+Carbin 2019). What remains, the ticket, is trained once more from its initial weights. With the
+recipe ``lottery`` this is one command; here it is written out.
 """
 
 import digits
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxmask import mask, prune, score, tree
+from jaxmask import mask, prune, score
 
 train, test = digits.load()
 initial = digits.initialize()

@@ -2,8 +2,8 @@
 Prune by movement
 =================
 
-Keep the weights that training moves away from zero, ``-w dL/dw`` (Sanh et al. 2020). The paper sums it
-over training, as the recipe ``lottery`` does; here it is that of one batch.
+Keep the weights that training moves away from zero, ``-w dL/dw`` (Sanh et al. 2020). The paper
+sums it over training, as the recipe ``lottery`` does; here it is that of one batch.
 """
 
 import digits

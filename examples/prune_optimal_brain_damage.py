@@ -2,8 +2,8 @@
 Prune by optimal brain damage
 =============================
 
-Keep the weights whose removal would raise the loss most by its curvature, ``h_ii w^2 / 2`` (LeCun et
-al. 1989). With ``samples``, the diagonal of the Hessian is estimated by Hutchinson's method.
+Keep the weights whose removal would raise the loss most by its curvature, ``h_ii w^2 / 2`` (LeCun
+et al. 1989). With ``samples``, the diagonal of the Hessian is estimated by Hutchinson's method.
 """
 
 import digits

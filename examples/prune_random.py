@@ -3,8 +3,8 @@ Prune at random
 ===============
 
 Keep weights by lot: the least that every other criterion should beat. Here under the scopes
-``global`` (the same odds for every weight: uniform) and ``erk`` (Erdos-Renyi-kernel: denser small layers;
-Evci et al. 2020).
+``global`` (the same odds for every weight: uniform) and ``erk`` (Erdos-Renyi-kernel: denser small
+layers; Evci et al. 2020).
 """
 
 import digits

@@ -2,8 +2,8 @@
 Prune with a structure
 ======================
 
-Hardware and memory gain by structure: two of every four weights along the inputs, whole blocks, whole
-output channels. The same scores, four ways.
+Hardware and memory gain by structure: two of every four weights along the inputs, whole blocks,
+whole output channels. The same scores, four ways.
 """
 
 import digits

@@ -2,8 +2,8 @@
 Prune by SynFlow
 ================
 
-Keep the weights through which the most synaptic flow goes, ``|w| dR/d|w|``, without any data (Tanaka
-et al. 2020). In one shot it empties layers; in many it empties none.
+Keep the weights through which the most synaptic flow goes, ``|w| dR/d|w|``, without any data
+(Tanaka et al. 2020). In one shot it empties layers; in many it empties none.
 """
 
 import digits

@@ -210,9 +210,7 @@ def test_the_skeleton_of_a_transform_puts_stored_masks_on():
     scores = {"w": jax.random.normal(jax.random.key(0), (5, 3))}
     weights = {"w": jax.random.normal(jax.random.key(1), (5, 3))}
     bits = jax.tree.map(lambda m: m > 0, leaky.mask(scores))
-    np.testing.assert_array_equal(
-        leaky.put(bits, weights)["w"], leaky.apply(scores, weights)["w"]
-    )
+    np.testing.assert_array_equal(leaky.put(bits, weights)["w"], leaky.apply(scores, weights)["w"])
     gradient = jax.grad(lambda s: jnp.sum(leaky.apply(s, weights)["w"]))(scores)["w"]
     np.testing.assert_allclose(gradient, 0.75 * weights["w"], rtol=1e-6)
 

@@ -37,9 +37,7 @@ def leaky(
     def put(masks: PyTree, weights: PyTree) -> PyTree:
         aligned = align(weights, masks, "masks for these weights")
         leaves, structure = jax.tree.flatten(weights)
-        found = [
-            w * (rest + (1 - rest) * jnp.asarray(m, w.dtype)) for m, w in zip(aligned, leaves)
-        ]
+        found = [w * (rest + (1 - rest) * jnp.asarray(m, w.dtype)) for m, w in zip(aligned, leaves)]
         return jax.tree.unflatten(structure, found)
 
     return MaskTransform(init, mask, lambda scores, weights: put(mask(scores), weights), put)
