@@ -122,7 +122,7 @@ def unbroken(app, name, source):
 
 # Commands: what they print by --help
 
-HELP = ("report", "masks show", "masks overlap", "masks apply", "masks export", "masks merge",
+HELP = ("report", "prepare", "masks show", "masks overlap", "masks apply", "masks export", "masks merge",
         "task evaluate", "task predict")  # fmt: skip
 
 
