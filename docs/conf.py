@@ -122,8 +122,8 @@ def unbroken(app, name, source):
 
 # Commands: what they print by --help
 
-HELP = ("report", "prepare", "masks show", "masks overlap", "masks apply", "masks export", "masks merge",
-        "task evaluate", "task predict")  # fmt: skip
+HELP = ("report", "prepare", "masks show", "masks overlap", "masks apply", "masks export",
+        "masks merge", "task evaluate", "task predict")  # fmt: skip
 
 
 def write_help(app):
