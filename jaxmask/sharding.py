@@ -55,9 +55,15 @@ def automatic(function: Callable[..., PyTree], reference: PyTree, *arguments: An
     if mesh is None:
         made = function(*arguments)
         return made if reference is None else like(reference, made)
-    layout = NamedSharding(mesh, PartitionSpec())
-    if reference is not None:
-        layout = jax.tree.map(_type, reference)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    arguments = jax.tree.map(lambda leaf: _on(everywhere, leaf), arguments)
+    layout = (
+        everywhere
+        if reference is None
+        else jax.tree.map(
+            lambda leaf: kind if (kind := _type(leaf)).mesh.explicit_axes else everywhere, reference
+        )
+    )
     leaves, structure = jax.tree.flatten(arguments)
     places = [index for index, leaf in enumerate(leaves) if _array(leaf)]
 
@@ -105,6 +111,15 @@ def shares_axes(w: PyTree, batch: PyTree) -> bool:
     weights = {name for leaf in jax.tree.leaves(w) for name in _names(_type(leaf).spec)}
     examples = {name for leaf in jax.tree.leaves(batch) for name in _names(_type(leaf).spec[:1])}
     return bool(weights & examples)
+
+
+def _on(everywhere: NamedSharding, leaf: Any) -> Any:
+    """An array from before the mesh was set, whole on each of its devices."""
+    if not _array(leaf) or _type(leaf).mesh.explicit_axes:
+        return leaf
+    if isinstance(leaf, jax.core.Tracer):
+        return reshard(leaf, everywhere)
+    return jax.device_put(leaf, PartitionSpec())
 
 
 def _array(leaf: Any) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from jax.sharding import AbstractMesh, AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxmask import mask
 from jaxmask.sharding import automatic, like, shares_axes, split_as, whole
 
 
@@ -66,7 +67,20 @@ def eight_devices():
                 calls.check_layout(there, made)
             except Exception as error:  # all of them are told at once
                 print(kind, variant.__name__, name, type(error), str(error)[:300])
+    from_before(mesh)
     print(COUNT, "calls on", len(jax.devices()), "devices")
+
+
+def from_before(mesh):
+    """Weights that are NumPy's, or were made before the mesh was set, are laid out whole."""
+    w = {"a": np.arange(8.0), "b": jnp.arange(8.0)[::-1]}
+    wanted = mask.keep_top(w, 0.5)
+    with jax.set_mesh(mesh):
+        split = {**w, "b": jax.device_put(w["b"], P("data"))}
+        for tried in (w, split):
+            jax.tree.map(same, mask.keep_top(tried, 0.5), wanted)
+        jax.tree.map(same, jax.jit(lambda w: mask.keep_top(w, 0.5))(w), wanted)
+        mask.kaiming_uniform()(jax.random.key(0), w)
 
 
 def same(a, b):

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmask.errors import InputError
-from jaxmask.mask.layout import Words, guess
+from jaxmask.mask.layout import guess
+from jaxmask.mask.modules import Words
 from jaxmask.tree import PyTree, named_leaves
 
 Stated = Mapping[str, str] | Iterable[tuple[str, str]]

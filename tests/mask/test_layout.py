@@ -71,7 +71,7 @@ def test_kernels_alone_say_less_than_with_their_biases():
     kernel, bias = jnp.ones((6, 16, 8)), jnp.ones((6, 8))
     assert mask.describe({"mlp": {"kernel": kernel, "bias": bias}})["mlp/kernel"] == "layers in out"
     alone = mask.describe({"mlp": {"kernel": kernel}})["mlp/kernel"].split(" or ")
-    assert alone == ["window in out", "in out out", "in in out", "layers in out"]
+    assert alone == ["window in out", "in out out", "in in out", "layers in out", "in layers out"]
     whole = mask.describe({"mlp": {"kernel": kernel, "bias": bias}})
     assert mask.describe({"mlp": {"kernel": kernel}}, whole) == {"mlp/kernel": "layers in out"}
 
@@ -101,7 +101,7 @@ def test_layers_of_linen_with_a_bias(module, shape, words):
     [
         ("ConvTranspose_0/kernel", (3, 3, 2, 4), "window window in out or window window out in"),
         ("Embed_0/embedding", (9, 4), "in out or out in"),
-        ("attention/query/kernel", (16, 4, 4), "in out out or layers in out"),
+        ("attention/query/kernel", (16, 4, 4), "in out out or layers in out or in layers out"),
         ("Dense_3/kernel", (2, 5, 16, 4), "layers layers in out"),
         ("stem/kernel", (7, 7, 3, 8), "window window in out"),
         ("patches/kernel", (16, 16, 3, 8), "window window in out"),
@@ -237,3 +237,103 @@ def test_fan_in_is_that_of_the_librarys_own_initial_weights(library):
         bound = np.abs(scores[path]).max()
         own = np.std(weight) * (np.sqrt(3) if library == "equinox" else 1)
         np.testing.assert_allclose(bound, own, rtol=0.05, err_msg=path)
+
+
+def test_kernels_of_one_stack_tell_its_axis_by_what_they_share():
+    assert set(mask.describe({"Dense_0": {"kernel": jnp.ones((6, 4, 4))}}).values()) == {
+        "layers in out"
+    }
+    assert set(mask.describe({"Dense_0": {"kernel": jnp.ones((4, 6, 4))}}).values()) == {
+        "in layers out"
+    }
+    dense = {f"Dense_{i}": {"kernel": jnp.ones(s)} for i, s in enumerate([(6, 4, 8), (6, 8, 4)])}
+    assert set(mask.describe({"b": dense}).values()) == {"layers in out"}
+    dense = {f"Dense_{i}": {"kernel": jnp.ones(s)} for i, s in enumerate([(4, 6, 8), (8, 6, 4)])}
+    assert set(mask.describe({"b": dense}).values()) == {"in layers out"}
+    two = {"a": {"Dense_0": {"kernel": jnp.ones((6, 4, 8))}},
+           "b": {"Dense_0": {"kernel": jnp.ones((5, 4, 9))}}}  # fmt: skip
+    assert set(mask.describe(two).values()) == {"layers in out or in layers out"}
+
+
+def test_stacks_along_the_second_axis():
+    class Block(nn.Module):
+        @nn.compact
+        def __call__(self, x, _=None):
+            x = nn.Dense(12, name="up")(x)
+            return nn.MultiHeadDotProductAttention(3, name="attention")(x), None
+
+    axes = {"variable_axes": {"params": 1}, "split_rngs": {"params": True}}
+    found = mask.describe(linen(nn.scan(Block, length=6, **axes)(name="blocks"), 2, 7, 12))
+    assert found["up/kernel"] == "in layers out"
+    assert found["up/bias"] == "out layers"
+    assert found["attention/query/kernel"] == "in layers out out"
+    assert found["attention/out/kernel"] == "in layers in out"
+    made = eqx.filter_vmap(lambda key: eqx.nn.Linear(4, 8, key=key), out_axes=eqx.if_array(1))
+    stacked = mask.describe(made(jax.random.split(KEY, 5)))
+    assert stacked == {"weight": "out layers in", "bias": "out layers"}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "bias", "words"),
+    [
+        ((3, 3, 32, 8), (32,), "window window out in"),  # a transposed convolution of Linen's
+        ((3, 8, 4), (3, 4), "layers in out"),
+        ((8, 3, 4), (4, 3), "in layers out"),
+        ((8, 3, 4), (3, 4), "in out out"),
+    ],
+)
+def test_a_bias_has_the_last_word(kernel, bias, words):
+    params = {"u": {"kernel": jnp.ones(kernel), "bias": jnp.ones(bias)}}
+    assert mask.describe(params)["u/kernel"] == words
+
+
+def test_a_bias_of_pytorch():
+    params = {"main.0.weight": jnp.ones((8, 32, 4, 4)), "main.0.bias": jnp.ones(32)}
+    assert mask.describe(params)["main.0.weight"] == "in out window window"
+
+
+@pytest.mark.parametrize(
+    ("path", "shape", "words"),
+    [
+        ("vision_model.embeddings.patch_embedding.weight", (16, 3, 4, 4), "out in window window"),
+        ("conv1.weight_orig", (64, 3, 7, 7), "out in window window"),
+        ("conv1.weight_v", (64, 3, 7), "out in window"),
+        ("conv2.parametrizations.weight.original1", (64, 3, 3, 3), "out in window window"),
+        ("lin2.parametrizations.weight.original", (64, 32), "out in"),
+        ("layer1.0.downsample.0.weight", (64, 32, 1), "out in window"),
+        ("transformer.wte.weight", (64, 32), "in out or out in"),
+        ("layers_0/kernel", (1, 7, 3, 8), "window window in out"),
+        ("blocks_0/kernel", (7, 8, 8), "window in out"),
+        ("cell/ii/kernel", (5, 4, 4), "layers in out"),
+    ],
+)
+def test_more_names(path, shape, words):
+    assert mask.describe({path: jnp.ones(shape)}) == {path: words}
+
+
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [
+        ("layers/Conv_0/kernel", (3, 3, 3, 8, 8)),
+        ("experts/kernel", (4, 8, 8)),
+        ("main.0.weight", (100, 512, 4, 4)),
+        ("lora/lora_a", (5, 4, 2)),
+        ("pos_embed", (1, 9, 4)),
+    ],
+)
+def test_more_that_nothing_tells(path, shape):
+    assert " or " in mask.describe({path: jnp.ones(shape)})[path]
+
+
+def test_an_einsum_of_nnx_says_what_it_sums_over():
+    made = nnx.Einsum("btd,dnh->btnh", (8, 4, 3), rngs=RNGS)
+    assert mask.describe(made)["kernel"] == "in out out"
+
+
+def test_cells_of_nnx_are_looked_into():
+    @nnx.vmap(in_axes=0, out_axes=0)
+    def stacked(key):
+        return nnx.LSTMCell(4, 8, rngs=nnx.Rngs(key))
+
+    found = mask.describe(stacked(jax.random.split(KEY, 5)))
+    assert {words for path, words in found.items() if "kernel" in path} == {"layers in out"}
