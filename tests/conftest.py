@@ -15,8 +15,8 @@ settings.register_profile("jaxmask", deadline=None, derandomize=True)
 settings.load_profile("jaxmask")
 
 # Workers run whole files; a slow file started last would keep the others waiting.
-BEGUN_FIRST = ("test_interruption", "test_sweep", "test_benchmarks", "adapter/", "recipe/",
-               "train/", "score/test_synflow")  # fmt: skip
+BEGUN_FIRST = ("test_docs", "test_interruption", "test_sweep", "test_benchmarks", "adapter/",
+               "recipe/", "train/", "score/test_synflow")  # fmt: skip
 
 FORGET_ABOVE = 1.1  # gigabytes of a worker
 

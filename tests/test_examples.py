@@ -1,32 +1,40 @@
 """The examples in the docstrings run, and every public name has one."""
 
 import doctest
-import importlib
+import importlib.util
 import pkgutil
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxmask import mask, prune, score, tree
+import jaxmask
+from jaxmask import mask, maskfile, prune, score, tree
 
 ROOMS = (tree, mask, score, prune)
+# what examples use besides their own module's names
+NAMES = {"jax": jax, "jnp": jnp, "mask": mask, "maskfile": maskfile, "prune": prune,
+         "score": score, "tree": tree}  # fmt: skip
 # helpers of other modules, and types
 WITHOUT = (tree.is_floating, tree.align, tree.some, tree.has_leaves_at, tree.PyTree, prune.Report)
+# all modules with examples, except the commands
 MODULES = [
-    f"{room.__name__}.{module.name}"
-    for room in ROOMS
-    for module in pkgutil.iter_modules(room.__path__)
+    module.name
+    for module in pkgutil.walk_packages(jaxmask.__path__, "jaxmask.")
+    if not module.ispkg
+    and ".cli." not in module.name
+    and ">>>" in Path(importlib.util.find_spec(module.name).origin).read_text()
 ]
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples_run(name):
+def test_examples_run(name, quick_compilation, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     importlib.import_module(name)
-    names = {"jax": jax, "jnp": jnp, "mask": mask, "prune": prune, "score": score, "tree": tree}
-    # from sys.modules, as a function may have the name of its module
-    results = doctest.testmod(sys.modules[name], extraglobs=names)
+    module = sys.modules[name]  # a function may have the name of its module
+    results = doctest.testmod(module, extraglobs={**NAMES, **vars(module)})
     assert results.failed == 0
 
 

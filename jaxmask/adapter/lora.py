@@ -41,6 +41,14 @@ def lora(
 
     References:
       Hu et al. 2022, https://arxiv.org/abs/2106.09685
+
+    Example:
+      >>> from jaxmask import adapter
+      >>> way = adapter.lora([("head/.*", "train"), (".*/kernel", "mask")], rank=2)
+      >>> params = {"fc": {"kernel": jnp.ones((8, 6))}, "head": {"kernel": jnp.ones((6, 3))}}
+      >>> learned, frozen = way.init(jax.random.key(0), params)
+      >>> tree.size(learned["low_rank"])  # 2 * (8 + 6)
+      28
     """
     rules = tuple(rules)
 

@@ -46,6 +46,14 @@ def masks(
     Raises:
       InputError: for a transform without `put`, whose masks cannot be restored from a file;
         by `init`, if the rules mask nothing.
+
+    Example:
+      >>> from jaxmask import adapter
+      >>> way = adapter.masks(mask.top_k, [(".*/kernel", "mask")], density=0.5)
+      >>> params = {"fc": {"kernel": jnp.ones((8, 6)), "bias": jnp.zeros(6)}}
+      >>> learned, frozen = way.init(jax.random.key(0), params)
+      >>> int((way.parameters(learned, frozen)["fc"]["kernel"] == 0).sum())
+      24
     """
     rules = tuple(rules)
     # put does not depend on the density, nor on which scores are learned

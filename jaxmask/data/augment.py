@@ -45,8 +45,8 @@ def augmentation(
         images that are not uint8 [B, H, W, C] or have a different number of channels.
 
     Example:
-      >>> evaluate = partial(augmentation(mean=(0.5,), std=(0.25,)), None)
-      >>> evaluate(jnp.zeros([1, 8, 8, 1], jnp.uint8))[0, 0, 0]
+      >>> augment = augmentation(mean=(0.5,), std=(0.25,))
+      >>> augment(None, jnp.zeros([1, 8, 8, 1], jnp.uint8))[0, 0, 0]
       Array([-2.], dtype=float32)
     """
     check_normalization(mean, std)

@@ -98,8 +98,10 @@ def linear_probe(
       InputError: the shapes do not match.
 
     Example:
-      >>> probe = linear_probe(features, labels, 1e-3, classes=10)
-      >>> accuracy = ((test @ probe.kernel + probe.bias).argmax(-1) == test_labels).mean()
+      >>> features, labels = jnp.eye(4), jnp.array([0, 0, 1, 1])
+      >>> probe = linear_probe(features, labels, 1e-3, classes=2)
+      >>> (features @ probe.kernel + probe.bias).argmax(-1).tolist()
+      [0, 0, 1, 1]
     """
     if features.ndim != 2 or labels.shape != features.shape[:1] or not len(features):
         raise InputError(

@@ -19,7 +19,8 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) 
       [...], the loss of each example, in nats.
 
     Example:
-      >>> cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3]))   # log 4 each
+      >>> cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3]))  # log 4 each
+      Array([1.3862944, 1.3862944], dtype=float32)
     """
     logits = widened(logits)
     log_probabilities = jax.nn.log_softmax(logits)

@@ -204,6 +204,11 @@ def rules(name: str) -> Rules:
     Returns:
         Pairs (regex, label). A regex must match the whole path joined with `/`; the first match
         wins, and leaves without a match (such as biases and norms) are frozen.
+
+    Example:
+        >>> from jaxmask import model
+        >>> model.rules("lenet5")
+        (('head/.*', 'train'), ('.*/kernel', 'mask'))
     """
     return _find(name).rules
 
@@ -255,5 +260,14 @@ def initialize(
 
 
 def count(tree: Any) -> int:
-    """The number of array elements in a tree, such as its parameters (shapes suffice)."""
+    """The number of array elements in a tree, such as its parameters (shapes suffice).
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jaxmask import model
+        >>> net = model.create("lenet_300_100", classes=10)
+        >>> shapes = jax.eval_shape(lambda: model.initialize(net, jax.random.key(0), (28, 28, 1)))
+        >>> model.count(shapes)
+        266610
+    """
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
