@@ -18,7 +18,7 @@ settings.load_profile("jaxmask")
 BEGUN_FIRST = ("test_docs", "test_interruption", "test_sweep", "test_benchmarks", "adapter/",
                "recipe/", "train/", "score/test_synflow")  # fmt: skip
 
-FORGET_ABOVE = 1.1  # gigabytes of a worker
+FORGET_ABOVE = 1.5  # gigabytes of a worker
 
 # before JAX is imported; subprocesses of tests inherit it
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

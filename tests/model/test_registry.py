@@ -39,9 +39,14 @@ def test_names():
     assert set(FAMILIES) <= set(model.names())
 
 
-@pytest.mark.parametrize("width", [0.1, 0.2])
 @pytest.mark.parametrize(
-    "name", [*(name for name in model.names() if "vit" not in name), *TRANSFORMERS]
+    ("name", "width"),
+    [
+        *((name, 0.1) for name in model.names() if "vit" not in name),
+        *((name, 0.1) for name in TRANSFORMERS),
+        ("conv2", 0.2),
+        ("resnet20", 0.2),
+    ],
 )
 def test_forward_and_gradient(name, width, random_variables):
     module = create(name, width)
