@@ -24,7 +24,7 @@ DEADLINE = 120
 def start(folder):
     return subprocess.Popen(
         [*COMMAND, f"--workdir={folder}"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
-        text=True,
+        text=True, env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
     )  # fmt: skip
 
 
