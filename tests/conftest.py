@@ -41,7 +41,10 @@ def quick_compilation():
     import jax
 
     jax.config.update("jax_disable_most_optimizations", True)
+    # processes that a test starts then compute the same, to the last bit
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     yield
+    os.environ.pop("JAX_DISABLE_MOST_OPTIMIZATIONS", None)
     jax.config.update("jax_disable_most_optimizations", False)
 
 
