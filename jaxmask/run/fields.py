@@ -114,8 +114,8 @@ METHOD = {
     "temperature": "of the votes, which weigh exp(similarity / temperature)",
     "iterations": "of L-BFGS, at most",
 }
-_OF_SECTIONS = {"network": NETWORK, "data": DATA, "train": TRAIN, "scoring": SCORING}
-_OF_RECIPES = {"adapt": ADAPT, "dense": DENSE, "prune": PRUNE, "lottery": LOTTERY}
+OF_SECTIONS = {"network": NETWORK, "data": DATA, "train": TRAIN, "scoring": SCORING}
+OF_RECIPES = {"adapt": ADAPT, "dense": DENSE, "prune": PRUNE, "lottery": LOTTERY}
 
 
 def filled(table: Table, **given: Any) -> ConfigDict:
@@ -134,9 +134,9 @@ def about(recipe: str, field: str) -> str:
       field: with dots, as on the command line.
     """
     *sections, name = field.split(".")
-    if sections and sections[-1] in _OF_SECTIONS:
-        return _OF_SECTIONS[sections[-1]].get(name, ("", ""))[1]
+    if sections and sections[-1] in OF_SECTIONS:
+        return OF_SECTIONS[sections[-1]].get(name, ("", ""))[1]
     if sections:
         return METHOD.get(name, "")
-    table = {**EXPERIMENT, **SWEEP, **_OF_RECIPES.get(recipe, {})}
+    table = {**EXPERIMENT, **SWEEP, **OF_RECIPES.get(recipe, {})}
     return table.get(name, ("", ""))[1]
