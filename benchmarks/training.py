@@ -11,7 +11,8 @@ from jaxmask.loss import cross_entropy
 from jaxmask.run import defaults
 from jaxmask.train import epoch, feed
 from jaxmask.train import optimizer as optimizers
-from jaxmask.train.state import Problem, State, initial
+from jaxmask.train.state import State, initial
+from jaxmask.train.supervised import classifier
 
 
 class Training(NamedTuple):
@@ -60,7 +61,7 @@ def training(
     way = adapter.weights()
     if masked:
         way = adapter.masks(mask.threshold(rescale=rescale), model.rules(network))
-    problem = Problem(
+    problem = classifier(
         parameters=way.parameters,
         masks=lambda learned, frozen: way.store(learned, frozen).masks,
         network=model.apply_function(module),

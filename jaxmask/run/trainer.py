@@ -18,7 +18,8 @@ from jaxmask.run.programs import shared
 from jaxmask.run.seeds import named_key, number
 from jaxmask.run.task import Task, none_held_out
 from jaxmask.train import cost, epoch, evaluation, feed, loop, movement, optimizer
-from jaxmask.train.state import Problem, State, initial
+from jaxmask.train.state import State, initial
+from jaxmask.train.supervised import classifier
 
 
 class Ready(NamedTuple):
@@ -174,7 +175,7 @@ def _compiled(
     groups: dict[str, optax.GradientTransformation],
 ) -> _Compiled:
     smoothing = config.label_smoothing
-    problem = Problem(
+    problem = classifier(
         parameters=adapter.parameters,
         masks=lambda learned, frozen: adapter.store(learned, frozen).masks,
         network=task.network,

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxmask import tree
 from jaxmask.convolution import canonical
 from jaxmask.loss import cross_entropy
-from jaxmask.train.state import Problem, State, Sums, Tree
+from jaxmask.train.state import Batch, Problem, State, Sums, Tree
 
 
 class Programs(NamedTuple):
@@ -55,29 +55,17 @@ def programs(
     def step(state: State, frozen: Tree, resident: Any, x: Any) -> State:
         images, labels = jax.lax.with_sharding_constraint(fetch(resident, x), across)
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        images = problem.augment(key, images)
-
-        def objective(learned: Tree) -> tuple[jax.Array, Any]:
-            parameters = problem.parameters(learned, frozen)
-            logits, statistics = problem.network(parameters, state.batch_stats, images, True)
-            return problem.loss(logits, labels).mean(), (logits, statistics)
-
-        (loss, (logits, statistics)), gradients = jax.value_and_grad(objective, has_aux=True)(
-            state.learned
-        )
+        batch = Batch(images, labels, key, state.step)
+        objective = jax.value_and_grad(problem.objective, has_aux=True)
+        (_, (carried, totals)), gradients = objective(state.learned, frozen, state.carried, batch)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.learned)
-        sums = Sums(
-            loss=state.sums.loss + loss * len(labels),
-            correct=state.sums.correct + _correct(logits, labels).sum(dtype=jnp.int32),
-            examples=state.sums.examples + len(labels),
-        )
         return State(
             step=state.step + 1,
             key=state.key,
-            learned=optax.apply_updates(state.learned, updates),
-            batch_stats=statistics,
+            learned=problem.after(optax.apply_updates(state.learned, updates)),
+            carried=carried,
             optimizer=optimizer_state,
-            sums=sums,
+            sums=state.sums.plus(totals, len(labels)),
         )
 
     in_loop = canonical(step) if jax.default_backend() == "cpu" else step
@@ -100,12 +88,8 @@ def programs(
                 parameters, batch_stats, problem.augment(None, images), False
             )
             losses = jnp.where(valid, cross_entropy(logits, labels), 0.0)
-            correct = valid & _correct(logits, labels)
-            return Sums(
-                sums.loss + losses.sum(),
-                sums.correct + correct.sum(dtype=jnp.int32),
-                sums.examples + valid.sum(dtype=jnp.int32),
-            ), None
+            totals = {"loss": losses.sum(), "accuracy": correct(logits, labels, valid)}
+            return sums.plus(totals, valid.sum(dtype=jnp.int32)), None
 
         return jax.lax.scan(body, Sums.zero(), batches)[0]
 
@@ -127,5 +111,6 @@ def programs(
     )
 
 
-def _correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    return logits.argmax(axis=-1) == labels
+def correct(logits: jax.Array, labels: jax.Array, valid: Any = True) -> jax.Array:
+    """The number of valid examples whose largest logit is the label's."""
+    return (valid & (logits.argmax(axis=-1) == labels)).sum(dtype=jnp.int32)

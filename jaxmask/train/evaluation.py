@@ -43,6 +43,6 @@ def evaluate(
     for xs, mask in zip(pieces, counted):
         masks = stacked([mask] * len(feeds))
         sums = program(learned, batch_stats, frozen, resident, (xs, masks))
-        total = sums if total is None else Sums(*(a + b for a, b in zip(total, sums)))
+        total = sums if total is None else total.plus(*sums)
         jax.block_until_ready(total)  # otherwise chunks pile up in the device's queue
     return total

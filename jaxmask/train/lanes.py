@@ -1,6 +1,7 @@
 """Several training runs as one program: their trees stacked along a new first axis."""
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import jax
@@ -78,4 +79,4 @@ class Lanes:
             return [sums.means()]
         columns: Any = jax.device_get(sums)
         count = len(self._jobs)
-        return [Sums(*(column[index] for column in columns)).means() for index in range(count)]
+        return [jax.tree.map(itemgetter(index), columns).means() for index in range(count)]

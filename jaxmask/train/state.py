@@ -1,6 +1,6 @@
 """A training problem (`Problem`), and the state carried from step to step (`State`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 
 Tree = Any
+# of a classifier: sums of its loss (nats) and its correct answers
+MEASURED = {"loss": jnp.float32, "accuracy": jnp.int32}
 
 
 class Problem(NamedTuple):
@@ -18,33 +20,63 @@ class Problem(NamedTuple):
       masks: (learned, frozen) -> tree of masks, for the density; {} if none are learned.
       network: (parameters, batch_stats, images, train) -> (logits [B, C], batch_stats).
       augment: (key or None, uint8 images [B, H, W, C]) -> float images; None for evaluation.
-      loss: (logits [B, C], labels [B]) -> [B], minimized in training.
+      objective: (learned, frozen, Carried, Batch) -> (loss, (Carried, totals)): what training
+        minimizes, a mean over the batch; `totals` are sums over its examples, by name.
+      after: learned -> learned, after every step.
+      measured: the names of the totals, "loss" among them, and their dtypes.
     """
 
     parameters: Callable[[Tree, Tree], Tree]
     masks: Callable[[Tree, Tree], Tree]
     network: Callable[[Tree, Tree, jax.Array, bool], tuple[jax.Array, Tree]]
     augment: Callable[[jax.Array | None, jax.Array], jax.Array]
-    loss: Callable[[jax.Array, jax.Array], jax.Array]
+    objective: Callable[["Tree", "Tree", "Carried", "Batch"], tuple[jax.Array, Any]]
+    after: Callable[[dict[str, Tree]], dict[str, Tree]] = lambda learned: learned
+    measured: Mapping[str, Any] = MEASURED
+
+
+class Carried(NamedTuple):
+    """What a step hands to the next one, and no optimizer changes.
+
+    Attributes:
+      batch_stats: the network's running statistics.
+      memory: of the loss, such as a queue; None if it has none.
+    """
+
+    batch_stats: Tree
+    memory: Tree
+
+
+class Batch(NamedTuple):
+    """A step's input: uint8 images [B, H, W, C], labels [B], a key, and steps done (int32)."""
+
+    images: jax.Array
+    labels: jax.Array
+    key: jax.Array
+    step: jax.Array
 
 
 class Sums(NamedTuple):
-    """Metrics summed on the device over examples: loss (nats), correct answers, examples."""
+    """Metrics summed on the device over examples: totals by name, such as "loss" (nats)."""
 
-    loss: jax.Array
-    correct: jax.Array
+    totals: dict[str, jax.Array]
     examples: jax.Array
 
     @classmethod
-    def zero(cls) -> "Sums":
+    def zero(cls, measured: Mapping[str, Any] = MEASURED) -> "Sums":
         """The sums over no examples."""
-        return cls(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+        totals = {name: jnp.zeros((), dtype) for name, dtype in measured.items()}
+        return cls(totals, jnp.zeros((), jnp.int32))
+
+    def plus(self, totals: Mapping[str, jax.Array], examples: Any) -> "Sums":
+        """The sums with those over more examples."""
+        added = {name: self.totals[name] + totals[name] for name in self.totals}
+        return Sums(added, self.examples + examples)
 
     def means(self) -> dict[str, float]:
-        """`loss` and `accuracy` as numbers on the host."""
-        loss, correct, examples = (each.item() for each in jax.device_get(self))
-        count = max(examples, 1)
-        return {"loss": loss / count, "accuracy": correct / count}
+        """The means over the examples, as numbers on the host."""
+        totals, examples = jax.device_get((self.totals, self.examples))
+        return {name: total.item() / max(examples.item(), 1) for name, total in totals.items()}
 
 
 class State(NamedTuple):
@@ -54,7 +86,7 @@ class State(NamedTuple):
       step: int32, steps done.
       key: uint32, the key data of the run's random key; step k uses `fold_in(key, k)`.
       learned: dict of trees with holes, by group, such as "scores" and "train".
-      batch_stats: the network's running statistics.
+      carried: the network's running statistics, and the loss's memory.
       optimizer: optax's state.
       sums: metrics of the current epoch's training batches.
     """
@@ -62,9 +94,14 @@ class State(NamedTuple):
     step: jax.Array
     key: jax.Array
     learned: dict[str, Tree]
-    batch_stats: Tree
+    carried: Carried
     optimizer: Any
     sums: Sums
+
+    @property
+    def batch_stats(self) -> Tree:
+        """The network's running statistics."""
+        return self.carried.batch_stats
 
 
 def initial(
@@ -72,14 +109,17 @@ def initial(
     batch_stats: Tree,
     optimizer: optax.GradientTransformation,
     key: jax.Array,
+    memory: Tree = None,
+    measured: Mapping[str, Any] = MEASURED,
 ) -> State:
     """The state before the first step. Takes copies, since a state's arrays are donated."""
-    copy = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), (learned, batch_stats))
+    carried = Carried(batch_stats, memory)
+    copy = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), (learned, carried))
     return State(
         step=jnp.zeros((), jnp.int32),
         key=jnp.array(jax.random.key_data(key), copy=True),
         learned=copy[0],
-        batch_stats=copy[1],
+        carried=copy[1],
         optimizer=optimizer.init(copy[0]),
-        sums=Sums.zero(),
+        sums=Sums.zero(measured),
     )

@@ -12,7 +12,8 @@ import optax
 
 from jaxmask.loss import cross_entropy
 from jaxmask.train import epoch, feed
-from jaxmask.train.state import Problem, initial
+from jaxmask.train.state import initial
+from jaxmask.train.supervised import classifier
 
 CLASSES, SIDE = 3, 2
 RATE = 0.5
@@ -28,7 +29,7 @@ def problem():
         x = images.astype(jnp.float32) / 255
         return x if key is None else x + jax.random.uniform(key)
 
-    return Problem(
+    return classifier(
         parameters=lambda learned, frozen: {"w": frozen["factor"] * learned["train"]["w"]},
         masks=lambda learned, frozen: {"w": learned["train"]["w"] > 0, "hole": None},
         network=network,

@@ -11,7 +11,8 @@ from jaxmask import adapter, mask
 from jaxmask.loss import cross_entropy
 from jaxmask.run import defaults
 from jaxmask.train import epoch, feed, loop, optimizer
-from jaxmask.train.state import Problem, initial
+from jaxmask.train.state import initial
+from jaxmask.train.supervised import classifier
 
 
 class Split(NamedTuple):
@@ -74,7 +75,7 @@ def jobs(*, how="resident", train=150, steps_of_schedule=27, width=8):
 
     rules = [("head/.*", "train"), (".*/kernel", "mask")]
     way = adapter.masks(mask.threshold(), rules)
-    problem = Problem(
+    problem = classifier(
         parameters=way.parameters,
         masks=lambda learned, frozen: way.store(learned, frozen).masks,
         network=apply,

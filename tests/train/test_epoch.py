@@ -35,8 +35,8 @@ def test_a_scan_is_one_step_of_sgd_for_each_batch(made):
     found = programs.train(linear.state(), linear.frozen(), resident, jnp.asarray(ORDER))
     wanted, loss, right = linear.trained(start, 2.0, IMAGES, LABELS, ORDER)
     np.testing.assert_allclose(w(found), wanted, **TOLERANCE)
-    np.testing.assert_allclose(found.sums.loss, loss, rtol=1e-4)
-    assert (int(found.sums.correct), int(found.sums.examples)) == (right, 12)
+    np.testing.assert_allclose(found.sums.totals["loss"], loss, rtol=1e-4)
+    assert (int(found.sums.totals["accuracy"]), int(found.sums.examples)) == (right, 12)
     assert (int(found.step), int(found.batch_stats["seen"])) == (3, 12)
 
 
@@ -50,7 +50,7 @@ def test_a_step_is_the_body_of_the_scan_and_goes_on_where_the_last_one_ended(mad
         )
         total += loss
         np.testing.assert_allclose(w(state), current, **TOLERANCE)
-    np.testing.assert_allclose(state.sums.loss, total, rtol=1e-4)
+    np.testing.assert_allclose(state.sums.totals["loss"], total, rtol=1e-4)
 
 
 def test_an_evaluation_counts_each_valid_example_once_and_draws_nothing(made):
@@ -59,8 +59,8 @@ def test_an_evaluation_counts_each_valid_example_once_and_draws_nothing(made):
     order, valid = feed.complete_order(11, 4)
     found = programs.evaluate(learned, {"seen": jnp.int32(0)}, factor, resident, (order, valid))
     each, right = linear.losses(learned["train"]["w"], 1.5, IMAGES[:11], LABELS[:11])
-    np.testing.assert_allclose(found.loss, each.sum(), rtol=1e-4)
-    assert (int(found.correct), int(found.examples)) == (right.sum(), 11)
+    np.testing.assert_allclose(found.totals["loss"], each.sum(), rtol=1e-4)
+    assert (int(found.totals["accuracy"]), int(found.examples)) == (right.sum(), 11)
 
 
 def test_the_kept_weights_are_counted_by_leaf_and_their_bits_without_computing(made):
@@ -83,12 +83,12 @@ def test_several_runs_as_one_program_are_each_what_it_is_alone(made):
     frozen = {"factor": jnp.array(factors)}
     residents = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), resident)
     found = programs.train_together(stacked, frozen, residents, jnp.stack(orders))
-    chex.assert_shape(found.sums, (2,))
+    chex.assert_shape(jax.tree.leaves(found.sums), (2,))
     for index, (seed, factor, order) in enumerate(zip(seeds, factors, orders)):
         start = linear.weights(seed)["train"]["w"]
         wanted, loss, _ = linear.trained(start, factor, IMAGES, LABELS, order, seed=seed)
         np.testing.assert_allclose(w(found)[index], wanted, **TOLERANCE)
-        np.testing.assert_allclose(found.sums.loss[index], loss, rtol=1e-4)
+        np.testing.assert_allclose(found.sums.totals["loss"][index], loss, rtol=1e-4)
     batches = feed.complete_order(11, 4)
     sums = programs.evaluate_together(
         found.learned, found.batch_stats, frozen, residents,
@@ -96,13 +96,13 @@ def test_several_runs_as_one_program_are_each_what_it_is_alone(made):
     )  # fmt: skip
     for index, factor in enumerate(factors):
         each, right = linear.losses(w(found)[index], factor, IMAGES[:11], LABELS[:11])
-        np.testing.assert_allclose(sums.loss[index], each.sum(), rtol=1e-4)
-        assert int(sums.correct[index]) == right.sum()
+        np.testing.assert_allclose(sums.totals["loss"][index], each.sum(), rtol=1e-4)
+        assert int(sums.totals["accuracy"][index]) == right.sum()
 
 
 def test_another_seed_and_other_weights_compile_nothing():
     problem = linear.problem()
-    counted = problem._replace(augment=chex.assert_max_traces(problem.augment, n=1))
+    counted = problem._replace(objective=chex.assert_max_traces(problem.objective, n=1))
     mesh = feed.make_mesh()
     split = feed.resident(IMAGES, LABELS, mesh)
     programs = epoch.programs(counted, optax.sgd(linear.RATE), split.fetch, mesh)

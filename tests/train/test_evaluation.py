@@ -49,8 +49,8 @@ def test_every_example_counts_once_however_the_split_is_cut(made, how, examples,
         waits.append,
     )  # fmt: skip
     each, right = linear.losses(learned["train"]["w"], 2.0, images, labels)
-    np.testing.assert_allclose(sums.loss, each.sum(), rtol=1e-4)
-    assert (int(sums.correct), int(sums.examples)) == (right.sum(), examples)
+    np.testing.assert_allclose(sums.totals["loss"], each.sum(), rtol=1e-4)
+    assert (int(sums.totals["accuracy"]), int(sums.examples)) == (right.sum(), examples)
     batches = -(-examples // batch)
     at_once = {"resident": examples, "streamed": max(16 // (4 * batch), 1)}[how]  # of 16 bytes
     assert len(waits) == len(feed.cut(batches, min(16, at_once))) + 1  # and once for the end
@@ -85,8 +85,8 @@ def test_several_runs_are_evaluated_on_their_own_splits(made):
     )  # fmt: skip
     for index, (split, of, factor) in enumerate(zip(splits, weights, (1.0, 3.0))):
         each, right = linear.losses(of["train"]["w"], factor, *split)
-        np.testing.assert_allclose(sums.loss[index], each.sum(), rtol=1e-4)
-        assert int(sums.correct[index]) == right.sum()
+        np.testing.assert_allclose(sums.totals["loss"][index], each.sum(), rtol=1e-4)
+        assert int(sums.totals["accuracy"][index]) == right.sum()
 
 
 def test_an_empty_split_has_sums_of_zero(made):

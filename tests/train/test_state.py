@@ -30,6 +30,6 @@ def test_nothing_is_done_and_the_key_is_plain_numbers():
 
 
 def test_means_are_sums_by_the_examples():
-    sums = Sums(jnp.float32(3.0), jnp.int32(3), jnp.int32(4))
+    sums = Sums({"loss": jnp.float32(3.0), "accuracy": jnp.int32(3)}, jnp.int32(4))
     assert sums.means() == {"loss": 0.75, "accuracy": 0.75}
     assert all(type(value) is float for value in sums.means().values())
