@@ -79,7 +79,7 @@ def measure(
     def train() -> None:
         nonlocal state
         state = made.programs.train(state, made.frozen, made.feed.resident, xs)
-        assert np.isfinite(state.sums.loss)  # waits for the scan
+        assert np.isfinite(state.sums.totals["loss"])  # waits for the scan
 
     timings = interleaved({"train": train, "product": products(dtype, side)}, rounds)
     rate = steps * case.batch / timings["train"].median

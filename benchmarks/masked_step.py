@@ -47,7 +47,7 @@ def _scan(made: Training, steps: int, batch: int) -> Callable[[], None]:
     def side() -> None:
         nonlocal state
         state = made.programs.train(state, made.frozen, made.feed.resident, xs)
-        assert np.isfinite(state.sums.loss)  # waits for the scan
+        assert np.isfinite(state.sums.totals["loss"])  # waits for the scan
 
     return side
 

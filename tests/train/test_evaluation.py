@@ -93,4 +93,4 @@ def test_an_empty_split_has_sums_of_zero(made):
     _, mesh = made
     empty = feed.resident(*(part[:0] for part in linear.split(1)), mesh)
     sums = evaluation.evaluate(None, {}, {}, {}, [empty], empty.resident, 4)
-    chex.assert_trees_all_equal(jax.device_get(sums), type(sums)(0.0, 0, 0))
+    assert (sums.means(), int(sums.examples)) == ({"loss": 0.0, "accuracy": 0.0}, 0)
