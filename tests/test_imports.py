@@ -20,6 +20,7 @@ EVERYBODY_MAY = {"errors", "convolution", "precision", "sharding", "signals"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "signals": set(),
+    "version": set(),
     "convolution": set(),
     "precision": set(),
     "sharding": set(),
@@ -36,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recipe": {*LEARNED, "files", "run", "report"},
     "cli": {*LEARNED, "files", "run", "report", "recipe"},
     **{entry: {"cli"} for entry in ("main", "sweep", "masks", "prepare")},
-    "__init__": {*CORE, "signals"},
+    "__init__": {*CORE, "signals", "version"},
 }
 # further imports of single modules: a lazy alias, and the modules that start commands
 BESIDES = {
