@@ -154,14 +154,12 @@ _alike = Primitive("alike")
 _groups = itertools.count()
 
 
-@_alike.def_impl
 def _put_alike(reference: Any, made: Any) -> Any:
     if not getattr(reference, "committed", False) or reference.sharding == made.sharding:
         return made
     return jax.device_put(made, reference.sharding)
 
 
-@_alike.def_abstract_eval
 def _type_alike(reference: Any, made: Any) -> Any:
     return made
 
@@ -172,10 +170,6 @@ def _lower_alike(context: Any, reference: Any, made: Any) -> list[Any]:
         for value in (reference, made):
             sdy.sharding_group(value, group)
     return [made]
-
-
-# what is cached would be one group for all pairs of one shape
-mlir.register_lowering(_alike, _lower_alike, cacheable=False)
 
 
 def _differentiate_alike(primals: Any, tangents: Any) -> tuple[Any, Any]:
@@ -198,6 +192,10 @@ def _batch_alike(arguments: Any, axes: Any) -> tuple[Any, int]:
     return _alike.bind(*moved), 0
 
 
+_alike.def_impl(_put_alike)
+_alike.def_abstract_eval(_type_alike)
+# what is cached would be one group for all pairs of one shape
+mlir.register_lowering(_alike, _lower_alike, cacheable=False)
 ad.primitive_jvps[_alike] = _differentiate_alike
 ad.primitive_transposes[_alike] = _transpose_alike
 batching.primitive_batchers[_alike] = _batch_alike
