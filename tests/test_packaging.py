@@ -102,7 +102,7 @@ def test_the_metadata_are_those_of_the_project(installed):
     bare = {line for line in found.requires if "extra ==" not in line}
     assert {re.match(r"[\w-]+", line)[0] for line in bare} == {"jax", "numpy", "optax"}
     (entry,) = found.entry_points
-    assert (entry.name, entry.value) == ("jaxmask", "jaxmask.main:run")
+    assert (entry.name, entry.value) == ("jaxmask", PROJECT["scripts"]["jaxmask"])
 
 
 def test_the_version_is_written_once(wheel, installed, tmp_path):
@@ -114,6 +114,10 @@ def test_the_version_is_written_once(wheel, installed, tmp_path):
     version, file = run(installed, tmp_path, "-c", code).split()
     assert version == jaxmask.__version__
     assert Path(file).is_relative_to(installed)
+    assert (
+        run(installed, tmp_path, installed / "bin" / "jaxmask", "--version")
+        == f"jaxmask {version}\n"
+    )
 
 
 def test_no_bound_refuses_the_next_release():
@@ -155,10 +159,9 @@ def test_the_installed_library_masks_and_prunes(installed, tmp_path):
 
 def test_an_installed_command_runs_a_packaged_config(installed, tmp_path):
     options = ["methods=('knn',)", "pretrain.train.epochs=1", "network.width=0.1"]
-    run(
-        installed, tmp_path, "-m", "jaxmask.main", "--config=digits", "--workdir=run",
-        *(f"--config.{option}" for option in options),
-    )  # fmt: skip
+    program = installed / "bin" / "jaxmask"
+    command = ["run", "--config=digits", "--workdir=run"]
+    run(installed, tmp_path, program, *command, *(f"--config.{option}" for option in options))
     result = json.loads((tmp_path / "run" / "knn" / "result.json").read_text())
     assert result["method"] == "knn"
     assert 0.2 < result["accuracy"] <= 1
