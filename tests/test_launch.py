@@ -59,3 +59,12 @@ def test_a_failed_installation_is_told_and_tried_again(launch):
     assert "installation failed" in told
     assert not any("jaxmask.prepare" in call for call in called)
     assert launch("mnist")[0] == 0
+
+
+def test_the_newest_python_is_taken(launch, tmp_path):
+    for name in ("python3.12", "python3.14"):
+        (tmp_path / name).write_text(PYTHON)
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    _, called, _ = launch("mnist", PYTHON="", PATH=path)
+    assert f"{tmp_path}/python3.14 -m venv ROOT/.venv-prepare" in called
