@@ -131,7 +131,7 @@ def test_the_citation_and_the_changes_have_the_package_s_version():
     assert cited["cff-version"] == "1.2.0"
     assert {"message", "title", "authors"} <= set(cited)
     changes = (ROOT / "CHANGELOG.md").read_text()
-    latest, date = re.findall(r"^## (\d+\.\d+\.\d+) - (\d{4}-\d\d-\d\d)$", changes, re.M)[0]
+    latest, date = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - (\d{4}-\d\d-\d\d)$", changes, re.M)[0]
     assert (cited["version"], cited["date-released"]) == (latest, date)
     assert version == latest
-    assert "\n## Unreleased\n" in changes
+    assert "\n## [Unreleased]\n" in changes
