@@ -20,15 +20,19 @@ def test_it_is_short():
     assert len(README.encode()) <= 8192
 
 
-def test_a_first_block_learns(quick_compilation):
+def test_the_ten_lines_learn_and_their_masks_are_stored(quick_compilation, tmp_path):
     names: dict = {}
     exec(compile(BLOCKS[0], "README.md", "exec"), names)
     start = names["transform"].init(None, names["parts"]["mask"])
     assert names["loss"](names["scores"]) < 0.7 * names["loss"](start)
-    assert 0 < names["mask"].measure.density(names["transform"].mask(names["scores"])) < 1
+    masks = names["transform"].mask(names["scores"])
+    assert 0 < names["mask"].measure.density(masks) < 1
+    names["mask"].file.save(tmp_path / "task.mask", masks)
+    stored = names["mask"].file.load(tmp_path / "task.mask")
+    assert (stored["body"]["kernel"] == masks["body"]["kernel"]).all()
 
 
-def test_a_second_block_prunes(quick_compilation):
+def test_the_other_block_prunes(quick_compilation):
     names: dict = {}
     exec(compile(BLOCKS[1], "README.md", "exec"), names)
     off = {name: ~keep for name, keep in names["many"].items()}
