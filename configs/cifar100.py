@@ -1,11 +1,11 @@
 """CIFAR-100: adapt a frozen pretrained network by learning one bit per weight.
 
-    python -m jaxmask.sweep --config=configs/cifar100.py:resnet20 --config.start=PATH
-    python -m jaxmask.sweep --config=configs/cifar100.py:resnet20_seeds --config.start=PATH
-    python -m jaxmask.sweep --config=configs/cifar100.py:resnet20_rates --config.start=PATH
-    python -m jaxmask.main --config=configs/cifar100.py:resnet18 --config.start=PATH
-    python -m jaxmask.main --config=configs/cifar100.py:scratch
-    python -m jaxmask.main --config=configs/cifar100.py:smoke
+    jaxmask sweep --config=configs/cifar100.py:resnet20 --config.start=PATH
+    jaxmask sweep --config=configs/cifar100.py:resnet20_seeds --config.start=PATH
+    jaxmask sweep --config=configs/cifar100.py:resnet20_rates --config.start=PATH
+    jaxmask run --config=configs/cifar100.py:resnet18 --config.start=PATH
+    jaxmask run --config=configs/cifar100.py:scratch
+    jaxmask run --config=configs/cifar100.py:smoke
 
 PATH is a run directory of the recipe `dense`, or a checkpoint (`jaxmask.model.pretrained`).
 
