@@ -21,7 +21,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 BUILD = "import sys, hatchling.build as b; print(getattr(b, f'build_{sys.argv[1]}')(sys.argv[2]))"
 # what a checkout may hold besides sources
 MADE = {"__pycache__", "_build", ".hypothesis", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
-GENERATED = ("docs/examples/", "docs/reference/help.txt", "docs/sg_execution_times.rst")
+GENERATED = (
+    "docs/examples/",
+    "docs/reference/fields.inc",
+    "docs/reference/help.txt",
+    "docs/sg_execution_times.rst",
+)
 
 
 def build(kind, source, folder):
