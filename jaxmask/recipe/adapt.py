@@ -107,13 +107,13 @@ def check_methods(config: ConfigDict, methods: Methods = adapter.METHODS) -> Non
 def _pretraining(config: ConfigDict) -> tuple[Begin, tasks.Normalization]:
     """The dense run that the `pretrain` section describes, and its normalization of images.
 
-    Where its data is, and how it is normalized, defaults to the task's.
+    Which dataset it learns, where that is, and how it is normalized, defaults to the task's.
     """
     section, data = config.pretrain, config.data
-    pretraining = defaults.dense(section.data.name, 1)
+    pretraining = defaults.dense("", 1)
     pretraining.seed, pretraining.network = config.seed, config.network
     pretraining.data = section.data.copy_and_resolve_references()
-    for field in ("directory", "cache", "mean", "std"):
+    for field in ("name", "directory", "cache", "mean", "std"):
         pretraining.data[field] = section.data[field] or data[field]
     pretraining.data.memory_gib = data.memory_gib
     pretraining.train = section.train
