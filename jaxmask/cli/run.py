@@ -11,6 +11,7 @@ import os
 import reprlib
 import sys
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,8 @@ def _run_recipe(config: ConfigDict, folder: Path, options: dict[str, Any]) -> No
     from jaxmask import recipe
 
     signals.obey()  # the import takes seconds
-    _show(recipe.run(config, folder, **options), folder)
+    tell = partial(print, flush=True)
+    _show(recipe.run(config, folder, tell, **options), folder)
 
 
 def parse(arguments: Sequence[str]) -> tuple[ConfigDict, Path]:

@@ -12,6 +12,7 @@ from jaxmask.recipe import dense
 from jaxmask.run import defaults, directory, evaluator, method, result, starting
 from jaxmask.run import task as tasks
 from jaxmask.run.driver import Begin, Experiment
+from jaxmask.run.plan import below
 from jaxmask.run.result import Result
 
 Methods = Mapping[str, adapter.Method]
@@ -79,7 +80,9 @@ def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
         files.replace(folder / "table.md", report.tables.markdown(table))
         return result.write(folder, _compared(results, pretraining))
 
-    return run
+    parts = {"pretrain": run_pretraining, **begins} if pretrain else begins
+    planned = (each for name, begin in parts.items() for each in below(name, begin.planned))
+    return Begin(run, tuple(planned))
 
 
 def check_methods(config: ConfigDict, methods: Methods = adapter.METHODS) -> None:

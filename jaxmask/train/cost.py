@@ -1,5 +1,8 @@
-"""Estimates, before compiling, how many steps make a scan of a few seconds."""
+"""Estimates of how long a step takes: roughly, before compiling it, or measured."""
 
+import math
+import statistics
+import time
 from typing import Any
 
 import jax
@@ -9,6 +12,7 @@ SECONDS = 2.0
 # matters.
 RATE = {"cpu": 4e10, "gpu": 2e13, "tpu": 2e13}
 FALLBACK_STEPS = 100
+REPEATS = 5
 
 
 def scan_steps(step: Any, *arguments: Any) -> int:
@@ -17,11 +21,35 @@ def scan_steps(step: Any, *arguments: Any) -> int:
     Args:
       step: a jitted function; it is lowered for `arguments`, not compiled.
     """
+    seconds = rough_seconds(step, *arguments)
+    return FALLBACK_STEPS if math.isnan(seconds) else max(int(SECONDS / seconds), 1)
+
+
+def rough_seconds(step: Any, *arguments: Any) -> float:
+    """The order of magnitude of a step's seconds, by its operations; NaN if they are unknown.
+
+    Args:
+      step: a jitted function; it is lowered for `arguments`, not compiled.
+    """
     try:
         flops = step.lower(*arguments).cost_analysis()["flops"]
     except (KeyError, TypeError, NotImplementedError):
-        return FALLBACK_STEPS
-    if not flops > 0:
-        return FALLBACK_STEPS
+        return math.nan
     rate = RATE.get(jax.default_backend(), RATE["cpu"]) * jax.device_count()
-    return max(int(SECONDS * rate / flops), 1)
+    return flops / rate if flops > 0 else math.nan
+
+
+def measured_seconds(step: Any, *arguments: Any) -> float:
+    """The seconds of a step: the median of five, after compiling.
+
+    Args:
+      step: a jitted function.
+    """
+    compiled = step.lower(*arguments).compile()
+    jax.block_until_ready(compiled(*arguments))  # the first one also loads the program
+    taken = []
+    for _ in range(REPEATS):
+        began = time.monotonic()
+        jax.block_until_ready(compiled(*arguments))
+        taken.append(time.monotonic() - began)
+    return statistics.median(taken)

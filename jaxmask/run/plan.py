@@ -1,0 +1,137 @@
+"""What an experiment will train, and about how long that takes: stated before it starts."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxmask import model, signals
+from jaxmask.loss import cross_entropy
+from jaxmask.run import result
+from jaxmask.run.programs import shared
+from jaxmask.train import cost, feed
+
+MEASURED_FROM = 60.0  # seconds by a rough estimate; what takes less is not worth the measuring
+FORWARD = 1 / 3  # of a step's time: a forward pass has a third of its operations
+Shape = tuple[int, int, int]  # height, width, channels
+AGAIN = "the same command resumes after any interruption"
+
+
+class Planned(NamedTuple):
+    """A training that an experiment will request.
+
+    Attributes:
+      steps: at most.
+      batch_size: images per step.
+      evaluated: images of the validation split, summed over epochs.
+      early: whether early stopping may end it sooner.
+      network: the Linen network.
+      image_shape: of its input.
+      place: its run directory, relative to that of the experiment.
+    """
+
+    steps: int
+    batch_size: int
+    evaluated: int
+    early: bool
+    network: nn.Module
+    image_shape: Shape
+    place: Path = Path()
+
+
+def below(place: Path | str, planned: Iterable[Planned]) -> tuple[Planned, ...]:
+    """The trainings of an experiment that is a part of another, in its folder `place`."""
+    return tuple(each._replace(place=place / each.place) for each in planned)
+
+
+def told(planned: Sequence[Planned], folder: Path) -> str:
+    """One line: the trainings that are left in a run directory, their steps and their time.
+
+    The time is that of training and validation. Compiling, features for methods that fit a
+    classifier to them, tests and files come on top.
+    """
+    left = [each for each in planned if not (folder / each.place / result.NAME).exists()]
+    if not left:
+        return "nothing to train" if not planned else f"all of {_trainings(len(planned))} are done"
+    done = f" left of {len(planned)}" if len(left) < len(planned) else ""
+    sizes = sorted({each.batch_size for each in left})
+    images = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    most = "at most " if any(each.early for each in left) else ""
+    steps = f"{most}{sum(each.steps for each in left):,} steps of {images} images"
+    return f"{_trainings(len(left))}{done}, {steps}{_time(left)} ({AGAIN})"
+
+
+def _trainings(count: int) -> str:
+    return "1 training" if count == 1 else f"{count:,} trainings"
+
+
+def _time(planned: Sequence[Planned]) -> str:
+    """The time that they take one after the other; "" if it cannot be told."""
+    alike: dict[tuple[nn.Module, Shape, int], float] = {}  # steps, by their kind
+    for each in planned:
+        kind = (each.network, each.image_shape, each.batch_size)
+        steps = each.steps + FORWARD * each.evaluated / each.batch_size
+        alike[kind] = alike.get(kind, 0.0) + steps
+    roughly = sum(steps * _rough_seconds(*kind) for kind, steps in alike.items())
+    if roughly < MEASURED_FROM:
+        return "; about a minute or less"
+    try:
+        seconds = sum(steps * _measured_seconds(*kind) for kind, steps in alike.items())
+    except jax.errors.JaxRuntimeError:  # all weights may need more memory than those to train
+        return ""
+    return f"; about {_spoken(seconds)} of training on this machine"
+
+
+def _rough_seconds(network: nn.Module, image_shape: Shape, batch_size: int) -> float:
+    """The order of magnitude of a training step's seconds, by its operations."""
+    variables = model.shapes(network, image_shape)
+    given = (variables["params"], variables["batch_stats"], *_batch(image_shape, batch_size))
+    return cost.rough_seconds(_step(network), *given)
+
+
+def _measured_seconds(network: nn.Module, image_shape: Shape, batch_size: int) -> float:
+    """The seconds of a training step of all weights, on random images; measured once."""
+
+    def measured() -> float:
+        signals.obey()
+        mesh = feed.make_mesh()
+        variables = model.initialize(network, jax.random.key(0), image_shape)
+        given = feed.replicate((variables["params"], variables["batch_stats"]), mesh)
+        images, labels = _batch(image_shape, batch_size)
+        batch = (jax.random.normal(jax.random.key(1), images.shape), jnp.zeros_like(labels))
+        batch = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
+        return cost.measured_seconds(_step(network), *given, *batch)
+
+    return shared("seconds", (network, image_shape, batch_size), measured)
+
+
+def _batch(image_shape: Shape, batch_size: int) -> list[jax.ShapeDtypeStruct]:
+    """Images and labels."""
+    shape = (batch_size, *image_shape)
+    return [jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct(shape[:1], jnp.int32)]
+
+
+def _step(network: nn.Module) -> Any:
+    """(parameters, batch_stats, images, labels) -> the loss and its gradient; jitted."""
+    apply = model.apply_function(network)
+
+    @jax.jit
+    @jax.value_and_grad
+    def step(parameters: Any, batch_stats: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
+        logits, _ = apply(parameters, batch_stats, images, True)
+        return cross_entropy(logits, labels).mean()
+
+    return step
+
+
+def _spoken(seconds: float) -> str:
+    """A time in the unit that suits it: "26 minutes", "3.4 hours", "2.1 days"."""
+    if seconds < 5400:
+        minutes = max(round(seconds / 60), 1)
+        return "1 minute" if minutes == 1 else f"{minutes} minutes"
+    hours = seconds / 3600
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
