@@ -4,7 +4,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 from jaxmask import signals
@@ -20,7 +20,7 @@ class HelpShown(Exception):  # noqa: N818 - not an error: the user asked for it
 def exit_status(
     work: Callable[[], None], place: Callable[[], str], again: Callable[[], str] = lambda: ""
 ) -> int:
-    """Does the work of a command; prints errors in one line on stderr.
+    """Does the work of a command; prints errors on stderr, in one line and one for each note.
 
     Args:
       place: () -> what was being written, if the system does not say.
@@ -34,7 +34,7 @@ def exit_status(
             signals.obey()  # one that came during the imports
             work()
     except InputError as error:
-        return tell(str(error), 2)
+        return tell(str(error), 2, getattr(error, "__notes__", ()))
     except HelpShown:
         return 0
     except SystemExit as end:  # a network, a method or a dataset of the user's own
@@ -75,10 +75,18 @@ def refuse(message: str) -> NoReturn:
     raise InputError(f"{message}; see --help")
 
 
-def tell(message: str, status: int) -> int:
-    """Prints a message of this program on stderr, in one line; returns the status."""
-    message = " ".join(message.splitlines())
-    if len(message) > LONGEST:  # it quotes a value of any length
-        message = f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
-    print(f"jaxmask: {message}", file=sys.stderr)
+def tell(message: str, status: int, notes: Iterable[str] = ()) -> int:
+    """Prints a message of this program on stderr, in one line, and each note in one more.
+
+    Returns the status.
+    """
+    for line in (f"jaxmask: {message}", *notes):
+        print(_one_line(line), file=sys.stderr)
     return status
+
+
+def _one_line(text: str) -> str:
+    text = " ".join(text.splitlines())
+    if len(text) > LONGEST:  # it quotes a value of any length
+        text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+    return text

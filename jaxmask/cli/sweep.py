@@ -114,7 +114,7 @@ def sweep(config: ConfigDict, folder: Path, **options: Any) -> None:
                 planned += plan.below(name, recipe.prepare(run, **options).planned)
                 left.append(name)
         except InputError as error:
-            raise InputError(f"{name}: {error}") from None
+            raise error.at(name) from None
     at_once = config.get("together", 0) or (1 if jax.default_backend() == "cpu" else TOGETHER)
     print(f"{len(runs)} runs, {len(runs) - len(left)} of them finished before", flush=True)
     if left:

@@ -42,7 +42,7 @@ def fitted(name: str, evaluator: Evaluator, task: Task, config: ConfigDict, draw
     try:
         features = model.feature_function(task.module, lambda x: task.augment(None, x))
     except InputError as error:
-        raise InputError(f"{name}: {error}") from None
+        raise error.at(name) from None
     own = config.copy_and_resolve_references()
     own.methods = (name,)
 

@@ -222,7 +222,7 @@ def check_rules(name: str, adapter: Adapter, parameters: Any) -> None:
     try:
         jax.eval_shape(adapter.init, jax.random.key(0), parameters)
     except InputError as error:
-        raise InputError(f"{name}: {error}") from None
+        raise error.at(name) from None
 
 
 def _identity(name: str, method: Method, section: ConfigDict, site: Site) -> Hashable:

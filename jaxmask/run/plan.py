@@ -132,6 +132,6 @@ def _spoken(seconds: float) -> str:
     """A time in the unit that suits it: "26 minutes", "3.4 hours", "2.1 days"."""
     if seconds < 5400:
         minutes = max(round(seconds / 60), 1)
-        return "1 minute" if minutes == 1 else f"{minutes} minutes"
+        return "a minute" if minutes == 1 else f"{minutes} minutes"
     hours = seconds / 3600
     return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"

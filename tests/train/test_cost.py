@@ -1,4 +1,6 @@
-"""How many steps make a scan of some seconds: from the floating-point operations of one."""
+"""How long a step takes, from its floating-point operations or measured."""
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +47,32 @@ def test_several_devices_do_more(monkeypatch):
 )  # fmt: skip
 def test_an_unknown_cost_falls_back(found):
     assert cost.scan_steps(Lowered(found)) == cost.FALLBACK_STEPS
+
+
+def test_the_seconds_of_a_step_are_its_operations_by_the_rate():
+    assert cost.rough_seconds(Lowered({"flops": 250})) == 0.25
+    assert math.isnan(cost.rough_seconds(Lowered({})))
+
+
+def test_a_measured_step_runs_after_it_was_compiled_and_the_median_counts(monkeypatch):
+    """Of a clock that the step itself moves: 1 s for the first, which loads, then 5, 2, 9, 3, 4."""
+    clock, taken = [0.0], iter([1.0, 5.0, 2.0, 9.0, 3.0, 4.0])
+
+    class Compiled(Lowered):
+        def compile(self):
+            clock[0] += 60.0
+            return self
+
+        def __call__(self, *arguments):
+            clock[0] += next(taken)
+
+    monkeypatch.setattr(cost.time, "monotonic", lambda: clock[0])
+    assert cost.measured_seconds(Compiled({}), 1) == 4.0
+    assert list(taken) == []
+
+
+def test_a_real_step_is_measured():
+    assert 0 < cost.measured_seconds(jax.jit(lambda x: x @ x), jnp.ones((8, 8))) < 60
 
 
 def test_a_real_step_is_counted_by_its_operations_and_not_run(monkeypatch):
