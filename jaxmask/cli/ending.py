@@ -4,7 +4,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from jaxmask import signals
@@ -20,7 +20,7 @@ class HelpShown(Exception):  # noqa: N818 - not an error: the user asked for it
 def exit_status(
     work: Callable[[], None], place: Callable[[], str], again: Callable[[], str] = lambda: ""
 ) -> int:
-    """Does the work of a command; prints errors on stderr, in one line and one for each note.
+    """Does the work of a command; prints errors on stderr, in one line or two.
 
     Args:
       place: () -> what was being written, if the system does not say.
@@ -34,7 +34,7 @@ def exit_status(
             signals.obey()  # one that came during the imports
             work()
     except InputError as error:
-        return tell(str(error), 2, getattr(error, "__notes__", ()))
+        return tell(str(error), 2, error.otherwise)
     except HelpShown:
         return 0
     except SystemExit as end:  # a network, a method or a dataset of the user's own
@@ -75,13 +75,14 @@ def refuse(message: str) -> NoReturn:
     raise InputError(f"{message}; see --help")
 
 
-def tell(message: str, status: int, notes: Iterable[str] = ()) -> int:
-    """Prints a message of this program on stderr, in one line, and each note in one more.
+def tell(message: str, status: int, otherwise: str = "") -> int:
+    """Prints a message of this program on stderr, in one line, and `otherwise` in a second one.
 
     Returns the status.
     """
-    for line in (f"jaxmask: {message}", *notes):
-        print(_one_line(line), file=sys.stderr)
+    print(_one_line(f"jaxmask: {message}"), file=sys.stderr)
+    if otherwise:
+        print(_one_line(otherwise), file=sys.stderr)
     return status
 
 

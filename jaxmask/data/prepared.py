@@ -36,14 +36,14 @@ LAUNCHER = Path(__file__).parents[2] / "launch" / "prepare"  # where jaxmask run
 class Unprepared(InputError):  # noqa: N818 - an InputError about what `preparing` can change
     """A dataset of TFDS that is not there (`folder` is None), or there in another format.
 
-    Its note tells how to take the dataset from `elsewhere`, a name on the Hugging Face hub.
+    Args:
+      elsewhere: its name on the Hugging Face hub, if it can be taken from there.
     """
 
     def __init__(self, message: str, folder: Path | None = None, elsewhere: str = "") -> None:
-        super().__init__(message)
+        there = f"or, without TensorFlow: {hub_command(elsewhere)}" if elsewhere else ""
+        super().__init__(message, there)
         self.folder = folder
-        if elsewhere:
-            self.add_note(f"or, without TensorFlow: {hub_command(elsewhere)}")
 
 
 class Prepared(NamedTuple):

@@ -1,19 +1,20 @@
 """What an experiment will train, and about how long that takes: stated before it starts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
+import optax
 
 from jaxmask import model, signals
 from jaxmask.loss import cross_entropy
 from jaxmask.run import result
 from jaxmask.run.programs import shared
-from jaxmask.train import cost, feed
+from jaxmask.train import cost, epoch, feed
+from jaxmask.train.state import Problem, State, initial
 
 MEASURED_FROM = 60.0  # seconds by a rough estimate; what takes less is not worth the measuring
 FORWARD = 1 / 3  # of a step's time: a forward pass has a third of its operations
@@ -88,44 +89,45 @@ def _time(planned: Sequence[Planned]) -> str:
 
 def _rough_seconds(network: nn.Module, image_shape: Shape, batch_size: int) -> float:
     """The order of magnitude of a training step's seconds, by its operations."""
-    variables = model.shapes(network, image_shape)
-    given = (variables["params"], variables["batch_stats"], *_batch(image_shape, batch_size))
-    return cost.rough_seconds(_step(network), *given)
+    programs, begin, batch = _training(network, image_shape, batch_size)
+    return cost.rough_seconds(programs.step, *jax.eval_shape(lambda: (begin(), {}, batch())), None)
 
 
 def _measured_seconds(network: nn.Module, image_shape: Shape, batch_size: int) -> float:
-    """The seconds of a training step of all weights, on random images; measured once."""
+    """The seconds of a training step, measured once."""
 
     def measured() -> float:
         signals.obey()
-        mesh = feed.make_mesh()
-        variables = model.initialize(network, jax.random.key(0), image_shape)
-        given = feed.replicate((variables["params"], variables["batch_stats"]), mesh)
-        images, labels = _batch(image_shape, batch_size)
-        batch = (jax.random.normal(jax.random.key(1), images.shape), jnp.zeros_like(labels))
-        batch = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
-        return cost.measured_seconds(_step(network), *given, *batch)
+        programs, begin, batch = _training(network, image_shape, batch_size)
+        state, images = feed.replicate((begin(), batch()), feed.make_mesh())
+        return cost.measured_seconds(programs.train, state, {}, images, steps=4)
 
     return shared("seconds", (network, image_shape, batch_size), measured)
 
 
-def _batch(image_shape: Shape, batch_size: int) -> list[jax.ShapeDtypeStruct]:
-    """Images and labels."""
-    shape = (batch_size, *image_shape)
-    return [jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct(shape[:1], jnp.int32)]
+def _training(
+    network: nn.Module, image_shape: Shape, batch_size: int
+) -> tuple[epoch.Programs, Callable[[], State], Callable[[], tuple[jax.Array, jax.Array]]]:
+    """Training of all weights on a batch of random images: programs, () -> state, () -> batch."""
+    problem = Problem(
+        parameters=lambda learned, frozen: learned["train"],
+        masks=lambda learned, frozen: {},
+        network=model.apply_function(network),
+        augment=lambda key, images: images,
+        loss=cross_entropy,
+    )
+    optimizer, key = optax.sgd(0.1, momentum=0.9), jax.random.key(0)
+    programs = epoch.programs(problem, optimizer, lambda batch, _: batch, feed.make_mesh())
 
+    def begin() -> State:
+        variables = model.initialize(network, key, image_shape)
+        return initial({"train": variables["params"]}, variables["batch_stats"], optimizer, key)
 
-def _step(network: nn.Module) -> Any:
-    """(parameters, batch_stats, images, labels) -> the loss and its gradient; jitted."""
-    apply = model.apply_function(network)
+    def batch() -> tuple[jax.Array, jax.Array]:
+        images = jax.random.normal(key, (batch_size, *image_shape))
+        return images, jnp.zeros(batch_size, jnp.int32)
 
-    @jax.jit
-    @jax.value_and_grad
-    def step(parameters: Any, batch_stats: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-        logits, _ = apply(parameters, batch_stats, images, True)
-        return cross_entropy(logits, labels).mean()
-
-    return step
+    return programs, begin, batch
 
 
 def _spoken(seconds: float) -> str:

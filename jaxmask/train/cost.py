@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 SECONDS = 2.0
 # Floating-point operations per second that such networks reach; only the order of magnitude
@@ -39,17 +40,16 @@ def rough_seconds(step: Any, *arguments: Any) -> float:
     return flops / rate if flops > 0 else math.nan
 
 
-def measured_seconds(step: Any, *arguments: Any) -> float:
-    """The seconds of a step: the median of five, after compiling.
+def measured_seconds(train: Any, state: Any, *arguments: Any, steps: int) -> float:
+    """The seconds of a training step: the median of five scans', after one that compiles.
 
     Args:
-      step: a jitted function.
+      train: (state, *arguments, xs) -> state, a scan over `xs` that is jitted.
+      steps: in a scan.
     """
-    compiled = step.lower(*arguments).compile()
-    jax.block_until_ready(compiled(*arguments))  # the first one also loads the program
     taken = []
-    for _ in range(REPEATS):
+    for _ in range(1 + REPEATS):
         began = time.monotonic()
-        jax.block_until_ready(compiled(*arguments))
+        state = jax.block_until_ready(train(state, *arguments, jnp.arange(steps)))
         taken.append(time.monotonic() - began)
-    return statistics.median(taken)
+    return statistics.median(taken[1:]) / steps

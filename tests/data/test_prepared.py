@@ -164,8 +164,7 @@ def test_a_set_that_is_on_the_hub_too_can_be_had_from_there(
     monkeypatch.setattr(prepared.metadata, "version", found)
     with pytest.raises(InputError) as caught:
         find(name, tmp_path)
-    (note,) = caught.value.__notes__
-    words = shlex.split(note.removeprefix("or, without TensorFlow: "))
+    words = shlex.split(caught.value.otherwise.removeprefix("or, without TensorFlow: "))
     assert " ".join(words).startswith(start)
     given = words[-1].removeprefix("--config.data.name=hf:")
     assert re.fullmatch(rf"[\w-]+/{name}(#\w+)?", given)
@@ -175,7 +174,7 @@ def test_a_set_that_is_on_the_hub_too_can_be_had_from_there(
 def test_nothing_is_suggested_that_may_be_something_else(name, tmp_path):
     with pytest.raises(InputError) as caught:
         find(name, tmp_path)
-    assert not hasattr(caught.value, "__notes__")
+    assert caught.value.otherwise == ""
 
 
 def test_the_fingerprint_follows_every_change(tmp_path):

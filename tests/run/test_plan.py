@@ -53,11 +53,7 @@ def test_trainings_and_steps_are_counted(parts, start, tmp_path, seconds):
 
 def test_finished_trainings_are_not_counted(tmp_path, seconds):
     seconds(1e-9)
-    parts = [
-        planned(place="pretrain"),
-        planned(7, place="full"),
-        planned(5, place="full/choices/a"),
-    ]
+    parts = [planned(place="pretrain"), planned(7, place="full"), planned(5, place="full/a")]
     for place in ("pretrain", "full/a"):
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / "result.json").write_text("{}")
@@ -120,11 +116,23 @@ def test_a_step_is_that_of_the_network_at_its_batch_size():
     assert one * rate == pytest.approx(3 * forward.cost_analysis()["flops"], rel=0.25)
 
 
-def test_a_step_is_measured_once_for_all_runs_of_a_process(monkeypatch, quick_compilation):
+def test_steps_of_all_weights_are_measured_once_for_all_runs_of_a_process(
+    monkeypatch, quick_compilation
+):
     calls = []
-    monkeypatch.setattr(plan.cost, "measured_seconds", lambda *given: calls.append(given) or 0.5)
-    kinds = [(NETWORK, (28, 28, 1), 6), (model.create("lenet5", classes=10), (28, 28, 1), 6)]
+
+    def measured(train, state, frozen, batch, steps):
+        calls.append(batch)
+        trained = train(jax.tree.map(jnp.copy, state), frozen, batch, jnp.arange(steps))
+        assert int(trained.step) == steps
+        for one, other in zip(jax.tree.leaves(state.learned), jax.tree.leaves(trained.learned)):
+            assert not jnp.array_equal(one, other)
+        return 0.5
+
+    monkeypatch.setattr(plan.cost, "measured_seconds", measured)
+    networks = [model.create("lenet_300_100", classes=10, width=0.05) for _ in range(2)]
+    kinds = [(network, (28, 28, 1), 6) for network in networks]
     assert [plan._measured_seconds(*kind) for kind in kinds] == [0.5, 0.5]
-    ((_, _, _, images, labels),) = calls
+    ((images, labels),) = calls
     assert (images.shape, labels.shape) == ((6, 28, 28, 1), (6,))
     assert float(jnp.std(images)) > 0.5

@@ -54,25 +54,24 @@ def test_the_seconds_of_a_step_are_its_operations_by_the_rate():
     assert math.isnan(cost.rough_seconds(Lowered({})))
 
 
-def test_a_measured_step_runs_after_it_was_compiled_and_the_median_counts(monkeypatch):
-    """Of a clock that the step itself moves: 1 s for the first, which loads, then 5, 2, 9, 3, 4."""
-    clock, taken = [0.0], iter([1.0, 5.0, 2.0, 9.0, 3.0, 4.0])
+def test_a_step_is_measured_in_scans_after_one_that_compiles_and_the_median_counts(monkeypatch):
+    """By a clock that the scan itself moves."""
+    clock, taken, states = [0.0], iter([60.0, 5.0, 2.0, 9.0, 3.0, 4.0]), []
 
-    class Compiled(Lowered):
-        def compile(self):
-            clock[0] += 60.0
-            return self
-
-        def __call__(self, *arguments):
-            clock[0] += next(taken)
+    def train(state, given, xs):
+        clock[0] += next(taken)
+        states.append((state, given, xs.tolist()))
+        return state + 1
 
     monkeypatch.setattr(cost.time, "monotonic", lambda: clock[0])
-    assert cost.measured_seconds(Compiled({}), 1) == 4.0
-    assert list(taken) == []
+    assert cost.measured_seconds(train, 0, "given", steps=2) == 4.0 / 2
+    assert states == [(state, "given", [0, 1]) for state in range(6)]
 
 
-def test_a_real_step_is_measured():
-    assert 0 < cost.measured_seconds(jax.jit(lambda x: x @ x), jnp.ones((8, 8))) < 60
+def test_a_real_scan_that_takes_its_state_over_is_measured():
+    train = jax.jit(lambda x, xs: jax.lax.scan(lambda x, _: (x @ x, None), x, xs)[0],
+                    donate_argnums=0)  # fmt: skip
+    assert 0 < cost.measured_seconds(train, jnp.eye(8), steps=3) < 60
 
 
 def test_a_real_step_is_counted_by_its_operations_and_not_run(monkeypatch):
