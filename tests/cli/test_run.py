@@ -221,14 +221,10 @@ def test_every_config_of_the_package_can_be_read():
 )  # fmt: skip
 def test_half_of_cifar100_then_the_other_sized_to_the_machine(backend, mode, network, monkeypatch):
     monkeypatch.setattr("jax.default_backend", lambda: backend)
-    config, folder = parse(
-        ["--config=cifar100", "--config.data.name=hf:uoft-cs/cifar100#fine_label"]
-    )
-    assert (config.network.name, config.start, str(folder)) == (
-        network,
-        "pretrain",
-        "runs/cifar100",
-    )
+    source = "--config.data.name=hf:uoft-cs/cifar100#fine_label"
+    config, folder = parse(["--config=cifar100", source])
+    assert (config.network.name, str(folder)) == (network, "runs/cifar100")
+    assert config.start == "pretrain"
     assert config.pretrain.data.name == ""  # the same other source
     first, second = set(config.pretrain.data.classes), set(config.data.classes)
     assert (len(first), len(second), len(first | second)) == (50, 50, 100)
