@@ -66,6 +66,7 @@ from jaxmask.recipe import defaults
 
 DENSITIES = (0.5, 0.2, 0.1, 0.015, 0.01, 0.007, 0.005)
 SEEDS = (0, 1, 2)
+MODES = ("upfront", "lottery", "grasp", "why")
 
 
 def get_config(mode: str = "upfront") -> ConfigDict:

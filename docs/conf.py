@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import importlib
 import io
 import os
 import re
@@ -17,6 +16,10 @@ sys.path.insert(0, str(HERE))
 
 import jax  # noqa: E402
 import public  # noqa: E402 (beside this file)
+
+from jaxmask import adapter  # noqa: E402
+from jaxmask.cli import program  # noqa: E402
+from jaxmask.run import fields  # noqa: E402
 
 # examples run small programs, some of them several times: compiling dominates
 jax.config.update("jax_disable_most_optimizations", True)
@@ -122,20 +125,53 @@ def unbroken(app, name, source):
 
 # Commands: what they print by --help
 
-HELP = ("report", "prepare", "masks show", "masks overlap", "masks apply", "masks export",
-        "masks merge", "task evaluate", "task predict")  # fmt: skip
+HELP = (
+    "run", "sweep", "report", "masks show", "masks overlap", "masks apply", "masks export",
+    "masks merge", "task evaluate", "task predict", "prepare", "list", "completion",
+)  # fmt: skip
 
 
 def write_help(app):
     os.environ["COLUMNS"] = "88"
     pages = []
     for command in HELP:
-        module, *sub = command.split()
         printed = io.StringIO()
-        with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
-            importlib.import_module(f"jaxmask.cli.{module}").main([*sub, "--help"])
-        pages.append(printed.getvalue())
-    (HERE / "reference" / "help.txt").write_text(("\n" + "-" * 88 + "\n\n").join(pages))
+        with contextlib.redirect_stdout(printed):
+            program.main([*command.split(), "--help"])
+        pages.append("\n".join(line.rstrip() for line in printed.getvalue().splitlines()))
+    write_if_changed(HERE / "reference" / "help.txt", ("\n\n" + "-" * 88 + "\n\n").join(pages))
+
+
+# Config fields: a table of each section, and of each method
+
+
+def write_fields(app):
+    tables = [
+        ("All recipes", "", fields.EXPERIMENT),
+        ("Network", "network.", fields.NETWORK),
+        ("Data", "data.", fields.DATA),
+        ("Training", "train.", fields.TRAIN),
+        *((f"Recipe `{name}`", "", table) for name, table in fields.OF_RECIPES.items()),
+        ("Scoring, of `prune` and `lottery`", "scoring.", fields.SCORING),
+        ("Sweeps", "", fields.SWEEP),
+    ]
+    for name, each in {**adapter.METHODS, **adapter.EVALUATORS}.items():
+        table = {field: (value, fields.METHOD[field]) for field, value in each.defaults.items()}
+        tables.append((f"Method `{name}`: {each.about}", f"{name}.", table))
+    text = []
+    for title, at, table in tables:
+        text += [f"## {title}", "", "| field | default | |", "|---|---|---|"]
+        for name, (default, about) in table.items():
+            if not isinstance(default, dict):
+                shown = repr(default).replace("|", "\\|")
+                text.append(f"| `{at}{name}` | `{shown}` | {about.replace('|', chr(92) + '|')} |")
+        text.append("")
+    write_if_changed(HERE / "reference" / "fields.inc", "\n".join(text))
+
+
+def write_if_changed(path, text):
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
 
 
 # Examples: the scripts of examples/, executed in this process
@@ -190,6 +226,7 @@ def setup(app):
     app.connect("autodoc-skip-member", without_fields)
     app.connect("source-read", unbroken)
     app.connect("builder-inited", write_help)
+    app.connect("builder-inited", write_fields)
     app.connect("builder-inited", forget_stale, priority=1)
     app.connect("build-finished", keep_stamp)
     return {"parallel_read_safe": True}

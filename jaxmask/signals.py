@@ -75,14 +75,14 @@ def note_in_commands() -> None:
 
 
 def is_command(argv: list[str], original: list[str]) -> bool:
-    """Whether a process is started as `python -m jaxmask.NAME` or `jaxmask`.
+    """Whether a process is started as `jaxmask`, `python -m jaxmask` or `python -m jaxmask.NAME`.
 
     Args:
       argv: `sys.argv`; while Python looks for the module of `-m`, it begins with "-m".
       original: `sys.orig_argv`.
     """
     if argv[:1] == ["-m"] and "-m" in original[:-1]:
-        return original[original.index("-m") + 1].startswith("jaxmask.")
+        return original[original.index("-m") + 1].partition(".")[0] == "jaxmask"
     return bool(argv) and Path(argv[0]).name == "jaxmask"
 
 

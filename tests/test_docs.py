@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import urllib.parse
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pages
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -47,7 +47,7 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     for name in ("docs", "examples"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("_build"))
-    for name in ("benchmarks", "jaxmask"):
+    for name in ("benchmarks", "jaxmask", "CHANGELOG.md"):
         (folder / name).symlink_to(ROOT / name)
     command = ["-q", "-W", "--keep-going", "-n", "-d", folder / "trees", folder / "docs"]
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
@@ -105,9 +105,9 @@ class Links(HTMLParser):
 
 def dead_links(folder):
     """The links between the pages of a folder that lead nowhere, as "page: link"."""
-    pages = {path.resolve(): Links(path) for path in folder.rglob("*.html")}
+    parsed = {path.resolve(): Links(path) for path in folder.rglob("*.html")}
     dead = []
-    for path, page in pages.items():
+    for path, page in parsed.items():
         for link in page.links:
             parts = urllib.parse.urlsplit(link)
             if parts.scheme or parts.netloc:
@@ -115,7 +115,7 @@ def dead_links(folder):
             target = (path.parent / urllib.parse.unquote(parts.path)).resolve()
             target = target if parts.path else path
             anchor = urllib.parse.unquote(parts.fragment)
-            known = pages[target].anchors if target in pages else {anchor}
+            known = parsed[target].anchors if target in parsed else {anchor}
             if not target.exists() or anchor not in known:
                 dead.append(f"{path.relative_to(folder.resolve())}: {link}")
     return dead
@@ -139,7 +139,7 @@ def test_a_dead_link_is_found(tmp_path):
 
 
 def blocks(page, kind):
-    return re.findall(rf"^```{kind}\n(.*?)^```", (DOCS / page).read_text(), re.S | re.M)
+    return pages.blocks((DOCS / page).read_text(), kind)
 
 
 def of_kind(kind):
@@ -155,6 +155,38 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, quick_compilation)
     names = {"__name__": "page"}
     for block in blocks(page, "python"):
         exec(compile(block, page, "exec"), names)
+        reaches_everything(names.pop("gradient", {}))
+    SAYS.get(page, lambda names: None)(names)
+
+
+def reaches_everything(gradient):
+    import jax
+    import numpy as np
+
+    for leaf in jax.tree.leaves(gradient):
+        assert np.isfinite(leaf).all()
+        assert np.abs(leaf).max() > 0
+
+
+def learns_and_keeps(names):
+    """The page Start: a mask is learned, and what is read from its file is the same network."""
+    learned = names["accuracy"](names["adapted"](names["learned"]), *names["held_out"])
+    assert learned > 0.85
+    assert names["accuracy"](names["restored"], *names["held_out"]) == learned
+    assert 0.5 < names["mask"].measure.density(names["masks"]) < 1
+
+
+SAYS = {"start.md": learns_and_keeps}
+
+
+def test_every_scorer_and_transform_is_used_on_a_page():
+    from jaxmask import mask, score
+
+    code = "\n".join(block for page in of_kind("python") for block in blocks(page, "python"))
+    for name in (*score.SCORERS, "stack", "as_weights"):
+        assert f"score.{name}(" in code, name
+    for name in mask.TRANSFORMS:
+        assert f"mask.{name}(" in code, name
 
 
 @pytest.mark.parametrize("page", of_kind("{code-block} python"))
@@ -165,36 +197,34 @@ def test_other_code_is_python(page):
 
 @functools.cache
 def commands():
-    """(page, module, arguments) of every `python -m jaxmask.` in the pages."""
-    found = []
-    for page in PAGES:
-        text = "\n".join(blocks(page, "sh")).replace("\\\n", "")
-        for module, rest in re.findall(r"^[^#\n]*python -m (jaxmask\.\w+)(.*)", text, re.M):
-            found.append((page, module, shlex.split(rest, comments=True)))
-    return found
+    """(page, name, arguments) of every command of the package in the pages and beside them."""
+    texts = {page: (DOCS / page).read_text() for page in PAGES}
+    texts |= {name: (ROOT / name).read_text() for name in ("README.md", "benchmarks/README.md")}
+    return [(page, *command) for page, text in texts.items() for command in pages.commands(text)]
 
 
 def test_the_commands_name_configs_and_fields_that_exist():
     from jaxmask.cli.run import parse
     from jaxmask.cli.sweep import expand
 
-    seen = {"jaxmask.main": 0, "jaxmask.sweep": 0}
-    for _, module, arguments in commands():
-        if module in seen:
-            config, _ = parse(arguments)
-            assert module == "jaxmask.main" or expand(config)
-            seen[module] += 1
-    assert seen["jaxmask.main"] > 15
-    assert seen["jaxmask.sweep"] > 5
+    seen = {"run": 0, "sweep": 0}
+    for _, command, arguments in commands():
+        if command in seen:
+            if "--help" not in arguments:
+                config, _ = parse(arguments)
+                assert command == "run" or expand(config)
+            seen[command] += 1
+    assert seen["run"] > 15
+    assert seen["sweep"] > 5
 
 
 def test_the_commands_have_the_options_that_the_pages_name(site):
     helps = (site / "docs" / "reference" / "help.txt").read_text().split("usage: ")[1:]
-    for page, module, arguments in commands():
-        if module in ("jaxmask.main", "jaxmask.sweep"):
+    for page, command, arguments in commands():
+        if command in ("run", "sweep"):
             continue
-        words = [module.removeprefix("jaxmask."), *arguments[: module != "jaxmask.report"]]
-        found = [each for each in helps if " ".join(words) + " [" in each.replace("jaxmask.", "")]
+        words = [command, *(arguments[:1] if command in ("masks", "task") else ())]
+        found = [each for each in helps if each.startswith(" ".join(["jaxmask", *words, "["]))]
         assert len(found) == 1, (page, words)
         asked = {each.partition("=")[0] for each in arguments if each.startswith("--")}
         assert asked <= set(re.findall(r"--[\w-]+", found[0])), (page, words)

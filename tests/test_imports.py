@@ -15,10 +15,11 @@ CORE = ("tree", "mask", "score", "prune")
 APART = ("model", "data", "loss")
 LEARNED = {*CORE, *APART, "train", "evaluate", "adapter", "maskfile", "task"}
 
-EVERYBODY_MAY = {"errors", "convolution", "precision", "sharding", "signals"}
+EVERYBODY_MAY = {"errors", "version", "convolution", "precision", "sharding", "signals"}
 # room or module -> the others that it may also import
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "version": set(),
     "signals": set(),
     "convolution": set(),
     "precision": set(),
@@ -35,13 +36,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"tree", "mask", "maskfile", "train", "run", "files"},
     "recipe": {*LEARNED, "files", "run", "report"},
     "cli": {*LEARNED, "files", "run", "report", "recipe"},
-    **{entry: {"cli"} for entry in ("main", "sweep", "masks", "prepare")},
+    **{entry: {"cli"} for entry in ("__main__", "list", "main", "sweep", "masks", "prepare")},
     "__init__": {*CORE, "signals"},
 }
 # further imports of single modules: a lazy alias, and the modules that start commands
 BESIDES = {
     "mask/__init__.py": {"maskfile"},
     "task/__main__.py": {"cli"},
+    "run/__main__.py": {"cli"},
     "report/__main__.py": {"cli"},
 }
 # the one module of a room that another room may import

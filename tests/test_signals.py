@@ -117,6 +117,7 @@ def test_another_thread_hears_nothing_and_changes_nothing():
         (["-m", "--config=x"], ["python", "-m", "jaxmask.main", "--config=x"], True),
         (["-m"], ["python", "-X", "dev", "-W", "error", "-m", "jaxmask.task"], True),
         (["/venv/bin/jaxmask", "--config=x"], ["python", "/venv/bin/jaxmask"], True),
+        (["-m", "run"], ["python", "-m", "jaxmask", "run"], True),
         (["-m"], ["python", "-m", "mine.train"], False),
         (["-m"], ["python", "-m", "jaxmasked.main"], False),
         (["mine.py", "-m", "jaxmask.main"], ["python", "mine.py", "-m", "jaxmask.main"], False),

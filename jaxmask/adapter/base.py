@@ -119,6 +119,7 @@ class Evaluator(NamedTuple):
       defaults: the fields of its section in a config.
       check_stored: (a file's content, classes) -> None; raises InputError if it cannot be
         classified by.
+      about: the method in a line.
     """
 
     field: str
@@ -127,3 +128,4 @@ class Evaluator(NamedTuple):
     classify: Callable[[dict[str, Any], Mapping[str, Any], jax.Array, int], jax.Array] | None
     defaults: Mapping[str, Any]
     check_stored: Callable[[Stored, int], None] = lambda stored, classes: None
+    about: str = ""

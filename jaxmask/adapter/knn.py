@@ -79,4 +79,5 @@ KNN = Evaluator(
         "choices": (10, 20, 50, 200),  # neighbors
         "temperature": 0.1,
     },
+    about="nearest neighbors among the training features (Wu et al. 2018)",
 )

@@ -30,12 +30,14 @@ class Method(NamedTuple):
         share compiled programs.
       settle: (section, results of earlier methods) -> section, for a method that uses the result
         of another one.
+      about: the method in a line.
     """
 
     build: Callable[[Any, Site], Adapter]
     defaults: Mapping[str, Any]
     arrays: tuple[str, ...] = ()
     settle: Callable[[Any, Mapping[str, Any]], Any] = lambda section, results: section
+    about: str = ""
 
 
 def _full(section: Any, site: Site) -> Adapter:
@@ -202,48 +204,53 @@ def _share(method: str, section: Any) -> dict[str, Any]:
     return {"share": section.trainable_share, "share_by": section.trainable_by}
 
 
+# what each field is: `run.fields.METHOD`
 _RATES = {"tune": "learning_rate", "choices": (0.001, 0.01, 0.03, 0.1)}
 _MASK = {
-    "rules": (),  # which weights besides the head; () is the network's default
-    "stages": 0,  # the number of stages, from the first; 0 is all
-    "head": "train",  # train a new head; or "mask": mask a random one
-    "trainable_share": 1.0,  # fraction of the scores that is learned; the other weights stay on
-    "trainable_by": "random",  # or "magnitude": the scores of the largest weights
+    "rules": (),
+    "stages": 0,
+    "head": "train",
+    "trainable_share": 1.0,
+    "trainable_by": "random",
     "tune": "mask_learning_rate",
     "choices": (1.0, 5.0, 20.0, 50.0),
 }
 
 METHODS: dict[str, Method] = {
-    "full": Method(_full, _RATES),
-    "partial": Method(_partial, {"stages": 1, **_RATES}),  # the number of stages, from the last
-    "bias": Method(_bias, _RATES),
-    "norm": Method(_norm, _RATES),
+    "full": Method(_full, _RATES, about="fine-tune every weight"),
+    "partial": Method(_partial, {"stages": 1, **_RATES}, about="fine-tune the last stages"),
+    "bias": Method(_bias, _RATES, about="fine-tune the biases (BitFit, Ben Zaken et al. 2022)"),
+    "norm": Method(
+        _norm, _RATES, about="fine-tune scales and biases of norms (Frankle et al. 2021)"
+    ),
     "lora": Method(
         _lora,
-        {
-            "rank": 4,
-            "scale": 1.0,  # of the updates; alpha / rank in the paper
-            "rules": (),  # which kernels, by the label "mask"; () is those that masks apply to
-            **_RATES,
-        },
+        {"rank": 4, "scale": 1.0, "rules": (), **_RATES},
+        about="low-rank updates of kernels (LoRA, Hu et al. 2022)",
     ),
     "mask": Method(
         _mask("mask"),
         {**_MASK, "transform": "threshold(mu=0.0, init=constant(1.0), rescale=True)"},
+        about="one bit per weight, on where its score is above a threshold (Mallya et al. 2018)",
     ),
-    "mask_sign": Method(_mask("mask_sign"), {**_MASK, "transform": "sign(init=magnitude())"}),
+    "mask_sign": Method(
+        _mask("mask_sign"),
+        {**_MASK, "transform": "sign(init=magnitude())"},
+        about="one sign per weight (BinaryConnect, Courbariaux et al. 2015)",
+    ),
     "mask_topk": Method(
         _mask_topk,
         {
             **_MASK,
-            "density": 0.5,  # in (0, 1]; 0 is the one found by `mask`, which must come before
-            "falling_epochs": 0.0,  # epochs over which it falls linearly from 1; 0: constant
-            "scope": "layer",  # or "global", "erk"
-            "initial": "kaiming_uniform()",  # scores
+            "density": 0.5,
+            "falling_epochs": 0.0,
+            "scope": "layer",
+            "initial": "kaiming_uniform()",
             "rescale": True,
         },
         arrays=("density",),
         settle=_found_density,
+        about="one bit per weight, an exact share of them on (Ramanujan et al. 2020)",
     ),
 }
 EVALUATORS: dict[str, Evaluator] = {"knn": KNN, "linear_probe": LINEAR_PROBE}

@@ -39,6 +39,7 @@ LINEAR_PROBE = Evaluator(
     defaults={
         # of the mean loss: 0.5 * value * |weights|^2, on standardized features
         "choices": (1e-4, 1e-3, 1e-2, 1e-1),
-        "iterations": 500,  # of L-BFGS, at most
+        "iterations": 500,
     },
+    about="a head alone: logistic regression on the features, by L-BFGS",
 )

@@ -1,11 +1,9 @@
 """How a command ends: one line on stderr if it failed, and an exit status."""
 
-import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable
 
 from jaxmask import signals
 from jaxmask.errors import InputError, Interrupted
@@ -52,27 +50,9 @@ def exit_status(
     return 0
 
 
-def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
-    """What `parser` makes of the arguments.
-
-    Raises:
-      HelpShown: they ask for the help, which is now on stdout.
-      InputError: they are invalid, if the parser's `error` is `refuse`.
-    """
-    try:
-        return parser.parse_args(arguments)
-    except SystemExit:
-        raise HelpShown from None
-
-
 def called(end: SystemExit) -> str:
     """The call that raised it, as in the code."""
     return f"sys.exit({'' if end.code is None else repr(end.code)})"
-
-
-def refuse(message: str) -> NoReturn:
-    """Replaces argparse's `error`: one line, without the usage text."""
-    raise InputError(f"{message}; see --help")
 
 
 def tell(message: str, status: int, otherwise: str = "") -> int:

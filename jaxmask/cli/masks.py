@@ -1,11 +1,11 @@
 """The command line for mask files: show, compare, apply, export and merge them.
 
-    python -m jaxmask.masks show FILE... [--json]
-    python -m jaxmask.masks overlap FILE FILE... [--by-leaf] [--out=FILE.csv]
-    python -m jaxmask.masks apply FILE [--base=PATH] [--out=weights.safetensors]
-    python -m jaxmask.masks export FILE [--base=PATH] --out=FILE.safetensors|.pth
+    jaxmask masks show FILE... [--json]
+    jaxmask masks overlap FILE FILE... [--by-leaf] [--out=FILE.csv]
+    jaxmask masks apply FILE [--base=PATH] [--out=weights.safetensors]
+    jaxmask masks export FILE [--base=PATH] --out=FILE.safetensors|.pth
         [--names=plain|checkpoint] [--layout=torchvision]
-    python -m jaxmask.masks merge FILE FILE... --how=union|intersection|vote --out=FILE.mask
+    jaxmask masks merge FILE FILE... --how=union|intersection|vote --out=FILE.mask
 
 FILE is a mask file, a folder of them, or the run directory of a method or of `adapt`. `--base`
 gives the base weights of the task, with this package's names or PyTorch's, if they are neither in
@@ -20,7 +20,6 @@ import csv
 import io
 import itertools
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,8 +28,10 @@ import numpy as np
 
 from jaxmask import files, mask, maskfile, tree
 from jaxmask.adapter import KNOWN, Adapter
-from jaxmask.cli.ending import exit_status, parsed, refuse
-from jaxmask.errors import InputError, is_text
+from jaxmask.cli import absl_flags, mask_text
+from jaxmask.cli.arguments import add_command, command_parser, parsed
+from jaxmask.cli.ending import exit_status
+from jaxmask.errors import InputError
 from jaxmask.maskfile import compare
 from jaxmask.task import file as task_file
 from jaxmask.task import inspect, schema
@@ -47,7 +48,7 @@ HOW: dict[str, Callable[[np.ndarray], Any]] = {
     "intersection": lambda on: on.all(axis=0),
     "vote": lambda on: 2 * on.sum(axis=0) > len(on),
 }
-LISTED = 6  # the most classes, settings or files to list by name
+LISTED = 6  # the most files to list by name
 
 
 def main(arguments: Sequence[str], adapters: Mapping[str, Adapter] = KNOWN) -> int:
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str], adapters: Mapping[str, Adapter] = KNOWN) -> i
     """
 
     def work() -> None:
-        given = parsed(_parser(), arguments)
+        given = parsed(parser(), arguments)
         given.adapters = adapters
         given.command(given)
 
@@ -71,7 +72,7 @@ def show(given: argparse.Namespace) -> None:
     print(
         json.dumps(found, indent=2)
         if given.json
-        else "\n\n".join(_text(_shown(each)) for each in found)
+        else "\n\n".join(mask_text.described(mask_text.shown(each)) for each in found)
     )
 
 
@@ -96,10 +97,10 @@ def overlap(given: argparse.Namespace) -> None:
             rows.append([labels[a], labels[b], path, *(f"{share[a, b]:.6f}" for share in shares)])
     jaccard, chance, equal = whole.shares()
     cells = [[f"{x:.3f} ({y:.3f})" for x, y in zip(*row)] for row in zip(jaccard, chance)]
-    print(_matrix("overlap (by chance)", labels, cells) + "\n")
-    print(_matrix("equal bits", labels, [[f"{x:.3f}" for x in row] for row in equal]))
+    print(mask_text.matrix("overlap (by chance)", labels, cells) + "\n")
+    print(mask_text.matrix("equal bits", labels, [[f"{x:.3f}" for x in row] for row in equal]))
     if given.by_leaf:
-        print("\n" + _table([titles, *(row for row in rows if row[2])]))
+        print("\n" + mask_text.table([titles, *(row for row in rows if row[2])]))
     if given.out:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([titles, *rows])
@@ -196,76 +197,6 @@ def merge(given: argparse.Namespace) -> None:
         )
 
 
-def _shown(value: Any) -> Any:
-    """A JSON value whose texts the output can show: other characters are escaped."""
-    if isinstance(value, str):
-        encoding = sys.stdout.encoding or "utf-8"
-        plain = "".join(x if is_text(x) else x.encode("unicode_escape").decode() for x in value)
-        return plain.encode(encoding, "backslashreplace").decode(encoding)
-    if isinstance(value, dict):
-        return {_shown(name): _shown(part) for name, part in value.items()}
-    return [_shown(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-def _text(summary: dict[str, Any]) -> str:
-    base, sizes = summary["base"], summary["bytes"]
-    density = "no mask"
-    if summary["bits"]:
-        density = (
-            f"{summary['density']:.4f}: {summary['kept']:,} of {summary['bits']:,} weights, "
-            f"stored in {summary['stored_bits_a_weight']:.4f} bits each"
-        )
-    lines = [
-        ("base", f"{base['name']}, {base['fingerprint'][:12]}" if base else "unknown"),
-        ("kind", f"{summary['kind']}, codec {summary['codec']}, format {summary['version']}"),
-        ("bytes", f"{sizes['file']:,}: header {sizes['header']:,}, masks {sizes['masks']:,}, "
-                  f"arrays {sizes['arrays']:,}"),
-        ("density", density),
-        *((name, _short(value)) for name, value in summary["metadata"].items()),
-    ]  # fmt: skip
-    wide = max(len(name) for name, _ in lines)
-    parts = ["\n".join([summary["file"], *(f"  {name:{wide}}  {text}" for name, text in lines)])]
-    if summary["masks"]:
-        rows = [
-            [m["path"], _shape(m["shape"]), f"{m['bits']:,}", f"{m['kept']:,}",
-             f"{m['density']:.4f}"]
-            for m in summary["masks"]
-        ]  # fmt: skip
-        parts.append(_table([["mask", "shape", "bits", "kept", "density"], *rows]))
-    if summary["arrays"]:
-        rows = [[a["path"], _shape(a["shape"]), a["dtype"]] for a in summary["arrays"]]
-        parts.append(_table([["array", "shape", "dtype"], *rows]))
-    return "\n\n".join(parts)
-
-
-def _shape(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape)) or "number"
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_short(part)}" for name, part in value.items())
-    if isinstance(value, list):
-        more = ", ..." if len(value) > LISTED else ""
-        count = f"{len(value)}: " if more else ""
-        return count + ", ".join(map(_short, value[:LISTED])) + more
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _matrix(title: str, labels: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    numbers = [str(number) for number in range(1, len(labels) + 1)]
-    rows = [[f"{n} {label}", *row] for n, label, row in zip(numbers, labels, cells)]
-    return _table([[title, *numbers], *rows])
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns: the first left, all others right."""
-    wide = [max(map(len, column)) for column in zip(*rows)]
-    return "\n".join(
-        "  ".join([row[0].ljust(wide[0]), *map(str.rjust, row[1:], wide[1:])]) for row in rows
-    )
-
-
 def _check_out(out: Path | None, suffixes: Sequence[str], inputs: Sequence[Path]) -> None:
     if out is None:
         return
@@ -299,17 +230,13 @@ def _tell(out: Path, arrays: Mapping[str, Any], adapted: inspect.Adapted, names:
         print(f"normalize its images with mean {about['mean']}, std {about['std']}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxmask.masks", description="Works with mask files.", allow_abbrev=False
-    )
-    parser.error = refuse  # type: ignore[method-assign]
-    subs = parser.add_subparsers(required=True, metavar="show|overlap|apply|export|merge")
+def parser() -> argparse.ArgumentParser:
+    """Of the command's arguments."""
+    made = command_parser("masks", "Works with mask files.")
+    subs = made.add_subparsers(required=True, metavar="show|overlap|apply|export|merge")
 
-    def add(command: Callable[[argparse.Namespace], None], about: str) -> argparse.ArgumentParser:
-        sub = subs.add_parser(command.__name__, help=about, description=about, allow_abbrev=False)
-        sub.error = refuse  # type: ignore[method-assign]
-        sub.set_defaults(command=command)
+    def add(command: Callable[[argparse.Namespace], None], about: str) -> Any:
+        sub = add_command(subs, command.__name__, about, command)
         sub.add_argument("--base", default="", metavar="PATH", help="the base weights")
         if command in (apply, export):
             sub.add_argument("file", type=Path, metavar="FILE", help="or a method's run directory")
@@ -334,11 +261,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--layout", default="", help="whose plain names (default: of the base's kind)")
     sub = add(merge, "merge masks into one")
-    sub.add_argument("--how", choices=HOW, required=True, help="a tied vote is off")
+    sub.add_argument("--how", choices=tuple(HOW), required=True, help="a tied vote is off")
     sub.add_argument("--out", type=Path, metavar="FILE.mask", required=True)
-    return parser
+    return made
 
 
 def run() -> None:
     """The entry point of the command."""
-    sys.exit(main(sys.argv[1:]))
+    absl_flags.start(main)

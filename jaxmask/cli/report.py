@@ -1,6 +1,6 @@
 """Reports on finished runs: tables, significance tests, plots.
 
-    python -m jaxmask.report RUNS... [--out=report] [--baseline="snip USS"]
+    jaxmask report RUNS... [--out=report] [--baseline="snip USS"]
 
 RUNS are run directories, or folders to search for them. The report folder gets results.csv and
 results.parquet (one row per run), summary.csv (one row per setting: mean, standard deviation,
@@ -16,7 +16,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxmask.cli.ending import exit_status, parsed, refuse
+from jaxmask.cli import absl_flags
+from jaxmask.cli.arguments import command_parser, parsed
+from jaxmask.cli.ending import exit_status
 from jaxmask.errors import InputError
 from jaxmask.report import grid, significance, summary
 
@@ -26,13 +28,13 @@ def main(arguments: Sequence[str]) -> int:
 
     0: written. 1: storage failed. 2: invalid input, explained in one line.
     """
-    return exit_status(lambda: _report(parsed(_parser(), arguments)), lambda: "the report")
+    return exit_status(lambda: _report(parsed(parser(), arguments)), lambda: "the report")
 
 
 def _report(given: argparse.Namespace) -> None:
     for text in given.runs:
         if text.startswith("--"):  # argparse takes an argument with a space for a folder
-            refuse(f"unknown argument {text.partition('=')[0]}")
+            raise InputError(f"unknown argument {text.partition('=')[0]}; see --help")
     if given.published_row and not given.published:
         raise InputError("--published-row needs --published=FILE")
     _use_the_processor()
@@ -56,17 +58,10 @@ def _report(given: argparse.Namespace) -> None:
     print(f"{len(found.runs)} runs; tables and figures: {given.out}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxmask.report",
-        description="Tables, significance tests and plots of finished runs.",
-        allow_abbrev=False,
-    )
-    # errors in one line, as everywhere else
-    parser.error = refuse  # type: ignore[method-assign]
-    parser.add_argument(
-        "runs", nargs="+", metavar="RUNS", help="run directories or folders of them"
-    )
+def parser() -> argparse.ArgumentParser:
+    """Of the command's arguments."""
+    made = command_parser("report", "Tables, significance tests and plots of finished runs.")
+    made.add_argument("runs", nargs="+", metavar="RUNS", help="run directories or folders of them")
     for name, text, settings in (
         ("out", "folder to write the report to (default: report)",
          {"metavar": "FOLDER", "type": Path, "default": Path("report")}),
@@ -76,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
          "nothing was trained)",
          {"metavar": "COLUMN"}),
         ("test", "the test whose stars the table shows (default: welch)",
-         {"choices": significance.TESTS, "default": "welch"}),
+         {"choices": tuple(significance.TESTS), "default": "welch"}),
         ("density", "the density whose masks and weights are drawn (default: that of most methods)",
          {"metavar": "NUMBER", "type": float}),
         ("published", "CSV of published figures: a column 'algorithm', and one per density",
@@ -84,8 +79,8 @@ def _parser() -> argparse.ArgumentParser:
         ("published-row", "an algorithm of that file and the row to show it in; repeat for "
          "more (default: equal names)", {"metavar": "NAME=LABEL", "action": "append"}),
     ):  # fmt: skip
-        parser.add_argument(f"--{name}", help=text, **settings)
-    return parser
+        made.add_argument(f"--{name}", help=text, **settings)
+    return made
 
 
 def _use_the_processor() -> None:
@@ -98,4 +93,4 @@ def _use_the_processor() -> None:
 
 def run() -> None:
     """The entry point of the command."""
-    sys.exit(main(sys.argv[1:]))
+    absl_flags.start(main)

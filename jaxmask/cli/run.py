@@ -1,39 +1,52 @@
 """The command line: one config in, one run directory out.
 
-    python -m jaxmask.main --config=configs/digits.py --workdir=runs/digits --config.seed=1
+    jaxmask run --config=configs/digits.py --workdir=runs/digits --config.seed=1
 
 `--config` takes a file, or the name of a config in the package (`digits`), and after a colon the
 mode to run it in (`mnist:supermask`). Every field of the config can be overridden.
 """
 
-import importlib.util
 import os
-import reprlib
-import sys
-from collections.abc import Callable, Collection, Sequence
+import re
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from absl import logging
-from ml_collections import ConfigDict, FrozenConfigDict
+from absl import flags
+from ml_collections import ConfigDict
 
 from jaxmask import signals
-from jaxmask.cli.ending import called, exit_status
-from jaxmask.errors import InputError, Interrupted, nearest
-from jaxmask.train.named import literal
+from jaxmask.cli import absl_flags
+from jaxmask.cli import config as configs
+from jaxmask.cli.config import names, resolve
+from jaxmask.cli.ending import HelpShown, exit_status
+from jaxmask.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from jaxmask.run.result import Result
 
-PACKAGED = Path(__file__).parent.parent / "configs"  # in the wheel
-CONFIGS = PACKAGED if PACKAGED.is_dir() else PACKAGED.parent.parent / "configs"
-
+__all__ = ["main", "names", "parse", "resolve", "run"]
 
 Execute = Callable[[ConfigDict, Path], None]
 
 
-def main(arguments: Sequence[str], execute: Execute | None = None, **options: Any) -> int:
+class Command(NamedTuple):
+    """A command that takes a config: its name, and what it does, in a sentence."""
+
+    name: str
+    about: str
+
+
+RUN = Command("jaxmask run", "Runs the experiment that a config describes, in one run directory.")
+
+
+def main(
+    arguments: Sequence[str],
+    execute: Execute | None = None,
+    command: Command = RUN,
+    **options: Any,
+) -> int:
     """Runs what the arguments describe; returns the exit status.
 
     0: finished, now or before. 1: storage failed. 2: invalid input, explained in one line.
@@ -41,15 +54,15 @@ def main(arguments: Sequence[str], execute: Execute | None = None, **options: An
 
     Args:
       execute: called with the config and the run directory; None runs the config's recipe.
+      command: for its help.
       options: of the recipe, such as `methods={**adapter.METHODS, "mine": ...}` of `adapt`.
     """
     folders: list[Path] = []
 
     def work() -> None:
-        config, folder = parse(arguments)
+        config, folder = parse(arguments, command)
         folders.append(folder)
         _use_compilation_cache(config.get("compilation_cache", ""))
-        logging.set_verbosity(logging.WARNING)
         if execute is not None:
             execute(config, folder)
         else:
@@ -70,141 +83,52 @@ def _run_recipe(config: ConfigDict, folder: Path, options: dict[str, Any]) -> No
     _show(recipe.run(config, folder, tell, **options), folder)
 
 
-def parse(arguments: Sequence[str]) -> tuple[ConfigDict, Path]:
+def parse(arguments: Sequence[str], command: Command = RUN) -> tuple[ConfigDict, Path]:
     """The config with its overrides, and the run directory.
 
     Raises:
       InputError: the config, mode or field does not exist, or a value has the wrong type.
+      HelpShown: the arguments ask for the help, which is now on stdout.
     """
-    named: dict[str, str] = {}
-    overrides: dict[str, str] = {}
-    for argument in arguments:
-        name, has_value, text = argument.removeprefix("--").partition("=")
-        field = name.removeprefix("config.")
-        if not argument.startswith("--") or (field == name and name not in ("config", "workdir")):
+    given = _own_flags()
+    try:
+        rest = given(["", *absl_flags.without(arguments)], known_only=True)[1:]
+    except (flags.Error, ValueError) as error:
+        raise InputError(re.sub("Missing value for flag (.*)", r"\1 needs a value: \1=VALUE",
+                                str(error))) from None  # fmt: skip
+    path = config = None
+    if given.config is not None:
+        path, mode = resolve(given.config)
+        config = configs.load(path, mode)
+        rest = configs.overridden(config, rest, path)
+    for argument in rest:
+        name = argument.lstrip("-").partition("=")[0]
+        if not argument.startswith("-") or (
+            config is not None or not configs.OVERRIDE.match(argument)
+        ):
             raise InputError(
-                f"unknown argument {argument!r}{nearest(name, ['config', 'workdir'])} "
+                f"unknown argument {argument!r}{nearest(name, list(given))} "
                 "(a field of the config is --config.FIELD=VALUE)"
             )
-        if not has_value:
-            raise InputError(f"--{name} needs a value: --{name}=VALUE")
-        (named if field == name else overrides)[field] = text
-    if "config" not in named:
+    if given.help or given.helpfull:
+        from jaxmask.cli import helping
+
+        helping.show(command.name, command.about, given.helpfull, path, config)
+        raise HelpShown
+    if config is None:
         raise InputError("give --config=NAME or --config=FILE; known: " + ", ".join(names()))
-    path, mode = resolve(named["config"])
-    config = _load(path, mode)
-    known = dict(fields(config))
-    for field, text in overrides.items():
-        if field not in known:
-            raise InputError(f"the config has no field {field!r}{renamed(field, known)}")
-        config.update_from_flattened_dict({field: _value(field, text, known[field])})
-    _check_storable(config, path)
-    default = Path(named["config"].replace(":", "-").replace(".py", "")).name
-    return config, Path(named.get("workdir") or f"runs/{default}")
+    default = Path(given.config.replace(":", "-").replace(".py", "")).name
+    return config, Path(given.workdir or f"runs/{default}")
 
 
-def names() -> list[str]:
-    """The names of the package's configs."""
-    return sorted(path.stem for path in CONFIGS.glob("*.py"))
-
-
-def resolve(text: str) -> tuple[Path, str]:
-    """(file, mode) of a `--config` value; `name` and `configs/name.py` work from any folder."""
-    name, _, mode = text.partition(":")
-    path = Path(name)
-    if path.is_file():
-        return path, mode
-    packaged = CONFIGS / f"{path.stem}.py"
-    if packaged.is_file() and str(path.parent) in (".", "configs"):
-        return packaged, mode
-    raise InputError(f"there is no config {name!r}{nearest(path.stem, names())}")
-
-
-def renamed(field: str, known: Collection[str]) -> str:
-    """A hint for a field that a config lacks: its new name, or the nearest ones."""
-    from jaxmask.run.defaults import RENAMED
-
-    new = ".".join(RENAMED.get(part, part) for part in field.split("."))
-    return f"; it is now called {new!r}" if new in known else nearest(field, known)
-
-
-def _load(path: Path, mode: str) -> ConfigDict:
-    """The config as its file defines it, without overrides."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{path} is not a Python file; give one with get_config")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        config = module.get_config(mode) if mode else module.get_config()
-        if not isinstance(config, ConfigDict):
-            kind = type(config).__name__
-            raise InputError(f"get_config returned a {kind}, not a ConfigDict")
-        if isinstance(config, FrozenConfigDict):
-            config = ConfigDict(config)
-        return config.lock()
-    except (KeyboardInterrupt, Interrupted):
-        raise
-    except SystemExit as end:
-        raise InputError(f"config {path}: it calls {called(end)}; remove that") from None
-    except BaseException as error:  # the code of a config may raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"config {path}: {reason}") from None
-
-
-def _check_storable(config: ConfigDict, path: Path) -> None:
-    """Raises InputError, naming the field, if the config cannot be written as JSON."""
-    for field, value in fields(config):
-        try:
-            ConfigDict({"value": value}).to_json()
-        except (TypeError, ValueError, RecursionError):
-            raise InputError(
-                f"config {path}: the field {field!r} is {reprlib.repr(value)}, which config.json "
-                "cannot hold; give numbers, texts, truth values, None, or tuples of them"
-            ) from None
-
-
-def _value(field: str, text: str, default: Any) -> Any:
-    """The text of an override, read as the type of the field."""
-    if isinstance(default, str):
-        return text
-    readers: dict[type, tuple[Callable[[str], Any], str]] = {
-        bool: (_bool, "true or false"),
-        int: (int, "a whole number"),
-        float: (float, "a number"),
-        tuple: (_tuple, "a tuple"),
-    }
-    read, what = readers.get(type(default), (literal, "a Python literal"))
-    try:
-        return read(text)
-    except InputError as error:
-        raise InputError(f"--config.{field}: {error}") from None
-    except ValueError:
-        raise InputError(f"--config.{field}={text}: it must be {what}, like {default}") from None
-
-
-def _bool(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError(text)
-    return text.lower() == "true"
-
-
-def _tuple(text: str) -> tuple[Any, ...]:
-    value = literal(text)
-    if not isinstance(value, tuple | list):
-        raise ValueError(text)
-    return tuple(value)
-
-
-def fields(config: ConfigDict, at: str = "") -> list[tuple[str, Any]]:
-    """(name, value) of every field of a config; names of nested fields have dots."""
-    found = []
-    for name, value in config.items():
-        if isinstance(value, ConfigDict):
-            found += fields(value, f"{at}{name}.")
-        else:
-            found.append((at + name, value))
-    return found
+def _own_flags() -> flags.FlagValues:
+    given = flags.FlagValues()
+    given.set_gnu_getopt()
+    flags.DEFINE_string("config", None, "a file or the name of a config", given)
+    flags.DEFINE_string("workdir", None, "the run directory", given)
+    flags.DEFINE_boolean("help", False, "show the help", given)
+    flags.DEFINE_boolean("helpfull", False, "show all of the help", given)
+    return given
 
 
 def _use_compilation_cache(folder: str) -> None:
@@ -249,5 +173,5 @@ def _show(found: "Result", folder: Path) -> None:
 
 
 def run() -> None:
-    """The entry point of the command `jaxmask`."""
-    sys.exit(main(sys.argv[1:]))
+    """The entry point of the command."""
+    absl_flags.start(main)

@@ -1,8 +1,8 @@
 """The command line for a grid of runs: one config in, one run directory per grid point out.
 
-    python -m jaxmask.sweep --config=configs/mnist_lenet.py --workdir=runs/mnist_lenet
+    jaxmask sweep --config=configs/mnist_lenet.py --workdir=runs/mnist_lenet
 
-It takes the arguments of `jaxmask.main`. `config.grid` holds grids, each a tuple of axes, each a
+It takes the arguments of `jaxmask run`. `config.grid` holds grids, each a tuple of axes, each a
 pair (field, values); fields that change together are joined by commas:
 
     config.grid = (
@@ -20,9 +20,9 @@ moments of its own training images.
 import itertools
 import math
 import re
-import sys
 import time
 import zlib
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,18 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxmask import files, signals
-from jaxmask.cli import run as cli
+from jaxmask.cli import absl_flags
+from jaxmask.cli import config as configs
+from jaxmask.cli import run as command
 from jaxmask.errors import InputError
 
 OWN_FIELDS = ("grid", "together")
 MOST_RUNS = 10_000
 TOGETHER = 16  # runs under one vmap on an accelerator
 
+SWEEP = command.Command(
+    "jaxmask sweep", "Runs every point of a config's grid, each in a run directory of its own."
+)
 LONGEST_NAME = 200  # characters of a run directory's name; file systems take 255 bytes
 
 
@@ -49,8 +54,8 @@ def expand(config: ConfigDict) -> dict[str, ConfigDict]:
     """
     grids = config.get("grid", ())
     if not grids:
-        raise InputError("the config has no grid; run it with python -m jaxmask.main")
-    fields = {name for name, _ in cli.fields(config) if name.split(".")[0] not in OWN_FIELDS}
+        raise InputError("the config has no grid; run it with jaxmask run")
+    fields = {name for name, _ in configs.fields(config) if name.split(".")[0] not in OWN_FIELDS}
     runs: dict[str, ConfigDict] = {}
     count = 0
     for grid in grids:
@@ -72,7 +77,7 @@ def expand(config: ConfigDict) -> dict[str, ConfigDict]:
                         del run[field]
             for field, value in itertools.chain.from_iterable(point):
                 _set(run, field, value)
-            known = dict(cli.fields(run))
+            known = dict(configs.fields(run))
             runs[_name({field: known[field] for field in named})] = run.lock()
     return runs
 
@@ -182,7 +187,9 @@ def _axis(axis: Any, known: set[str]) -> list[list[tuple[str, Any]]]:
         raise InputError(f"grid: {axis!r} is not an axis; give (field, (value, ...))") from None
     for field in fields:
         if field not in known:
-            raise InputError(f"grid: the config has no field {field!r}{cli.renamed(field, known)}")
+            raise InputError(
+                f"grid: the config has no field {field!r}{configs.renamed(field, known)}"
+            )
     if not values:
         raise InputError(f"grid: the axis {names!r} has no values; give at least one")
     points = [(value,) if len(fields) == 1 else value for value in values]
@@ -193,7 +200,7 @@ def _axis(axis: Any, known: set[str]) -> list[list[tuple[str, Any]]]:
 
 
 def _set(config: ConfigDict, field: str, value: Any) -> None:
-    default = dict(cli.fields(config))[field]
+    default = dict(configs.fields(config))[field]
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not type(default):
@@ -211,6 +218,11 @@ def _name(values: dict[str, Any]) -> str:
     return f"{plain[:LONGEST_NAME]}-{zlib.crc32(text.encode()):08x}"
 
 
+def main(arguments: Sequence[str]) -> int:
+    """Runs the grid that the arguments describe; returns the status of `run.main`."""
+    return command.main(arguments, sweep, SWEEP)
+
+
 def run() -> None:
     """The entry point of the command."""
-    sys.exit(cli.main(sys.argv[1:], sweep))
+    absl_flags.start(main)

@@ -1,7 +1,7 @@
 """The command line for learned tasks: evaluate one on labeled images, or classify new images.
 
-    python -m jaxmask.task evaluate TASK [DATA] [--base=PATH] [--split=test] [--out=FOLDER]
-    python -m jaxmask.task predict TASK IMAGES... [--base=PATH] [--out=FILE.csv|FILE.json]
+    jaxmask task evaluate TASK [DATA] [--base=PATH] [--split=test] [--out=FOLDER]
+    jaxmask task predict TASK IMAGES... [--base=PATH] [--out=FILE.csv|FILE.json]
 
 TASK is a `.mask` file, or a run directory of `adapt` (its best method), of one of its methods, or
 of `dense`. DATA is the name of a dataset, `folder:PATH` or `hf:NAME`, by default the training data.
@@ -23,7 +23,9 @@ import numpy as np
 
 from jaxmask import files, signals
 from jaxmask.adapter import KNOWN, Adapter
-from jaxmask.cli.ending import exit_status, parsed, refuse
+from jaxmask.cli import absl_flags
+from jaxmask.cli.arguments import add_command, command_parser, parsed
+from jaxmask.cli.ending import exit_status
 from jaxmask.errors import InputError
 
 BATCH = 256
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str], adapters: Mapping[str, Adapter] = KNOWN) -> i
     """
 
     def work() -> None:
-        given = parsed(_parser(), arguments)
+        given = parsed(parser(), arguments)
         given.adapters = adapters
         given.command(given)
 
@@ -231,19 +233,15 @@ def _csv(rows: Sequence[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxmask.task", description="Uses a learned task.", allow_abbrev=False
-    )
-    parser.error = refuse  # type: ignore[method-assign]
-    commands = parser.add_subparsers(required=True, metavar="evaluate|predict")
+def parser() -> argparse.ArgumentParser:
+    """Of the command's arguments."""
+    made = command_parser("task", "Uses a learned task.")
+    commands = made.add_subparsers(required=True, metavar="evaluate|predict")
     for name, command, about in (
         ("evaluate", evaluate, "compute the accuracy on labeled images"),
         ("predict", predict, "predict class names and probabilities of image files"),
     ):
-        sub = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
-        sub.error = refuse  # type: ignore[method-assign]
-        sub.set_defaults(command=command)
+        sub = add_command(commands, name, about, command)
         sub.add_argument("task", type=Path, metavar="TASK", help="a .mask file or run directory")
         if command is evaluate:
             sub.add_argument(
@@ -260,9 +258,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--out", type=Path, help="where to write the results")
         sub.add_argument("--statistics", action="store_true",
                          help="use batch statistics of these images")  # fmt: skip
-    return parser
+    return made
 
 
 def run() -> None:
     """The entry point of the command."""
-    sys.exit(main(sys.argv[1:]))
+    absl_flags.start(main)

@@ -178,7 +178,7 @@ def _open(name, split, size, data_dir, cache_dir, cache_gib, progress) -> _Part:
         raise InputError(f"there is no dataset {name[:40]!r}...: the name is too long")
     if name == "digits":
         return _digits(split, size)
-    caches = _folder(cache_dir, "JAXMASK_CACHE", "~/.cache/jaxmask")
+    caches = caches_folder(cache_dir)
     found: Any
     describe: Any
     if name.startswith(FOLDER):
@@ -228,6 +228,11 @@ def _digits(split: str, size: int) -> _Part:
 def tfds_folder(given: Any) -> Path:
     """The folder of TFDS datasets: as given, or else $TFDS_DATA_DIR or ~/tensorflow_datasets."""
     return _folder(given, "TFDS_DATA_DIR", "~/tensorflow_datasets")
+
+
+def caches_folder(given: Any) -> Path:
+    """The folder of caches: as given, or else $JAXMASK_CACHE or ~/.cache/jaxmask."""
+    return _folder(given, "JAXMASK_CACHE", "~/.cache/jaxmask")
 
 
 def _folder(given, variable: str, default: str) -> Path:

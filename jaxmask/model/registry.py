@@ -1,5 +1,6 @@
 """Networks by name: create, initialize and count them, and rules for masking them."""
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -118,6 +119,16 @@ _NETWORKS: dict[str, _Network] = {
 def names() -> tuple[str, ...]:
     """The names that `create` takes."""
     return tuple(_NETWORKS)
+
+
+def about(name: str) -> str:
+    """The network in a line: the first of its docstring, and what is particular to this one."""
+    found = _find(name)
+    numbers = [
+        f"{key} {value}" for key, value in found.fixed.items() if not isinstance(value, type)
+    ]
+    line = (inspect.getdoc(found.module) or "").partition("\n")[0]
+    return line + (f" Here: {', '.join(numbers)}." if numbers else "")
 
 
 def _find(name: str) -> _Network:

@@ -36,6 +36,43 @@ def test_any_field_is_overridden_by_its_name():
     assert str(folder) == "/tmp/x"
 
 
+def test_flags_are_written_as_absl_and_ml_collections_write_them():
+    config, folder = parse(
+        ["--config.seed", "7", "--workdir", "x", "-config.data.share", "0.5", "--config", "digits",
+         "--config.data.flip", "--config.data.classes=5", "--config.data.classes", "6",
+         "--config.methods=mask", "--config.network.name='lenet5'", "--config.data.mean=0.1,0.2"]
+    )  # fmt: skip
+    assert (config.seed, config.data.share, config.data.flip) == (7, 0.5, True)
+    assert (config.data.classes, config.methods, config.data.mean) == (
+        (5, 6),
+        ("mask",),
+        (0.1, 0.2),
+    )
+    assert config.network.name == "'lenet5'"  # a text is taken as it is
+    assert str(folder) == "x"
+    assert parse(["--config=cifar10", "--noconfig.data.flip"])[0].data.flip is False
+    assert parse(["--config=cifar10", "--config.data.flip=0"])[0].data.flip is False
+    assert parse(["--config=digits", "--config.seed=1", "--config.seed=2"])[0].seed == 2
+
+
+def test_flags_are_read_from_a_file(tmp_path):
+    (tmp_path / "flags").write_text("--config=digits\n# mine\n--config.seed=3\n--workdir=x\n")
+    config, folder = parse([f"--flagfile={tmp_path / 'flags'}"])
+    assert (config.seed, str(folder)) == (3, "x")
+
+
+def test_a_list_is_left_to_the_file(tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from jaxmask.recipe import defaults\n"
+        "def get_config():\n"
+        "    c = defaults.dense('digits', 1)\n    c.own = [1]\n    c.none = None\n    return c\n"
+    )
+    for field, kind in (("own", "list"), ("none", "NoneType")):
+        told = refused(capsys, f"--config={path}", f"--config.{field}=2")
+        assert f"config.{field} is of type {kind}, which only the config's file can set" in told
+
+
 @pytest.mark.parametrize(
     ("name", "folder"),
     [
@@ -75,10 +112,23 @@ def test_your_own_file_can_be_a_config(tmp_path):
         (["--config=digits", "--config.seed=1.5"], "must be a whole number"),
         (["--config=digits", "--config.data.flip=maybe"], "must be true or false"),
         (["--config=digits", "--config.data.share=half"], "must be a number"),
-        (["--config=digits", "--config.data.classes=abc"], "must be a tuple"),
-        (["--config=digits", "--config.data.classes=3"], "must be a tuple"),
-        (["--config=digits", "--config.data=x"], "no field 'data'"),
-        (["--config=digits", "--config.seed"], "needs a value"),
+        (["--config=digits", "--config.data.classes=(1, 2"], "must be a tuple"),
+        (["--config=digits", "--config.data.classes=[f(1)]"], "must be a tuple"),
+        (["--config=digits", f"--config.mean={'(' * 30}"], "no field 'mean'; did you mean"),
+        (["--config=digits", f"--config.data.mean={'[' * 30 + ']' * 30}"], "more than 20 brackets"),
+        (["--config=digits", "--config.data.mean=(1" + "0" * 30 + ",)"], "more than 64 bits"),
+        (["--config=digits", "--config.data.classes=abc"], "'abc' is not a class"),
+        (["--config=digits", "--config.data.classes=3"], "nothing to tell apart"),
+        (["--config=digits", "--config.data={'name': 'mnist'}"], "config.data is a section"),
+        (["--config=digits", "--config.seed"], "--config.seed needs a value"),
+        (["--config"], "--config needs a value"),
+        (["--config=digits", "--noconfig.seed"], "--noconfig.seed sets a flag to false"),
+        (["--config=digits", "--noconfig.data.flip=true"], "and takes no value"),
+        (["--config=digits", "--noconfig.data.flap"], "no field 'data.flap'; did you mean"),
+        (["--config=digits", "--config.data.flip", "maybe"], "unknown argument 'maybe'"),
+        (["--config=digits", "--", "--config.seed=1"], "unknown argument '--'"),
+        (["--config=digits", "-config.sed=1"], "did you mean 'seed'"),
+        (["--config.seed=1"], "give --config=NAME"),
         (["--config=digits", "--workdr=x"], "did you mean 'workdir'"),
         (["--config=digits", "more"], "unknown argument 'more'"),
     ],

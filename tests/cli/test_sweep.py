@@ -228,7 +228,7 @@ def test_runs_that_prune_other_layers_are_not_stacked(tmp_path):
 
 def test_a_config_without_a_grid_is_for_main(tmp_path, capsys):
     assert main(["--config=digits", f"--workdir={tmp_path / 'x'}"], sweep.sweep) == 2
-    assert "run it with python -m jaxmask.main" in capsys.readouterr().err
+    assert "run it with jaxmask run" in capsys.readouterr().err
 
 
 def test_the_grid_is_not_part_of_a_single_run():

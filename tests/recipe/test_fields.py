@@ -9,7 +9,8 @@ import re
 import pytest
 
 from jaxmask import recipe
-from jaxmask.cli.run import fields, main, parse
+from jaxmask.cli.config import fields
+from jaxmask.cli.run import main, parse
 from jaxmask.errors import InputError
 from jaxmask.run import defaults
 

@@ -1,0 +1,142 @@
+"""Every field that a config can have: its default, and one line on what it is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+# name -> (default, what it is); a function of `defaults` fills in what the caller gives
+Table = Mapping[str, tuple[Any, str]]
+
+NETWORK: Table = {
+    "name": ("lenet_300_100", "of a network in the package, or package.module:Class"),
+    "width": (1.0, "a factor for the width of every layer"),
+    "stem": ("", '"imagenet" or "cifar", of the ImageNet ResNets'),
+    "compute_dtype": ("float32", 'of activations; "bfloat16" on accelerators'),
+    "axes": ((), 'what axes of weights mean, if names do not tell: (path regex, "layers in out")'),
+}
+EXPERIMENT: Table = {
+    "recipe": ("", '"adapt", "dense", "prune" or "lottery"'),
+    "seed": (0, "of all randomness; the same seed gives the same result"),
+    "network": (NETWORK, ""),
+    "compilation_cache": ("", 'a folder; "" is ~/.cache/jaxmask/xla, "off" disables it'),
+}
+DATA: Table = {
+    "name": ("", "of a TFDS dataset, or digits, folder:PATH, hf:OWNER/NAME"),
+    "classes": ((), "the classes kept, relabeled in this order; () is all"),
+    "share": (1.0, "fraction of labels: of the training set, stratified"),
+    "validation": (0.1, "fraction (from 1 on: number) of training examples held out"),
+    "decode_size": (0, "side in pixels that images are cut to when decoded; 0 is off"),
+    "size": (0, "side in pixels that the device resizes to; 0 is off"),
+    "crop_padding": (0, "pixels around a random crop"),
+    "flip": (False, "flip half of the images left to right"),
+    "mean": ((), "per channel, in [0, 1]; () is the starting network's, or the data's"),
+    "std": ((), "as mean"),
+    "directory": ("", 'of TFDS; "" is $TFDS_DATA_DIR or ~/tensorflow_datasets'),
+    "cache": ("", 'decoded images; "" is $JAXMASK_CACHE or ~/.cache/jaxmask'),
+    "cache_gib": (8.0, "a split that is larger decoded is decoded in every epoch"),
+    "memory_gib": (4.0, "a larger dataset is streamed to the device"),
+}
+TRAIN: Table = {
+    "epochs": (1, "passes over the training examples"),
+    "batch_size": (64, "examples per step"),
+    "evaluation_batch": (512, "examples per step of evaluation"),
+    "optimizer": ("sgd(momentum=0.9)", "of weights: any optax chain"),
+    "learning_rate": (0.1, "peak rate of weights"),
+    "mask_optimizer": ("sgd(momentum=0.9)", "of scores: any optax chain"),
+    "mask_learning_rate": (50.0, "peak rate of scores"),
+    "schedule": ("cosine", "constant, cosine(warmup_epochs=5), steps(epochs=(80, 120))"),
+    "clip": (0.0, "largest gradient norm, of weights and of scores; 0 is off"),
+    "label_smoothing": (0.0, "weight of the uniform distribution in the labels"),
+    "patience": (0, "early stopping: epochs without a lower validation loss; 0 is off"),
+    "select": ("accuracy", 'the epoch to keep: by validation "accuracy" or "loss"; or "last"'),
+    "checkpoint_seconds": (60.0, "between checkpoints"),
+    "scan_steps": (0, "steps per compiled scan; 0 makes scans of about two seconds"),
+}
+DENSE: Table = {
+    "start": ("random", '"random", a run directory, a file of weights, or hub:OWNER/NAME'),
+    "rules": (((".*", "train"),), '(path regex, "train" or "freeze"); the first match wins'),
+}
+SCORING: Table = {
+    "examples_per_class": (10, "training images for criteria that need data, drawn once"),
+    "batch_size": (256, "images at a time; does not change scores in eval mode"),
+    "mode": ("eval", 'or "train": batch norms use batch statistics'),
+}
+PRUNE: Table = {
+    "start": DENSE["start"],
+    "rules": (
+        ((".*/kernel", "mask"),),
+        '(path regex, "mask" to prune or "freeze"), the first match wins; all others "train"',
+    ),
+    "criterion": ("snip", 'with its settings: "grasp(temperature=200, absolute=True)"'),
+    "density": (0.1, 'fraction of the "mask" weights to keep, in (0, 1]'),
+    "scope": ("global", 'or "layer", "erk"'),
+    "shots": (1, "rounds of scoring and pruning until the density is reached"),
+    "shot_schedule": ("exponential", 'or "linear"'),
+    "scoring": (SCORING, ""),
+}
+LOTTERY: Table = {
+    **PRUNE,
+    "criterion": ("magnitude", PRUNE["criterion"][1]),
+    "rounds": (10, "of training and pruning"),
+    "round_schedule": (
+        "exponential", 'removes the same fraction each time; "linear": the same number'
+    ),
+    "rewind_step": (0, "the step of the first training to rewind to"),
+}  # fmt: skip
+ADAPT: Table = {
+    "start": ("pretrain", "this config's pretraining; or as of the other recipes"),
+    "head": ("new", 'a new head; or "text": CLIP\'s embeddings of the class names'),
+    "prompt": ("a photo of a {}.", "for a text head; {} is the class name"),
+    "methods": (("linear_probe", "full", "mask"), "what to compare, in this order"),
+}
+SWEEP: Table = {
+    "grid": ((), "grids of jaxmask sweep, each of axes (field, values)"),
+    "together": (0, "runs of a grid under one vmap; 0 is 1 on a CPU, else 16"),
+}
+# of the sections of methods, whose defaults `adapter.METHODS` and `EVALUATORS` have
+METHOD = {
+    "choices": "the values of the tuned field to try, compared on validation data",
+    "tune": "the field of train that the choices set",
+    "stages": "how many stages: of partial from the last; of masks from the first, 0 is all",
+    "rules": '(path regex, "mask" or "freeze"); () is the network\'s default',
+    "head": 'train a new head; or "mask": mask a random one',
+    "trainable_share": "fraction of the scores that is learned; the other weights stay on",
+    "trainable_by": '"random", or "magnitude": the scores of the largest weights',
+    "transform": "threshold, top_k or sign, with its settings",
+    "density": "in (0, 1]; 0 is the one found by mask, which must come before",
+    "falling_epochs": "epochs over which the density falls linearly from 1; 0: constant",
+    "scope": 'of the density: "layer", "global" or "erk"',
+    "initial": "scores: constant, normal, magnitude, kaiming_uniform, shuffled(...)",
+    "rescale": "of masked weights by 1 / sqrt(density) of their layer",
+    "rank": "of the updates",
+    "scale": "of the updates; alpha / rank in the paper",
+    "temperature": "of the votes, which weigh exp(similarity / temperature)",
+    "iterations": "of L-BFGS, at most",
+}
+OF_SECTIONS = {"network": NETWORK, "data": DATA, "train": TRAIN, "scoring": SCORING}
+OF_RECIPES = {"adapt": ADAPT, "dense": DENSE, "prune": PRUNE, "lottery": LOTTERY}
+
+
+def filled(table: Table, **given: Any) -> ConfigDict:
+    """The defaults of a table as a config, with what is given in their place."""
+    config = ConfigDict()
+    for name, (default, _) in table.items():
+        config[name] = filled(default) if isinstance(default, Mapping) else default
+    config.update(given)
+    return config
+
+
+def about(recipe: str, field: str) -> str:
+    """One line on a field of a recipe's config; "" if it is the user's own.
+
+    Args:
+      field: with dots, as on the command line.
+    """
+    *sections, name = field.split(".")
+    if sections and sections[-1] in OF_SECTIONS:
+        return OF_SECTIONS[sections[-1]].get(name, ("", ""))[1]
+    if sections:
+        return METHOD.get(name, "")
+    table = {**EXPERIMENT, **SWEEP, **OF_RECIPES.get(recipe, {})}
+    return table.get(name, ("", ""))[1]
