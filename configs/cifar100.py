@@ -1,12 +1,12 @@
 """CIFAR-100: adapt a frozen pretrained network by learning one bit per weight.
 
-    python -m jaxmask.main --config=configs/cifar100.py
-    python -m jaxmask.sweep --config=configs/cifar100.py:resnet20 --config.start=PATH
-    python -m jaxmask.sweep --config=configs/cifar100.py:resnet20_seeds --config.start=PATH
-    python -m jaxmask.sweep --config=configs/cifar100.py:resnet20_rates --config.start=PATH
-    python -m jaxmask.main --config=configs/cifar100.py:resnet18 --config.start=PATH
-    python -m jaxmask.main --config=configs/cifar100.py:scratch
-    python -m jaxmask.main --config=configs/cifar100.py:smoke
+    jaxmask run --config=configs/cifar100.py
+    jaxmask sweep --config=configs/cifar100.py:resnet20 --config.start=PATH
+    jaxmask sweep --config=configs/cifar100.py:resnet20_seeds --config.start=PATH
+    jaxmask sweep --config=configs/cifar100.py:resnet20_rates --config.start=PATH
+    jaxmask run --config=configs/cifar100.py:resnet18 --config.start=PATH
+    jaxmask run --config=configs/cifar100.py:scratch
+    jaxmask run --config=configs/cifar100.py:smoke
 
 The first command needs only the data (`launch/prepare cifar100`; or, without TensorFlow, the
 package `datasets` and `--config.data.name=hf:uoft-cs/cifar100#fine_label`), and states its cost

@@ -1,6 +1,6 @@
 """Adapt a network from the digits 0 to 4 to the digits 5 to 9 by learning one bit per weight.
 
-    python -m jaxmask.main --config=configs/digits.py
+    jaxmask run --config=configs/digits.py
 
 scikit-learn's digits, 8 x 8 pixels; a conv2 network of half the width; 60 epochs. Each method's
 rate or regularization is chosen from four on held-out training images. Five seeds

@@ -1,7 +1,7 @@
 """Draws the picture of the README: a mask for each task over one network, and what that costs.
 
     for seed in 0 1 2 3 4; do
-      python -m jaxmask.main --config=digits --config.seed=$seed --workdir=runs/digits-$seed
+      jaxmask run --config=digits --config.seed=$seed --workdir=runs/digits-$seed
     done
     python docs/picture.py runs/digits-*
 
