@@ -14,7 +14,8 @@ from jaxmask.loss import cross_entropy
 from jaxmask.run import result
 from jaxmask.run.programs import shared
 from jaxmask.train import cost, epoch, feed
-from jaxmask.train.state import Problem, State, initial
+from jaxmask.train.state import State, initial
+from jaxmask.train.supervised import classifier
 
 MEASURED_FROM = 60.0  # seconds by a rough estimate; what takes less is not worth the measuring
 FORWARD = 1 / 3  # of a step's time: a forward pass has a third of its operations
@@ -109,7 +110,7 @@ def _training(
     network: nn.Module, image_shape: Shape, batch_size: int
 ) -> tuple[epoch.Programs, Callable[[], State], Callable[[], tuple[jax.Array, jax.Array]]]:
     """Training of all weights on a batch of random images: programs, () -> state, () -> batch."""
-    problem = Problem(
+    problem = classifier(
         parameters=lambda learned, frozen: learned["train"],
         masks=lambda learned, frozen: {},
         network=model.apply_function(network),
