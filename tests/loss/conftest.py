@@ -1,0 +1,13 @@
+import jax
+import pytest
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def every_module(quick_compilation):
+    """Compiles quickly."""
