@@ -86,7 +86,8 @@ def gray(x: jax.Array) -> jax.Array:
         return x[..., 0, :, :]
     if x.shape[-3] != 3:
         raise InputError(f"colors need 1 or 3 channels, got {x.shape[-3]}")
-    return sum(weight * x[..., channel, :, :] for channel, weight in enumerate(LUMA))
+    red, green, blue = (weight * x[..., channel, :, :] for channel, weight in enumerate(LUMA))
+    return red + green + blue
 
 
 def _blend(x: jax.Array, weights: jax.Array) -> jax.Array:

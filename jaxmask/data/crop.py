@@ -55,11 +55,12 @@ def boxes(numbers: jax.Array, image: tuple[int, int], scale: tuple[float, float]
 
     def start(place, room):
         anywhere = jnp.floor(place * (room + 1).astype(place.dtype)).astype(np.int32)
+        # the product may have been rounded up to room + 1
         return jnp.where(found, jnp.minimum(anywhere, room), room // 2)
 
     height, width = map(side, (heights, widths), _closest(image))
-    top = start(places[..., 0], image[0] - height)
-    return Boxes(top, start(places[..., 1], image[1] - width), height, width)
+    top, left = start(places[..., 0], image[0] - height), start(places[..., 1], image[1] - width)
+    return Boxes(top, left, height, width)
 
 
 def _between(numbers: jax.Array, least: float, most: float) -> jax.Array:
@@ -84,7 +85,7 @@ def resize_weights(start: jax.Array, length: jax.Array, pixels: int, size: int, 
 
         max(0, 1 - |j + 1/2 - start - (i + 1/2) r| / max(r, 1))
 
-    as in Pillow's `crop` and `resize(reducing_gap=None)`, PyTorch's `antialias=True` and
+    as in Pillow's `resize` of the cropped image, PyTorch's `interpolate(antialias=True)` and
     `jax.image.resize`: nothing from outside the stretch, and when shrinking (r > 1) the triangle is
     as much wider.
 

@@ -12,7 +12,7 @@ from jaxmask.data.augment import check_images, check_normalization, normalized
 from jaxmask.errors import InputError, check_numbers
 from jaxmask.precision import wide
 
-SIGMA, OF_PIXELS = (0.1, 2.0), 224  # standard deviations of the blur, in pixels of a 224-pixel view
+SIGMA, OF_PIXELS = (0.1, 2.0), 224  # of the blur, in pixels of a view of 224
 CHANNELS = (1, 3)
 
 
@@ -40,7 +40,7 @@ def view_sizes(side: int) -> tuple[int, int]:
 class _Kind(NamedTuple):
     """One of the two kinds of views."""
 
-    count: int
+    views: int  # of each image
     size: int
     scale: tuple[float, float]
 
@@ -75,18 +75,22 @@ def views(
 ) -> Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
     """A pure function from a batch of uint8 images to several random views of each.
 
-    The defaults are SwAV's. Each view of each image is, with random numbers of its own:
+    The defaults are SwAV's. Each view of each image has random numbers of its own and is
 
-    1. a crop, inside the image, of `scale` of its area with width / height from 3/4 to 4/3, resized
-       (bilinear, antialiased) to a square: `crop.boxes`, `crop.resize_weights`;
+    1. a crop, inside the image: its area is uniform in `scale` (as a share of the image's), its
+       width / height is log-uniform in 3/4 to 4/3; of ten draws the first that fits is taken, or
+       else the largest crop from the center; resized to a square (bilinear, antialiased, from
+       pixels of the crop alone);
     2. mirrored left to right with probability 1/2 (`flip`);
-    3. with probability `jitter`, changed in brightness, contrast, saturation and hue, by as much as
-       `strengths` says and in an order of its own: `color.jitter`;
-    4. with probability `gray`, made gray: 0.299 red + 0.587 green + 0.114 blue in each channel;
+    3. with probability `jitter`, changed four times in an order of its own, with f uniform in
+       1 - strength to 1 + strength and h in -strength to strength: brightness f x, contrast
+       f x + (1 - f) mean(gray(x)), saturation f x + (1 - f) gray(x), hue + h (a full circle is 1),
+       each cut to black and white; gray(x) is 0.299 red + 0.587 green + 0.114 blue;
+    4. with probability `gray`, gray(x) in all channels;
     5. with probability `blur`, blurred by a Gaussian whose sigma is uniform in 0.1 to 2 pixels if
-       `large_size` is 224, and in proportion otherwise, in small views too. (Two pixels of 32 would
-       be 14 of 224, and leave little to recognize. At 32 pixels this blur changes next to nothing,
-       so `blur=0` saves its time there.)
+       `large_size` is 224, and in proportion to it otherwise, in small views too. (Two pixels of 32
+       would be 14 of 224, and leave little to recognize. So at 32 pixels blur changes next to
+       nothing, and `blur=0` saves its time.)
     6. normalized: (x / 255 - mean) / std.
 
     Numbers are real throughout, where SwAV's pipeline rounds to bytes after each operation.
@@ -128,8 +132,8 @@ def views(
 
     def make(key, images):
         check_images(images, mean)
-        if images.shape[-1] not in CHANNELS:
-            raise InputError(f"views need images of 1 or 3 channels, got {images.shape[-1]}")
+        if images.shape[-1] not in CHANNELS or 0 in images.shape:
+            raise InputError(f"views need images of 1 or 3 channels, got {list(images.shape)}")
 
         def of_kind(key, kind):
             x = _views(key, images, kind, options, wide(dtype))
@@ -142,10 +146,9 @@ def views(
 
 def _check(kinds, probabilities, strengths) -> None:
     for name, kind in zip(("large", "small"), kinds):
-        if kind.count < 0 or kind.size < 1:
-            raise InputError(
-                f"{name} ({kind.count}) must not be negative, {name}_size ({kind.size}) at least 1"
-            )
+        for field, value, least in ((name, kind.views, 0), (f"{name}_size", kind.size, 1)):
+            if not isinstance(value, int) or value < least:
+                raise InputError(f"{field} is {value}; give a whole number of at least {least}")
         check_numbers(f"{name}_scale", kind.scale, 0, 1)
         if len(kind.scale) != 2 or not 0 < kind.scale[0] <= kind.scale[1]:
             raise InputError(
@@ -160,11 +163,11 @@ def _check(kinds, probabilities, strengths) -> None:
 
 
 def _views(key, images, kind: _Kind, options: _Options, dtype):
-    """[count, B, size, size, C] with numbers from 0 to 255."""
+    """[views, B, size, size, C] with numbers from 0 to 255."""
     batch, image = len(images), images.shape[1:3]
     # float32 whatever the dtype: a key then means the same views in each
     many = crop.NUMBERS + color.NUMBERS + 5
-    numbers = jax.random.uniform(key, (batch, kind.count, many), np.float32)
+    numbers = jax.random.uniform(key, (batch, kind.views, many), np.float32)
     of_crop, of_color, others = jnp.split(
         numbers, (crop.NUMBERS, crop.NUMBERS + color.NUMBERS), axis=-1
     )
@@ -175,7 +178,7 @@ def _views(key, images, kind: _Kind, options: _Options, dtype):
     columns = crop.resize_weights(box.left, box.width, image[1], kind.size, dtype)
     if options.flip:
         columns = jnp.where(flip < 0.5, columns[..., ::-1, :], columns)
-    # Planes [B, count, C, h, w] from here on: channels last would be vectors of three.
+    # Planes [B, views, C, h, w] from here on: channels last would be vectors of three.
     x = _product("bvih,bhwc->bvciw", rows, images.astype(dtype))
     x = _product("bvciw,bvjw->bvcij", x, columns)
     if options.jitter:
