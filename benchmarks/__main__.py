@@ -13,6 +13,7 @@ NAMES = (
     "input",
     "masked_step",
     "masked_profile",
+    "views",
     "convolution",
     "selection",
     "leaves",

@@ -20,8 +20,10 @@ from benchmarks import (
     scoring,
     selection,
     start_up,
+    views,
 )
 from jaxmask import mask
+from jaxmask.model import cifar_resnet
 
 
 def test_epoch_runs_its_three_sides(capsys):
@@ -159,3 +161,12 @@ def test_probe_runs_its_sides(capsys):
     (result,) = probe.run(1, examples=500, size=16, classes=5, regularization=1e-2)
     assert result.aim == "1.00"
     assert "jaxmask / side" in capsys.readouterr().out
+
+
+# the last, because what this fixture sets stays until the end of the file
+def test_views_runs_both_sides(capsys, monkeypatch, quick_compilation):
+    small = cifar_resnet.CifarResNet(blocks=1, classes=10, width=0.25)
+    monkeypatch.setattr(views.model, "create", lambda network, classes: small)
+    (result,) = views.run(rounds=1, side=8, batch=4)
+    assert result.what.startswith("views (2 x 8 px, 6 x 4 px) of 4 images")
+    assert "of the network's time" in capsys.readouterr().out

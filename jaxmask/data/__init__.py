@@ -1,9 +1,21 @@
-"""Datasets, splits and label subsets; augmentation on the device."""
+"""Datasets, splits and label subsets; augmentation and random views on the device."""
 
 from jaxmask.data.augment import augmentation
 from jaxmask.data.dataset import Dataset, Split, load, load_split
 from jaxmask.data.lazy import Lazy
 from jaxmask.data.moments import statistics
 from jaxmask.data.stream import stream
+from jaxmask.data.views import view_sizes, views
 
-__all__ = ["Dataset", "Lazy", "Split", "augmentation", "load", "load_split", "statistics", "stream"]
+__all__ = [
+    "Dataset",
+    "Lazy",
+    "Split",
+    "augmentation",
+    "load",
+    "load_split",
+    "statistics",
+    "stream",
+    "view_sizes",
+    "views",
+]

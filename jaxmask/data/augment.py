@@ -50,25 +50,17 @@ def augmentation(
       Array([-2.], dtype=float32)
     """
     check_normalization(mean, std)
-    mu, sigma = np.array(mean, np.float64, ndmin=1), np.array(std, np.float64, ndmin=1)
     if crop_padding < 0 or size < 0:
         raise InputError(f"crop_padding ({crop_padding}) and size ({size}) must not be negative")
 
     def augment(key, images):
-        if images.ndim != 4 or images.dtype != jnp.uint8:
-            raise InputError(f"need uint8 [B, H, W, C], got {images.dtype} {list(images.shape)}")
-        if len(mu) not in (1, images.shape[-1]):
-            raise InputError(
-                f"mean and std are for {len(mu)} channels, the images have {images.shape[-1]}"
-            )
+        check_images(images, mean)
         if key is not None:
             images = _crop_and_flip(key, images, crop_padding, flip)
         x = images.astype(wide(dtype))
         if size and images.shape[1:3] != (size, size):
             x = jax.image.resize(x, (x.shape[0], size, size, x.shape[3]), "bilinear")
-        # Subtract first: a multiply before an add may be fused, and then jit differs from eager.
-        x = (x - (255 * mu).astype(x.dtype)) * (1 / (255 * sigma)).astype(x.dtype)
-        return x.astype(dtype)
+        return normalized(x, mean, std).astype(dtype)
 
     return augment
 
@@ -81,6 +73,23 @@ def check_normalization(mean: Any, std: Any) -> None:
         raise InputError(
             f"mean and std need one number per channel each; got mean={mean}, std={std}"
         )
+
+
+def check_images(images: Any, mean: Sequence[float]) -> None:
+    """Raises InputError unless the images are uint8 [B, H, W, C] and `mean` is for C channels."""
+    if images.ndim != 4 or images.dtype != jnp.uint8:
+        raise InputError(f"need uint8 [B, H, W, C], got {images.dtype} {list(images.shape)}")
+    if np.size(mean) not in (1, images.shape[-1]):
+        raise InputError(
+            f"mean and std are for {np.size(mean)} channels, the images have {images.shape[-1]}"
+        )
+
+
+def normalized(x: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
+    """(x / 255 - mean) / std of numbers from 0 to 255, channels last, in the dtype of x."""
+    mu, sigma = np.array(mean, np.float64, ndmin=1), np.array(std, np.float64, ndmin=1)
+    # Subtract first: a multiply before an add may be fused, and then jit differs from eager.
+    return (x - (255 * mu).astype(x.dtype)) * (1 / (255 * sigma)).astype(x.dtype)
 
 
 def _crop_and_flip(key, images, padding: int, flip: bool):
