@@ -3,7 +3,7 @@
 import warnings
 from typing import Any
 
-from jaxmask.model.apply import apply_function, feature_function, mode
+from jaxmask.model.apply import apply_function, embedding_function, feature_function, mode
 from jaxmask.model.registry import count, create, initialize, names, rules, stages
 from jaxmask.model.shapes import shapes
 
@@ -11,6 +11,7 @@ __all__ = [
     "apply_function",
     "count",
     "create",
+    "embedding_function",
     "feature_function",
     "initialize",
     "mode",

@@ -42,10 +42,7 @@ def feature_function(
     Raises:
       InputError: the module's `__call__` takes no `features`.
     """
-    if not _takes(module, "features"):
-        raise InputError(
-            f"{type(module).__name__} gives no features: add the argument features to its __call__"
-        )
+    _check_features(module)
 
     @jax.jit
     def features(variables: Any, images: jax.Array) -> jax.Array:
@@ -53,6 +50,34 @@ def feature_function(
         return found.astype(jnp.float32)
 
     return features
+
+
+def embedding_function(module: nn.Module) -> Callable[..., tuple[jax.Array, Any]]:
+    """The network without its head, in training: it uses the statistics of the batch.
+
+    Returns:
+      (parameters, batch_stats, images [B, H, W, C]) -> (features [B, F], batch_stats).
+
+    Raises:
+      InputError: the module's `__call__` takes no `features`.
+    """
+    _check_features(module)
+
+    def embed(parameters: Any, batch_stats: Any, images: jax.Array) -> tuple[jax.Array, Any]:
+        features, changed = module.apply(
+            {"params": parameters, "batch_stats": batch_stats}, images, features=True,
+            mutable=["batch_stats"], **mode(module, True),
+        )  # fmt: skip
+        return features, changed.get("batch_stats", batch_stats)
+
+    return embed
+
+
+def _check_features(module: nn.Module) -> None:
+    if not _takes(module, "features"):
+        raise InputError(
+            f"{type(module).__name__} gives no features: add the argument features to its __call__"
+        )
 
 
 def mode(module: nn.Module, train: bool) -> dict[str, Any]:

@@ -7,24 +7,37 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxmask.errors import InputError, nearest
-from jaxmask.recipe import adapt, dense, lottery, prune
+from jaxmask.recipe import adapt, dense, lottery, prune, self_mask
 from jaxmask.run import defaults, directory, driver, plan
 from jaxmask.run.result import Result
 from jaxmask.run.seeds import check_seed
 
-__all__ = ["FIELDS", "RECIPES", "adapt", "defaults", "dense", "lottery", "prepare", "prune", "run"]
+__all__ = [
+    "FIELDS",
+    "RECIPES",
+    "adapt",
+    "defaults",
+    "dense",
+    "lottery",
+    "prepare",
+    "prune",
+    "run",
+    "self_mask",
+]
 
 RECIPES: dict[str, Callable[..., driver.Begin]] = {
     "adapt": adapt.prepare,
     "dense": dense.prepare,
     "lottery": lottery.prepare,
     "prune": prune.prepare,
+    "self_mask": self_mask.prepare,
 }
 FIELDS = {
     "adapt": defaults.adapt("", 1),
     "dense": defaults.dense("", 1),
     "lottery": defaults.lottery("", 1),
     "prune": defaults.prune("", 1),
+    "self_mask": defaults.self_mask("", 1),
 }
 
 

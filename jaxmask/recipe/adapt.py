@@ -41,7 +41,7 @@ def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
     if len(dataset.validation.labels) == 0:
         raise tasks.none_held_out("adapt chooses on validation data", dataset)
     if pretrain:
-        run_pretraining, normalization = _pretraining(config)
+        run_pretraining, normalization = pretraining(config)
     else:
         normalization = tasks.normalization_of(config.data, dataset, about)
     task = tasks.make_task(config.data, config.network, dataset, normalization)
@@ -52,9 +52,9 @@ def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
     start = starting.for_images(start, task)
     starting.check_fits(task, start)
     begins = {
-        name: evaluator.fitted(name, adapter.EVALUATORS[name], task, config, _draw)
+        name: evaluator.fitted(name, adapter.EVALUATORS[name], task, config, draw)
         if name in adapter.EVALUATORS
-        else method.trained(name, methods[name], config.methods[:index], task, config, _draw)
+        else method.trained(name, methods[name], config.methods[:index], task, config, draw)
         for index, name in enumerate(config.methods)
     }
 
@@ -62,9 +62,9 @@ def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
         finished = directory.begin(folder, config)
         if finished is not None:
             return finished
-        begun, pretraining = start, None
+        begun, before = start, None
         if pretrain:
-            pretraining = yield from run_pretraining(folder / "pretrain", None)
+            before = yield from run_pretraining(folder / "pretrain", None)
             begun, _ = starting.load_start(str(folder / "pretrain"), config.network)
             begun = starting.for_images(begun, task)
         elif start.weights is None:
@@ -78,7 +78,7 @@ def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
         report.figures.comparison(folder, list(results))
         table = report.tables.comparison(folder, list(results))
         files.replace(folder / "table.md", report.tables.markdown(table))
-        return result.write(folder, _compared(results, pretraining))
+        return result.write(folder, compared(results, before))
 
     parts = {"pretrain": run_pretraining, **begins} if pretrain else begins
     planned = (each for name, begin in parts.items() for each in below(name, begin.planned))
@@ -107,31 +107,31 @@ def check_methods(config: ConfigDict, methods: Methods = adapter.METHODS) -> Non
         )
 
 
-def _pretraining(config: ConfigDict) -> tuple[Begin, tasks.Normalization]:
+def pretraining(config: ConfigDict) -> tuple[Begin, tasks.Normalization]:
     """The dense run that the `pretrain` section describes, and its normalization of images.
 
     Which dataset it learns, where that is, and how it is normalized, defaults to the task's.
     """
     section, data = config.pretrain, config.data
-    pretraining = defaults.dense("", 1)
-    pretraining.seed, pretraining.network = config.seed, config.network
-    pretraining.data = section.data.copy_and_resolve_references()
+    made = defaults.dense("", 1)
+    made.seed, made.network = config.seed, config.network
+    made.data = section.data.copy_and_resolve_references()
     for field in ("name", "directory", "cache", "mean", "std"):
-        pretraining.data[field] = section.data[field] or data[field]
-    pretraining.data.memory_gib = data.memory_gib
-    pretraining.train = section.train
-    pretraining.compilation_cache = config.compilation_cache
-    dataset = tasks.load_data(pretraining.data, config.seed)
-    normalization = tasks.normalization_of(pretraining.data, dataset, {})
-    pretraining.data.mean, pretraining.data.std = normalization
-    return dense.prepare(pretraining, dataset), normalization
+        made.data[field] = section.data[field] or data[field]
+    made.data.memory_gib = data.memory_gib
+    made.train = section.train
+    made.compilation_cache = config.compilation_cache
+    dataset = tasks.load_data(made.data, config.seed)
+    normalization = tasks.normalization_of(made.data, dataset, {})
+    made.data.mean, made.data.std = normalization
+    return dense.prepare(made, dataset), normalization
 
 
-def _draw(folder: Path, found: Result) -> None:
+def draw(folder: Path, found: Result) -> None:
     report.figures.method(folder, found.method, found.density_by_leaf)
 
 
-def _compared(results: Mapping[str, Result], pretraining: Result | None) -> Result:
+def compared(results: Mapping[str, Result], pretraining: Result | None) -> Result:
     """The result of the comparison: that of the best method on validation data."""
     best = max(results.values(), key=lambda found: found.validation_accuracy or 0.0)
     fields = ("accuracy", "validation_accuracy", "density", "mask_bits", "storage_bytes",

@@ -126,3 +126,24 @@ def adapt(dataset: str, epochs: int) -> ConfigDict:
     for name, method in METHODS.items():
         config[name] = ConfigDict({"train": train(epochs), **method.defaults})
     return config
+
+
+def self_mask(dataset: str, epochs: int) -> ConfigDict:
+    """Learn masks (or weights) without labels, and measure the features by k-NN and a probe.
+
+    A method has the value of its tuned field in `choices`; of several, the one with the best k-NN
+    accuracy on the held-out images is taken. `optimizer` and `learning_rate` of its training are
+    also those of the loss's projection and prototypes.
+    """
+    config = adapt(dataset, epochs)
+    config.recipe = "self_mask"
+    del config.head, config.prompt
+    config.update(fields.filled(fields.SELF_MASK))
+    for name in METHODS:
+        config[name].choices = (0.05,) if config[name].tune == "learning_rate" else (50.0,)
+        config[name].train.update(
+            optimizer="add_decayed_weights(1e-6), sgd(momentum=0.9)", learning_rate=0.15
+        )
+    config.knn.choices = (10, 50, 200)
+    config.linear_probe.choices = (1e-4, 1e-3, 1e-2)
+    return config

@@ -90,6 +90,28 @@ ADAPT: Table = {
     "prompt": ("a photo of a {}.", "for a text head; {} is the class name"),
     "methods": (("linear_probe", "full", "mask"), "what to compare, in this order"),
 }
+VIEWS: Table = {
+    "large_size": (0, "pixels of the two large views; 0 is the images' own size"),
+    "small_size": (0, "pixels of the small views; 0 is about 3/7 of the large ones"),
+    "small": (6, "how many small views"),
+    "large_scale": ((0.14, 1.0), "least and largest area of a large view's crop"),
+    "small_scale": ((0.05, 0.14), "least and largest area of a small view's crop"),
+    "flip": (True, "mirror half of the views left to right"),
+    "jitter": (0.8, "probability of changed colors"),
+    "gray": (0.2, "probability of a gray view"),
+    "blur": (0.5, "probability of a blurred view"),
+}
+SELF_MASK: Table = {
+    "start": ADAPT["start"],
+    "methods": (("mask", "full"), "what to learn without labels, by the names of adapt's methods"),
+    "loss": ("swav(prototypes=500)", "of views, with its settings: swav, simclr or dino"),
+    "views": (VIEWS, ""),
+    "adversarial_step": (0.0, "how far pixels of a view move to raise the loss; 0 is off"),
+    "adversarial_mix": (1.0, "weight of the loss with that view, beside 1 for the plain one"),
+    "watch_epochs": (5, "epochs between measurements by k-NN on the held-out images"),
+    "watch_neighbors": (20, "of these measurements"),
+    "least_spread": (0.01, "embeddings that are closer together have collapsed: training ends"),
+}
 SWEEP: Table = {
     "grid": ((), "grids of jaxmask sweep, each of axes (field, values)"),
     "together": (0, "runs of a grid under one vmap; 0 is 1 on a CPU, else 16"),
@@ -114,8 +136,12 @@ METHOD = {
     "temperature": "of the votes, which weigh exp(similarity / temperature)",
     "iterations": "of L-BFGS, at most",
 }
-OF_SECTIONS = {"network": NETWORK, "data": DATA, "train": TRAIN, "scoring": SCORING}
-OF_RECIPES = {"adapt": ADAPT, "dense": DENSE, "prune": PRUNE, "lottery": LOTTERY}
+OF_SECTIONS = {
+    "network": NETWORK, "data": DATA, "train": TRAIN, "scoring": SCORING, "views": VIEWS,
+}  # fmt: skip
+OF_RECIPES = {
+    "adapt": ADAPT, "dense": DENSE, "prune": PRUNE, "lottery": LOTTERY, "self_mask": SELF_MASK,
+}  # fmt: skip
 
 
 def filled(table: Table, **given: Any) -> ConfigDict:

@@ -76,11 +76,11 @@ def trained(
     Raises:
       InputError: a field of the method's section has an invalid value.
     """
-    site = site_of(task, config)
+    site = site_of(task, config, "freeze" if config.head == "text" else "train")
     section = method.settle(config[name], dict.fromkeys(before, _UNKNOWN))
     if section.tune not in RATES:
         raise InputError(f"{name}.tune is {section.tune!r}; it must be {' or '.join(RATES)}")
-    adapter, identity = method.build(section, site), _identity(name, method, section, site)
+    adapter, identity = method.build(section, site), identity_of(name, method, section, site)
     check_rules(name, adapter, site.parameters)
     trainer = make_trainer(task, section.train, adapter, config.seed, f"{name}.train", identity)
     own = config.copy_and_resolve_references()
@@ -209,12 +209,12 @@ def _finish(at: _Adapting, folder: Path, done: _Trained, draw: Draw) -> Result:
     return result.write(folder, found)
 
 
-def site_of(task: Task, config: ConfigDict) -> Site:
-    """The network, as a method's `build` takes it."""
+def site_of(task: Task, config: ConfigDict, head: str) -> Site:
+    """The network, as a method's `build` takes it; `head` is the label of the head's weights."""
     name = config.network.name
     rules = tuple(rule for rule in model.rules(name) if not rule[0].startswith("head/"))
-    head = ("head/.*", "freeze" if config.head == "text" else "train")
-    return Site(name, shapes(task)["params"], rules, model.stages(name), head, axes(task, config))
+    parameters, words = shapes(task)["params"], axes(task, config)
+    return Site(name, parameters, rules, model.stages(name), ("head/.*", head), words)
 
 
 def check_rules(name: str, adapter: Adapter, parameters: Any) -> None:
@@ -225,7 +225,7 @@ def check_rules(name: str, adapter: Adapter, parameters: Any) -> None:
         raise error.at(name) from None
 
 
-def _identity(name: str, method: Method, section: ConfigDict, site: Site) -> Hashable:
+def identity_of(name: str, method: Method, section: ConfigDict, site: Site) -> Hashable:
     """What the functions of a method's adapter depend on, except its arrays."""
     fields = json.loads(section.to_json())
     for field in ("train", "choices", *method.arrays):

@@ -88,3 +88,9 @@ def check_law(
                 f"{name}: the adapter's restore does not give back {path!r} as it was trained; "
                 "store everything that its parameters depend on"
             )
+
+
+def head_of(folder: Path) -> dict[str, Any]:
+    """The head in the task file of a run directory."""
+    found = task_file.read(folder / FILE)
+    return dict(found.stored.arrays["params"]["head"])

@@ -19,8 +19,9 @@ from jaxmask.run.programs import shared
 from jaxmask.run.seeds import named_key, number
 from jaxmask.run.task import Task, none_held_out
 from jaxmask.train import cost, epoch, evaluation, feed, loop, movement, optimizer
-from jaxmask.train.state import State, initial
+from jaxmask.train.state import Problem, State, initial
 from jaxmask.train.supervised import classifier
+from jaxmask.train.unlabeled import LOSS
 
 
 class Ready(NamedTuple):
@@ -47,7 +48,7 @@ class Trainer(NamedTuple):
     """One training section on one task.
 
     Attributes:
-      job: (ready, rates, name, folder, title), optionally `keep` and `state` (to continue from)
+      job: (ready, rates, name, folder, title), optionally `keep`, `state` (to continue from), `watch`
         -> Training, not started. `rates` has the peak rates that differ from the config's, by
         field; `name` determines the randomness.
       state: (ready, rates, name) -> the state before the first step.
@@ -68,7 +69,22 @@ class _Compiled(NamedTuple):
 
     programs: epoch.Programs
     optimizers: optax.GradientTransformation
+    problem: Problem
     scan_steps: list[int]
+
+
+class Unlabeled(NamedTuple):
+    """Training by a loss of views.
+
+    Attributes:
+      problem: (the classifier's problem, steps) -> the problem; see `train.unlabeled.of_views`.
+      memory: (learned, batch size) -> what the first step carries.
+      identity: of these functions, as of an adapter's.
+    """
+
+    problem: Callable[[Problem, int], Problem]
+    memory: Callable[[dict[str, Any], int], Any]
+    identity: Hashable
 
 
 def make_trainer(
@@ -79,6 +95,7 @@ def make_trainer(
     section: str,
     identity: Hashable,
     sum_movement: bool = False,
+    unlabeled: Unlabeled | None = None,
 ) -> Trainer:
     """The trainer that a training section describes; nothing is compiled before the first job.
 
@@ -89,13 +106,15 @@ def make_trainer(
       identity: of the adapter's functions; trainers with equal ones share compiled programs.
       sum_movement: the optimizer of weights also sums `-w * dL/dw` over all steps; see
         `train.movement`.
+      unlabeled: a loss of views to train with, in place of the classifier's; no epoch is chosen
+        by labels then, and the weights of the last one are kept.
 
     Raises:
       InputError: a field has an invalid value.
     """
     signals.obey()
     check_training(config, section)
-    held_out = len(task.dataset.validation.labels)
+    held_out = 0 if unlabeled else len(task.dataset.validation.labels)
     if config.patience and not held_out:
         raise none_held_out(f"{section}.patience needs validation data", task.dataset)
     examples = len(task.dataset.train.labels)
@@ -109,18 +128,35 @@ def make_trainer(
     first = (movement.summed(),) if sum_movement else ()
     described = optimizer.Section(config, steps, steps_per_epoch, first)
     groups = adapter.optimizers(described)  # here, so that its errors come first
+    if unlabeled:
+        groups = {**groups, LOSS: described.weights()}
     fields = ("optimizer", "mask_optimizer", "schedule", "clip", "label_smoothing", "batch_size",
               "scan_steps")  # fmt: skip
     settings = tuple(config[name] for name in fields)
-    key = (task.identity, identity, settings, steps, steps_per_epoch, sum_movement)
+    kind = unlabeled and unlabeled.identity
+    key = (task.identity, identity, settings, steps, steps_per_epoch, sum_movement, kind)
 
     @functools.cache
     def compiled() -> _Compiled:
-        return shared("training", key, lambda: _compiled(task, config, adapter, groups))
+        return shared("training", key, lambda: _compiled(task, config, groups, problem()))
+
+    def problem() -> Problem:
+        smoothing = config.label_smoothing
+        labeled = classifier(
+            parameters=adapter.parameters,
+            masks=lambda learned, frozen: adapter.store(learned, frozen).masks,
+            network=task.network,
+            augment=task.augment,
+            loss=lambda logits, labels: cross_entropy(logits, labels, smoothing),
+        )
+        return unlabeled.problem(labeled, steps) if unlabeled else labeled
 
     def begin(ready: Ready, rates: dict[str, float], name: str) -> State:
         key = named_key(seed, f"{name}/train")
-        state = initial(ready.learned, ready.batch_stats, compiled().optimizers, key)
+        made = compiled()
+        memory = unlabeled and unlabeled.memory(ready.learned, config.batch_size)
+        state = initial(ready.learned, ready.batch_stats, made.optimizers, key, memory,
+                        made.problem.measured)  # fmt: skip
         if unknown := sorted(rates.keys() - optimizer.rates(state.optimizer)):
             raise InputError(
                 f"{section}: no optimizer of this method takes {unknown[0]!r}, which its choices "
@@ -137,6 +173,7 @@ def make_trainer(
         title: str,
         keep: loop.Keep | None = None,
         state: State | None = None,
+        watch: loop.Watch | None = None,
     ) -> Training:
         signals.obey()
         state = begin(ready, rates, name) if state is None else state
@@ -155,7 +192,7 @@ def make_trainer(
         train = task.feed("train")
         return Training(
             compiled().programs,
-            loop.Job(state, frozen, train, validation, settings, folder, title, keep),
+            loop.Job(state, frozen, train, validation, settings, folder, title, keep, watch),
         )
 
     def test(fitted: loop.Fit, frozen: Any) -> dict[str, float]:
@@ -178,20 +215,12 @@ def make_trainer(
 def _compiled(
     task: Task,
     config: ConfigDict,
-    adapter: Adapter,
     groups: dict[str, optax.GradientTransformation],
+    problem: Problem,
 ) -> _Compiled:
-    smoothing = config.label_smoothing
-    problem = classifier(
-        parameters=adapter.parameters,
-        masks=lambda learned, frozen: adapter.store(learned, frozen).masks,
-        network=task.network,
-        augment=task.augment,
-        loss=lambda logits, labels: cross_entropy(logits, labels, smoothing),
-    )
     together = optimizer.grouped(groups)
     programs = epoch.programs(problem, together, task.feed("train").fetch, task.mesh)
-    return _Compiled(programs, together, [config.scan_steps] if config.scan_steps else [])
+    return _Compiled(programs, together, problem, [config.scan_steps] if config.scan_steps else [])
 
 
 def _scan_steps(

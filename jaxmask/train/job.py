@@ -40,6 +40,20 @@ class Keep(NamedTuple):
     write: Callable[[State], None]
 
 
+class Watch(NamedTuple):
+    """What is measured at the ends of epochs, besides the validation split.
+
+    Attributes:
+      every: epochs between measurements; the last epoch is always measured.
+      measure: (state) -> values by name, for the records.
+      fault: (the epoch's training means) -> why training is to end, or "".
+    """
+
+    every: int
+    measure: Callable[[State], dict[str, float]]
+    fault: Callable[[dict[str, float]], str]
+
+
 class Job(NamedTuple):
     """The input of one training run; see `loop.fit`.
 
@@ -54,6 +68,7 @@ class Job(NamedTuple):
     folder: Path
     title: str = "train"
     keep: Keep | None = None
+    watch: Watch | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -76,6 +91,7 @@ class Fit(NamedTuple):
       steps: all steps done; `seconds`: summed over interruptions (for runs trained together, those
         of all); `waited`: the fraction of them that the device was idle because data was late.
       stopped_early: by `patience`; `diverged`: the loss was not finite at some epoch's end.
+      fault: why `Watch.fault` ended training, or "".
       last: the state after the last step.
     """
 
@@ -89,3 +105,4 @@ class Fit(NamedTuple):
     stopped_early: bool
     diverged: bool
     last: State
+    fault: str = ""

@@ -13,7 +13,8 @@ class Progress(NamedTuple):
       chosen: the best epoch so far, {"epoch"}, with its validation {"loss", "accuracy"} if any.
       lowest_loss: the lowest validation loss so far.
       stale: epochs since then.
-      ended: why training ended before its last epoch: "patience", "diverged" or None.
+      ended: why training ended before its last epoch: "patience", "diverged", what a
+        `Watch.fault` said, or None.
       seconds: spent so far, summed over interruptions; `waited`: of these, on data.
     """
 

@@ -15,7 +15,7 @@ from jaxmask.errors import Interrupted
 from jaxmask.train.checkpoint import Best, Checkpoint, Checkpoints, device_copy, host_copy
 from jaxmask.train.epoch import Programs
 from jaxmask.train.feed import ahead, cut, shuffled_order
-from jaxmask.train.job import Fit, Job, Keep, Settings
+from jaxmask.train.job import Fit, Job, Keep, Settings, Watch
 from jaxmask.train.judge import DIVERGED, PATIENCE, Progress, judge
 from jaxmask.train.lanes import Lanes
 from jaxmask.train.progress import Bar
@@ -23,7 +23,7 @@ from jaxmask.train.records import Records
 from jaxmask.train.stack import average, chunks
 from jaxmask.train.state import State, Tree
 
-__all__ = ["Fit", "Job", "Keep", "Settings", "fit", "fit_together"]
+__all__ = ["Fit", "Job", "Keep", "Settings", "Watch", "fit", "fit_together"]
 
 HISTOGRAMS = 20  # of the scores, per run
 
@@ -132,6 +132,7 @@ def _fitted(run: _Run) -> Fit:
         stopped_early=run.progress.ended == PATIENCE,
         diverged=run.progress.ended == DIVERGED,
         last=run.state,
+        fault=run.progress.ended if run.progress.ended not in (None, PATIENCE, DIVERGED) else "",
     )
 
 
@@ -200,6 +201,7 @@ def _epoch(session: _Session, epoch: int, data: Iterator[Tree]) -> None:
         run.density = session.lanes.density(index)
         _record(run, session.lanes.one(index), epoch, training[index], validation[index], timed)
         _choose(run, session.lanes.one(index), epoch, training[index], validation[index])
+        _watch(run, session.lanes.one(index), epoch, training[index])
         if epoch + 1 == run.job.settings.epochs or run.progress.ended:
             _save_one(session, index)
             session.active.remove(index)
@@ -262,6 +264,18 @@ def _choose(
     )
     if run.progress.chosen is not chosen:
         run.best = Best(*host_copy((state.learned, state.batch_stats)))
+
+
+def _watch(run: _Run, state: State, epoch: int, training: dict[str, float]) -> None:
+    """Measures what the job wants to watch, and ends a run with a fault."""
+    watch, epochs = run.job.watch, run.job.settings.epochs
+    if watch is None or run.progress.ended == DIVERGED:
+        return
+    if (epoch + 1) % watch.every == 0 or epoch + 1 == epochs:
+        end = (epoch + 1) * run.job.steps_per_epoch
+        run.records.write(end, epoch + 1, "watched", **watch.measure(state))
+    if fault := watch.fault(training):
+        run.progress = run.progress._replace(ended=fault)
 
 
 def _save(session: _Session) -> None:

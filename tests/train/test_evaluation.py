@@ -1,7 +1,5 @@
 """Loss and accuracy of a whole split, against numpy."""
 
-import chex
-import jax
 import jax.numpy as jnp
 import linear
 import numpy as np

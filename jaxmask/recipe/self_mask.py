@@ -1,0 +1,92 @@
+"""Learn masks without labels (self-masking networks), and measure the features they make.
+
+Warmerdam, Caron, Asano, Self-masking networks for unsupervised adaptation, 2024,
+https://arxiv.org/abs/2409.07577.
+"""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from jaxmask import adapter, files, report
+from jaxmask.errors import InputError, nearest
+from jaxmask.recipe import adapt
+from jaxmask.run import directory, result, self_supervised, starting
+from jaxmask.run import task as tasks
+from jaxmask.run.driver import Begin, Experiment
+from jaxmask.run.plan import below
+from jaxmask.run.result import Result
+from jaxmask.run.self_supervised import planned_below
+
+UNTOUCHED = "untouched"
+
+
+def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Begin:
+    """Checks what can be checked; returns a function that runs in a run directory.
+
+    The starting network is measured as it is; then each method learns from the training images
+    without their labels, and is measured: by k-NN and by a linear probe on all labels, whose
+    settings are chosen on the held-out images. Each has a run directory of its own, with the
+    adapted network in `weights.safetensors`, from which other experiments can start.
+
+    Args:
+      methods: those that train, by their names in `config.methods`.
+
+    Raises:
+      InputError: the config is invalid (or, during the run, embeddings collapse).
+    """
+    _check(config, methods)
+    pretrain = config.start == "pretrain"
+    start, about = starting.load_start(
+        "random" if pretrain else config.start, config.network, starting.pixels(config.data)
+    )
+    dataset = tasks.load_data(config.data, config.seed)
+    if len(dataset.validation.labels) == 0:
+        raise tasks.none_held_out("self_mask measures on validation data", dataset)
+    if pretrain:
+        run_pretraining, normalization = adapt.pretraining(config)
+    else:
+        normalization = tasks.normalization_of(config.data, dataset, about)
+    task = tasks.make_task(config.data, config.network, dataset, normalization)
+    start = starting.for_images(start, task)
+    starting.check_fits(task, start)
+    begins = {
+        UNTOUCHED: self_supervised.untouched(task, config, adapt.draw),
+        **{
+            name: self_supervised.trained(name, methods[name], task, config, adapt.draw)
+            for name in config.methods
+        },
+    }
+
+    def run(folder: Path, shared: Path | None = None) -> Experiment:
+        finished = directory.begin(folder, config)
+        if finished is not None:
+            return finished
+        begun, pretraining = start, None
+        if pretrain:
+            pretraining = yield from run_pretraining(folder / "pretrain", None)
+            begun, _ = starting.load_start(str(folder / "pretrain"), config.network)
+            begun = starting.for_images(begun, task)
+        elif start.weights is None:
+            drawn = starting.random_weights(task, config.seed)
+            begun = starting.Start(drawn, "random")
+        results: dict[str, Result] = {}
+        for name, begin in begins.items():
+            results[name] = yield from begin.run(begun, folder / name)
+        report.figures.comparison(folder, list(results))
+        table = report.tables.comparison(folder, list(results))
+        files.replace(folder / "table.md", report.tables.markdown(table))
+        return result.write(folder, adapt.compared(results, pretraining))
+
+    before = below("pretrain", run_pretraining.planned) if pretrain else ()
+    return Begin(run, (*before, *planned_below(begins)))
+
+
+def _check(config: ConfigDict, methods: adapt.Methods) -> None:
+    for name in config.methods:
+        if not isinstance(name, str) or name not in methods or name not in config:
+            raise InputError(f"unknown method {name!r}{nearest(str(name), methods)}")
+        if not config[name].choices:
+            raise InputError(f"{name}.choices is empty; give at least one value")
+    if len(set(config.methods)) < len(config.methods) or not config.methods:
+        raise InputError(f"config.methods is {tuple(config.methods)}; name methods, each once")
