@@ -17,7 +17,7 @@ before it starts. PATH is a run directory of the recipe `dense`, or a checkpoint
 rate or regularization that is best of three on held-out images; the test split is read once. On a
 machine without accelerator it is `halves_cpu`: ResNet-20, trained on 22,500 images for 20 epochs,
 adapted with a fifth of the labels (4,000 images trained on, 1,000 held out) for 10 epochs; 9
-trainings of 11,980 steps in all. @RESULT@
+trainings of 11,980 steps in all.
 
 With an accelerator it is `halves_accelerator`: ResNet-18 for 32 pixels in bfloat16, all labels
 (22,500 images of each half trained on), 100 epochs, then 60; 9 trainings of 101,500 steps of 128

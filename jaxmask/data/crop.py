@@ -54,9 +54,9 @@ def boxes(numbers: jax.Array, image: tuple[int, int], scale: tuple[float, float]
         return jnp.where(found, jnp.take_along_axis(draws, first, -1)[..., 0], otherwise)
 
     def start(place, room):
+        # a float32 below 1, times a whole number, is never rounded up to that number
         anywhere = jnp.floor(place * (room + 1).astype(place.dtype)).astype(np.int32)
-        # the product may have been rounded up to room + 1
-        return jnp.where(found, jnp.minimum(anywhere, room), room // 2)
+        return jnp.where(found, anywhere, room // 2)
 
     height, width = map(side, (heights, widths), _closest(image))
     top, left = start(places[..., 0], image[0] - height), start(places[..., 1], image[1] - width)

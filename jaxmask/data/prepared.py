@@ -20,7 +20,6 @@ from jaxmask.errors import InputError, nearest
 NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w\-.]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 FORMAT = "array_record"
-NO_TENSORFLOW = (3, 14)  # the first Python that it does not support
 CATALOG = "https://www.tensorflow.org/datasets/catalog/overview"
 
 
@@ -129,9 +128,8 @@ def prepare_command(name: str, data_dir: Path) -> str:
     given = shlex.join([name, f"--directory={data_dir}"])
     if LAUNCHER.is_file():
         return f"{shlex.quote(str(LAUNCHER))} {given}"
-    interpreter = sys.executable if sys.version_info < NO_TENSORFLOW else "python3.13"
     return (
-        f"{shlex.quote(interpreter)} -m venv .venv-prepare && "
+        f"{shlex.quote(sys.executable)} -m venv .venv-prepare && "
         f".venv-prepare/bin/pip install {shlex.quote(_requirement('prepare'))} && "
         f".venv-prepare/bin/python -m jaxmask.prepare {given}"
     )

@@ -109,8 +109,8 @@ def views(
 
     Returns:
       f(key, images uint8 [B, H, W, C]) -> (dtype [large, B, S, S, C], dtype [small, B, s, s, C]).
-      It compiles under jit. The numbers depend on the key and on an image's place in the batch
-      alone, not on how devices share the batch.
+      Compile it, alone or within a step: it is many small operations. The random numbers depend
+      on the key and on an image's place in the batch alone, not on how devices share the batch.
 
     Raises:
       InputError: a size, count, scale, probability or strength out of range, mean or std as in
@@ -120,7 +120,7 @@ def views(
     Assignments (2020), https://arxiv.org/abs/2006.09882.
 
     Example:
-      >>> make = views(mean=(0.5,), std=(0.25,), large_size=32, small_size=16)
+      >>> make = jax.jit(views(mean=(0.5,), std=(0.25,), large_size=32, small_size=16))
       >>> large, small = make(jax.random.key(0), jnp.zeros([4, 32, 32, 3], jnp.uint8))
       >>> large.shape, small.shape
       ((2, 4, 32, 32, 3), (6, 4, 16, 16, 3))
@@ -210,10 +210,8 @@ def blur_weights(sigma: jax.Array, size: int) -> jax.Array:
 
     Example:
       >>> from jaxmask.data.views import blur_weights
-      >>> blur_weights(jnp.float32(0.5), 3).round(2)
-      Array([[0.79, 0.21, 0.  ],
-             [0.11, 0.79, 0.11],
-             [0.  , 0.21, 0.79]], dtype=float32)
+      >>> (100 * blur_weights(jnp.float32(0.5), 3)).round().tolist()
+      [[79.0, 21.0, 0.0], [11.0, 79.0, 11.0], [0.0, 21.0, 79.0]]
     """
     j = np.arange(size)
     i = j[:, None]
