@@ -48,7 +48,7 @@ class Trainer(NamedTuple):
     """One training section on one task.
 
     Attributes:
-      job: (ready, rates, name, folder, title), optionally `keep`, `state` (to continue from), `watch`
+      job: (ready, rates, name, folder, title), optionally `keep`, `state` (a start), `watch`
         -> Training, not started. `rates` has the peak rates that differ from the config's, by
         field; `name` determines the randomness.
       state: (ready, rates, name) -> the state before the first step.

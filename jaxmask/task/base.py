@@ -29,7 +29,9 @@ class Found(NamedTuple):
     place: Path
 
 
-def find(path: Path, about: Mapping[str, Any], wanted: maskfile.Base | None, base: str) -> Found:
+def find(
+    path: Path, about: Mapping[str, Any], wanted: maskfile.Base | None, base: str | Path
+) -> Found:
     """The base network of a task.
 
     Args:
@@ -49,7 +51,7 @@ def find(path: Path, about: Mapping[str, Any], wanted: maskfile.Base | None, bas
             f"{path} has a mask but no task: its header lacks the network, width or base; "
             "give a file that the recipe 'adapt' wrote"
         )
-    source = base or _beside(path) or about.get("start", "")
+    source = str(base) or _beside(path) or about.get("start", "")
     if not isinstance(source, str) or source in ("", "random", "pretrain"):
         raise InputError(f"the base weights of {path} are not with it; give them: --base=PATH")
     if not source.startswith("hub:") and not os.path.exists(source):

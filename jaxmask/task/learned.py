@@ -42,7 +42,7 @@ class Learned(NamedTuple):
 
 
 def load(
-    path: str | Path, base: str = "", adapters: task_file.Adapters = KNOWN, network: str = ""
+    path: str | Path, base: str | Path = "", adapters: task_file.Adapters = KNOWN, network: str = ""
 ) -> Learned:
     """Loads a learned task.
 

@@ -200,3 +200,44 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", usage)
     resumed = problems.fit(tmp_path / "full", checkpoint_seconds=0)
     chex.assert_trees_all_equal(learned(whole), learned(resumed))
+
+
+def watch(every, seen, fault=lambda means: ""):
+    def measure(state):
+        seen.append(int(state.step))
+        return {"seen": len(seen)}
+
+    return loop.Watch(every, measure, fault)
+
+
+@pytest.mark.parametrize(("every", "steps"), [(1, [9, 18, 27, 36]), (3, [27, 36]), (9, [36])])
+def test_what_is_watched_is_measured_every_few_epochs_and_at_the_end(every, steps, tmp_path):
+    programs, job = problems.jobs()
+    made, seen = job(0, tmp_path, epochs=4), []
+    fit = loop.fit(programs, made._replace(watch=watch(every, seen)))
+    assert seen == steps
+    records = [line for line in read_records(tmp_path) if line["split"] == "watched"]
+    assert [line["step"] for line in records] == steps
+    assert [line["seen"] for line in records] == list(range(1, len(steps) + 1))
+    assert fit.fault == ""
+
+
+def test_a_fault_ends_training_and_is_told_again(tmp_path):
+    programs, job = problems.jobs()
+    losses = []
+
+    def fault(means):
+        losses.append(means["loss"])
+        return "it is bad" if len(losses) == 2 else ""
+
+    def train():
+        return loop.fit(programs, job(0, tmp_path, epochs=5)._replace(watch=watch(1, [], fault)))
+
+    fit = train()
+    assert (fit.fault, fit.steps) == ("it is bad", 18)
+    assert not fit.diverged
+    assert not fit.stopped_early
+    told = [line["loss"] for line in read_records(tmp_path) if line["split"] == "train"]
+    np.testing.assert_allclose(losses, told)
+    again = train()  # the run has ended
+    assert (again.fault, again.steps, len(losses)) == ("it is bad", 18, 2)

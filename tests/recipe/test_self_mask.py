@@ -1,0 +1,111 @@
+"""Masks learned without labels, on real digits."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxmask import data, recipe, task
+from jaxmask.cli.run import main, parse
+from jaxmask.errors import InputError
+from jaxmask.train.records import read_records
+
+QUICK = [
+    "--config=digits_self", "--config.network.width=0.25", "--config.pretrain.train.epochs=4",
+    "--config.mask.train.epochs=4", "--config.full.train.epochs=2",
+    "--config.loss=swav(prototypes=10, queue=64, dimension=16)", "--config.views.small=2",
+    "--config.watch_epochs=2", "--config.knn.choices=(10, 50)",
+    "--config.linear_probe.choices=(0.001, 0.01)",
+]  # fmt: skip
+
+
+def read(folder):
+    return json.loads((folder / "result.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("self_mask") / "run"
+    assert main([*QUICK, f"--workdir={folder}"]) == 0
+    return folder
+
+
+def test_every_network_is_measured_by_both_classifiers(learned):
+    result = read(learned)
+    assert list(result["methods"]) == ["untouched", "mask", "full"]
+    assert result["runs"] == ["pretrain", "untouched", "mask", "full"]
+    for name in result["methods"]:
+        own = read(learned / name)
+        assert own["accuracy"] == read(learned / name / "linear_probe")["accuracy"]
+        assert own["knn_accuracy"] == read(learned / name / "knn")["accuracy"]
+        assert own["accuracy"] > 0.5
+    assert (learned / "table.md").read_text().count("\n") == 5
+
+
+def test_a_mask_is_found_and_measured_on_the_way(learned):
+    own = read(learned / "mask")
+    assert 0 < own["density"] < 1
+    records = read_records(learned / "mask")
+    watched = [line for line in records if line["split"] == "watched"]
+    assert [line["epoch"] for line in watched] == [2, 4]
+    assert watched[-1]["knn_accuracy"] == own["watched_accuracy"]
+    trained = [line for line in records if line["split"] == "train"]
+    assert trained[-1]["loss"] < trained[0]["loss"]
+    assert all(0 < line["prototypes_used"] <= 1 and line["spread"] > 0 for line in trained)
+
+
+def test_the_file_is_the_task_with_the_probe_as_its_head(learned):
+    loaded = task.load(learned / "mask", base=learned / "pretrain")
+    digits = data.load("digits", classes=(5, 6, 7, 8, 9))
+    found = np.asarray(loaded.logits(loaded.variables, digits.test.images)).argmax(-1)
+    accuracy = (found == digits.test.labels).mean()
+    assert abs(accuracy - read(learned / "mask")["accuracy"]) <= 1.5 / len(found)
+
+
+def test_the_adapted_network_is_a_start_for_other_runs(learned, tmp_path):
+    start = f"--config.start={learned / 'mask'}"
+    given = ["--config=digits", "--config.network.name=resnet20", "--config.network.width=0.25",
+             "--config.methods=('linear_probe',)", "--config.linear_probe.choices=(0.001, 0.01)",
+             start, f"--workdir={tmp_path / 'run'}"]  # fmt: skip
+    assert main(given) == 0
+    probe = read(tmp_path / "run")["methods"]["linear_probe"]["accuracy"]
+    assert abs(probe - read(learned / "mask")["accuracy"]) < 0.05
+
+
+def test_a_finished_run_is_only_shown(learned, capsys):
+    before = (learned / "mask" / "masks" / "task.mask").read_bytes()
+    assert main([*QUICK, f"--workdir={learned}"]) == 0
+    assert "untouched" in capsys.readouterr().out
+    assert (learned / "mask" / "masks" / "task.mask").read_bytes() == before
+
+
+def test_a_collapse_ends_the_run_with_advice(learned, tmp_path, capsys):
+    given = [*QUICK, "--config.methods=('mask',)", "--config.least_spread=2.0",
+             f"--config.start={learned / 'pretrain'}", f"--workdir={tmp_path / 'run'}"]  # fmt: skip
+    assert main(given) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("jaxmask: mask, after 8 steps: the embeddings have collapsed")
+    assert "lower the rates" in told
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("loss=swaf()", "did you mean 'swav'"),
+        ("loss=swav(prototypes=0)", "prototypes"),
+        ("views.small_scale=(0.5,)", "small_scale"),
+        ("views.blur=2.0", "blur"),
+        ("methods=('knn',)", "unknown method 'knn'"),
+        ("methods=()", "name methods"),
+        ("mask.choices=()", "mask.choices is empty"),
+        ("watch_epochs=0", "watch_epochs"),
+        ("adversarial_step=-1.0", "adversarial_step"),
+        ("data.validation=0.0", "set data.validation above 0"),
+        ("network.name=conv3", "no network"),
+    ],
+)
+def test_an_invalid_config_is_refused(override, message, tmp_path):
+    config, _ = parse(["--config=digits_self", f"--config.{override}"])
+    with pytest.raises(InputError, match=message):
+        recipe.prepare(config)
