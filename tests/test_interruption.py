@@ -11,7 +11,7 @@ import pytest
 
 from jaxmask.cli.run import main
 
-EPOCHS = 60
+EPOCHS = 30
 STEPS = EPOCHS * 8  # 537 training images in batches of 64
 COMMAND = (
     sys.executable, "-m", "jaxmask.main", "--config=digits", "--config.start=random",
@@ -62,9 +62,9 @@ def whole(tmp_path_factory):
     return folder
 
 
-def test_five_kills_leave_the_mask_file_of_an_uninterrupted_run(tmp_path, whole):
+def test_three_kills_leave_the_mask_file_of_an_uninterrupted_run(tmp_path, whole):
     before = 0
-    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+    for share in (0.2, 0.5, 0.8):
         process = start(tmp_path)
         wait(process, lambda share=share: checkpointed(tmp_path) >= share * STEPS)
         if share == 0.5:
@@ -93,8 +93,7 @@ def test_five_kills_leave_the_mask_file_of_an_uninterrupted_run(tmp_path, whole)
     assert not leftovers
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_the_same_command_resumes(tmp_path, whole, number, status, capsys):
+def test_a_signal_saves_and_the_same_command_resumes(tmp_path, whole, capsys):
     process = start(tmp_path)
     wait(process, lambda: checkpointed(tmp_path) > 0)
     process.send_signal(signal.SIGSTOP)
@@ -104,9 +103,9 @@ def test_a_signal_saves_and_the_same_command_resumes(tmp_path, whole, number, st
     refused(tmp_path / "mask", process, capsys)
     assert left.exists()
     process.send_signal(signal.SIGCONT)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=DEADLINE)
-    assert process.returncode == status
+    assert process.returncode == 143
     assert "the same command goes on" in errors.splitlines()[-1]
     assert 0 < checkpointed(tmp_path) < STEPS
     assert finish(tmp_path)[0] == 0
@@ -131,13 +130,14 @@ def test_a_finished_run_is_not_run_again(whole):
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-def test_ctrl_c_in_the_first_seconds_stops_every_time_and_changes_nothing(tmp_path, whole):
-    """While JAX is imported, data loaded, programs compiled: JAX discards some exceptions there."""
-    begun = ("", "config.json", "mask/checkpoints")
-    for count, file in enumerate(begun):
-        process = start(tmp_path / "run")
-        wait(process, (tmp_path / "run" / file).exists if file else lambda: True)
-        time.sleep(0.2 * count + 0.1)  # Python itself has begun
+def test_ctrl_c_stops_every_time_and_changes_nothing(tmp_path, whole):
+    """While JAX is imported, programs are compiled (JAX discards some exceptions there), trained."""
+    run = tmp_path / "run"
+    begun = (lambda: True, (run / "mask" / "checkpoints").exists, lambda: checkpointed(run) > 0)
+    for count, condition in enumerate(begun):
+        process = start(run)
+        wait(process, condition)
+        time.sleep(0.2 * (count < 2) + 0.1)  # Python itself has begun
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=DEADLINE)
         assert process.returncode == 130, errors
