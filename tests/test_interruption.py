@@ -131,7 +131,7 @@ def test_a_finished_run_is_not_run_again(whole):
 
 
 def test_ctrl_c_stops_every_time_and_changes_nothing(tmp_path, whole):
-    """While JAX is imported, programs are compiled (JAX discards some exceptions there), trained."""
+    """While JAX is imported, programs are compiled (JAX discards exceptions there) or trained."""
     run = tmp_path / "run"
     begun = (lambda: True, (run / "mask" / "checkpoints").exists, lambda: checkpointed(run) > 0)
     for count, condition in enumerate(begun):
