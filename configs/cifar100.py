@@ -17,7 +17,18 @@ before it starts. PATH is a run directory of the recipe `dense`, or a checkpoint
 rate or regularization that is best of three on held-out images; the test split is read once. On a
 machine without accelerator it is `halves_cpu`: ResNet-20, trained on 22,500 images for 20 epochs,
 adapted with a fifth of the labels (4,000 images trained on, 1,000 held out) for 10 epochs; 9
-trainings of 11,980 steps in all.
+trainings of 11,980 steps in all. Seed 0, 68.56 % on the first half
+after pretraining; on the second half (5,000 test images):
+
+| method | test accuracy | density | bytes to store | chosen |
+|---|---|---|---|---|
+| `linear_probe` | 50.86 % | 1 | 12,788 | 0.001 |
+| `full` | 57.48 % | 1 | 1,016,373 | 0.1, the highest |
+| `mask` | 54.30 % | 0.846 | 36,898 | 50, the highest |
+
+One seed; where the best rate is the highest of three, a higher one may be better still. It took 81
+minutes of training on two cores shared with up to ten other processes, killed once and resumed. At
+the rate of its first minutes (420 images per second) it would take half an hour.
 
 With an accelerator it is `halves_accelerator`: ResNet-18 for 32 pixels in bfloat16, all labels
 (22,500 images of each half trained on), 100 epochs, then 60; 9 trainings of 101,500 steps of 128
