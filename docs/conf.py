@@ -18,7 +18,7 @@ import jax  # noqa: E402
 import public  # noqa: E402 (beside this file)
 
 from jaxmask import adapter  # noqa: E402
-from jaxmask.cli import program  # noqa: E402
+from jaxmask.cli import columns, program  # noqa: E402
 from jaxmask.run import fields  # noqa: E402
 
 # examples run small programs, some of them several times: compiling dominates
@@ -45,6 +45,7 @@ exclude_patterns = ["design/skeletons", "_build"]
 nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r"(?!jaxmask\.).+")]  # other projects are not looked up
 default_role = "code"
+smartquotes = False  # "" is a value of fields
 myst_enable_extensions = ["colon_fence", "attrs_inline"]
 myst_heading_anchors = 3
 suppress_warnings = ["config.cache"]  # the gallery's order is a function
@@ -133,6 +134,7 @@ HELP = (
 
 def write_help(app):
     os.environ["COLUMNS"] = "88"
+    columns.PLAIN_WIDTH = 88
     pages = []
     for command in HELP:
         printed = io.StringIO()
@@ -160,7 +162,7 @@ def write_fields(app):
         tables.append((f"Method `{name}`: {each.about}", f"{name}.", table))
     text = []
     for title, at, table in tables:
-        text += [f"## {title}", "", "| field | default | |", "|---|---|---|"]
+        text += [f"## {title}", "", "| field | default | what |", "|---|---|---|"]
         for name, (default, about) in table.items():
             if not isinstance(default, dict):
                 shown = repr(default).replace("|", "\\|")

@@ -1,5 +1,6 @@
 """The flags of absl (logging, debugger, profiler), which every command takes."""
 
+import logging as standard
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
@@ -15,7 +16,7 @@ LEFT_OUT = ("help", "helpshort", "helpfull", "helpxml", "only_check_args", "logg
 def start(main: Callable[[Sequence[str]], int]) -> None:
     """Runs a command under `absl.app` with the arguments of this process, and exits.
 
-    Only warnings are logged, unless `--verbosity` or `-v` says otherwise.
+    Only warnings are logged, plainly, unless `--verbosity` or `-v` says otherwise.
     """
     quiet = True
 
@@ -32,6 +33,8 @@ def start(main: Callable[[Sequence[str]], int]) -> None:
     def begin(argv: Sequence[str]) -> int:
         if quiet:  # `app.run` has set it to INFO
             logging.set_verbosity(logging.WARNING)
+            plain = standard.Formatter("jaxmask: %(message)s")  # not absl's, with time and place
+            logging.get_absl_handler().setFormatter(plain)
         if folder := flags.FLAGS.log_dir:
             try:
                 logging.get_absl_handler().use_absl_log_file("jaxmask", folder)

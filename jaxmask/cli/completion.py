@@ -47,7 +47,8 @@ def whole() -> argparse.ArgumentParser:
 def parser() -> argparse.ArgumentParser:
     """Of the command's arguments."""
     made = command_parser("completion", "Prints the completion of commands for a shell.")
-    made.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
+    shells = tuple(shtab.SUPPORTED_SHELLS)
+    made.add_argument("shell", choices=shells, metavar="|".join(shells))
     return made
 
 

@@ -43,7 +43,8 @@ def resolve(text: str) -> tuple[Path, str]:
     packaged = CONFIGS / f"{path.stem}.py"
     if packaged.is_file() and str(path.parent) in (".", "configs"):
         return packaged, mode
-    raise InputError(f"there is no config {name!r}{nearest(path.stem, names())}")
+    missing = " (no such file)" if path.suffix == ".py" else ""
+    raise InputError(f"there is no config {name!r}{missing}{nearest(path.stem, names())}")
 
 
 def modes(path: Path) -> tuple[str, ...]:

@@ -36,7 +36,8 @@ def show(command: str, what: str, full: bool, path: Path | None, config: ConfigD
         print(f"\n{path}: {docstring_line(path)}\n")
         printed(_fields(config, full))
     else:
-        print(f"\npackaged configs: {', '.join(configs.names())}")
+        print()
+        printed([("packaged configs:", f"{', '.join(configs.names())} (see jaxmask list configs)")])
     if full and config is None:
         from jaxmask.recipe import FIELDS
 

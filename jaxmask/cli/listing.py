@@ -91,7 +91,7 @@ def _first(function: Callable[..., object]) -> str:
 def parser() -> argparse.ArgumentParser:
     """Of the command's arguments."""
     made = command_parser("list", "Says what there is.")
-    made.add_argument("what", choices=tuple(LISTS))
+    made.add_argument("what", choices=tuple(LISTS), metavar="|".join(LISTS))
     return made
 
 

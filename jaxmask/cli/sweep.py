@@ -152,6 +152,7 @@ def sweep(config: ConfigDict, folder: Path, **options: Any) -> None:
             time.sleep(1.0)  # other processes are doing the remaining runs
     if len(failed) < len(runs):
         report.write([folder / name for name in runs if name not in failed], folder / "report")
+        print(f"tables and figures: {folder / 'report'}", flush=True)
     if failed:
         first = next(iter(failed))
         raise InputError(

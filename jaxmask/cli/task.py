@@ -93,7 +93,8 @@ def evaluate(given: argparse.Namespace) -> None:
     ranked = sorted(
         (share, label) for label, share in result["accuracy_by_class"].items() if share is not None
     )
-    for what, few in (("lowest", ranked[:5]), ("highest", ranked[:-6:-1])):
+    shown = [("lowest", ranked[:5]), ("highest", ranked[:-6:-1])]
+    for what, few in shown if len(ranked) > 10 else [("by class", ranked)]:
         print(f"{what}: " + ", ".join(f"{label} {share:.1%}" for share, label in few))
 
 

@@ -51,6 +51,11 @@ def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
         raise InputError(f"head is {config.head!r}; it must be 'new' or 'text'")
     start = starting.for_images(start, task)
     starting.check_fits(task, start)
+    if "head" not in tasks.shapes(task)["params"]:
+        raise InputError(
+            f"{config.network.name} has no layer 'head', which every task learns anew; name its "
+            "last layer so"
+        )
     begins = {
         name: evaluator.fitted(name, adapter.EVALUATORS[name], task, config, draw)
         if name in adapter.EVALUATORS

@@ -85,7 +85,7 @@ LOTTERY: Table = {
     "rewind_step": (0, "the step of the first training to rewind to"),
 }  # fmt: skip
 ADAPT: Table = {
-    "start": ("pretrain", "this config's pretraining; or as of the other recipes"),
+    "start": ("pretrain", '"pretrain": as this config says; else ' + DENSE["start"][1]),
     "head": ("new", 'a new head; or "text": CLIP\'s embeddings of the class names'),
     "prompt": ("a photo of a {}.", "for a text head; {} is the class name"),
     "methods": (("linear_probe", "full", "mask"), "what to compare, in this order"),

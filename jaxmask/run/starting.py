@@ -83,7 +83,10 @@ def load_start(start: str, network: ConfigDict, size: int = 0) -> tuple[Start, d
     if start == "random":
         return Start(None, start), {}
     if not start:
-        raise InputError("this config needs starting weights: give --config.start=PATH")
+        raise InputError(
+            "this config needs starting weights: give --config.start=PATH, a file or the run "
+            "directory of a training"
+        )
     if not is_text(start):
         raise InputError(f"start is {start!r}, a path that files cannot name; rename it")
     if not start.startswith("hub:") and not os.path.exists(start):

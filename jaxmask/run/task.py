@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from jaxmask import data, mask, model, signals
 from jaxmask.errors import InputError, check_numbers
+from jaxmask.model import outside, trial
 from jaxmask.run.seeds import number
 from jaxmask.task import schema
 from jaxmask.train import feed
@@ -110,6 +111,8 @@ def make_task(
     )
     side = (config.size, config.size) if config.size else dataset.train.images.shape[1:3]
     schema.check_sides(dataset.train.images.shape[1:], side)
+    if outside.is_outside(network.name):
+        trial.check(module, (*side, channels), len(dataset.classes))
     images = [split.images for split in (dataset.train, dataset.validation, dataset.test)]
     mesh = feed.make_mesh()
     memory = config.memory_gib * 2**30

@@ -59,5 +59,8 @@ def test_a_command_logs_warnings_unless_told_otherwise(given, told, tmp_path):
     )  # fmt: skip
     assert (ended.returncode, ended.stdout) == (5, "['x', '--y=1']\n")
     (log,) = [path for path in tmp_path.iterdir() if not path.is_symlink()]
+    warned = [line for line in log.read_text().splitlines() if "a warning" in line]
+    if told:  # with time and place only for those who ask for more
+        assert (warned[0] == "jaxmask: a warning") is (given == ())
     lines = [line for line in log.read_text().splitlines() if "an info" in line or "a warn" in line]
     assert len(lines) == told

@@ -71,6 +71,11 @@ def test_a_machine_without_datasets_has_the_digits(tmp_path, capsys, monkeypatch
     assert list(listed(capsys, "datasets")) == ["digits"]
 
 
+def test_the_lists_are_named_where_none_is_given(capsys):
+    assert main([]) == 2
+    assert "configs|networks|criteria|adapters|datasets" in capsys.readouterr().err
+
+
 def test_another_list_is_refused(capsys):
     assert main(["masks"]) == 2
     error = capsys.readouterr().err

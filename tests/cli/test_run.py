@@ -104,7 +104,8 @@ def test_your_own_file_can_be_a_config(tmp_path):
     [
         ([], "give --config=NAME"),
         (["--config=digit"], "did you mean 'digits'"),
-        (["--config=nowhere/digits.py"], "there is no config 'nowhere/digits.py'"),
+        (["--config=nowhere/digits.py"], "there is no config 'nowhere/digits.py' (no such file)"),
+        (["--config=folder"], "a file or the run directory of a training"),
         (["--config=mnist:sparse"], "its modes are dense, supermask"),
         (["--config=digits", "--config.sede=1"], "no field 'sede'; did you mean 'seed'"),
         (["--config=digits", "--config.data.nam=x"], "did you mean 'data.name'"),

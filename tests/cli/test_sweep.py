@@ -82,7 +82,9 @@ def test_every_point_has_a_run_and_all_start_from_shared_weights(swept):
 def test_repeating_the_command_does_nothing(swept, capsys):
     before = {path: path.stat().st_mtime_ns for path in swept.glob("*/result.json")}
     assert main(command(swept), sweep.sweep) == 0
-    assert "8 runs, 8 of them finished before" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "8 runs, 8 of them finished before" in said
+    assert said.endswith(f"tables and figures: {swept / 'report'}\n")
     assert before == {path: path.stat().st_mtime_ns for path in swept.glob("*/result.json")}
 
 

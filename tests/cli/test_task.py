@@ -54,7 +54,7 @@ def test_predictions_are_those_of_the_masked_network(learned, tmp_path, capsys):
     assert rows[1][1] == CLASSES[int(logits[one].argmax())]
 
 
-def test_evaluation_counts_correct_predictions(learned, tmp_path):
+def test_evaluation_counts_correct_predictions(learned, tmp_path, capsys):
     file, images, logits = learned
     given = ["evaluate", str(file), f"folder:{images}", "--split=all", f"--out={tmp_path}"]
     assert main(given) == 0
@@ -70,6 +70,9 @@ def test_evaluation_counts_correct_predictions(learned, tmp_path):
     assert counts.sum() == 12
     assert counts.trace() == sum(right.values())
     assert (tmp_path / "confusion.png").stat().st_size > 3000
+    by_class = sorted((share, label) for label, share in result["accuracy_by_class"].items())
+    shown = ", ".join(f"{label} {share:.1%}" for share, label in by_class)
+    assert capsys.readouterr().out.splitlines()[1:] == [f"by class: {shown}"]
 
 
 def test_classes_are_matched_by_name_and_others_left_out(learned, capsys):

@@ -42,6 +42,16 @@ class Bare(nn.Module):
         return nn.Dense(self.classes, name="head")(x)
 
 
+class Headless(nn.Module):
+    """Its last layer has another name."""
+
+    classes: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.classes)(x.reshape(len(x), -1))
+
+
 class Fieldless(nn.Module):
     def __call__(self, x):
         return x
@@ -172,6 +182,15 @@ def test_a_network_that_takes_images_alone_is_trained(dense):
     np.testing.assert_allclose(
         learned.logits(learned.variables, split.images), logits, rtol=1e-3, atol=1e-3
     )
+
+
+def test_a_network_needs_a_head_and_that_is_said(tmp_path, capsys):
+    given_methods = ("--config.network.width=1.0", "--config.methods=('mask',)")
+    assert main(given(tmp_path / "run", f"{NAME}:Headless", *given_methods)) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert f"{NAME}:Headless has no layer 'head'" in told
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_linear_probe_needs_features_and_says_so(tmp_path, capsys):

@@ -66,7 +66,7 @@ def test_the_adapted_network_is_the_one_that_was_made(made):
 @pytest.mark.parametrize("name", ["neighbors", "neighbours"])
 def test_a_knn_task_is_no_network(tmp_path, name):
     maskfile.save(tmp_path / "a.mask", {}, arrays={name: {"labels": np.zeros(3, np.int32)}})
-    with pytest.raises(InputError, match=r"nearest neighbors.*jaxmask\.task"):
+    with pytest.raises(InputError, match=r"nearest neighbors.*jaxmask task"):
         inspect.adapted(tmp_path / "a.mask", "")
 
 
