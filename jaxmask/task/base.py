@@ -29,9 +29,7 @@ class Found(NamedTuple):
     place: Path
 
 
-def find(
-    path: Path, about: Mapping[str, Any], wanted: maskfile.Base | None, base: str | Path
-) -> Found:
+def find(path: Path, about: Mapping[str, Any], wanted: maskfile.Base | None, base: str) -> Found:
     """The base network of a task.
 
     Args:
@@ -51,7 +49,7 @@ def find(
             f"{path} has a mask but no task: its header lacks the network, width or base; "
             "give a file that the recipe 'adapt' wrote"
         )
-    source = str(base) or _beside(path) or about.get("start", "")
+    source = base or _beside(path) or about.get("start", "")
     if not isinstance(source, str) or source in ("", "random", "pretrain"):
         raise InputError(f"the base weights of {path} are not with it; give them: --base=PATH")
     if not source.startswith("hub:") and not os.path.exists(source):

@@ -73,7 +73,7 @@ def load(
         schema.check(about, file, schema.NEEDED)
         schema.check_arrays(weights, file)
         return _ready({"batch_stats": {}, **weights}, about, file, network)
-    parts = read(file, base)
+    parts = read(file, str(base))
     check_classifier(parts.file)
     variables = task_file.restored(parts.base, parts.file, adapters)
     return _ready(variables, parts.file.about, file, network, parts.file.stored.arrays)
