@@ -89,7 +89,7 @@ def _unfinished(folders: Mapping[Path, str]) -> str:
 
 def _config(folder: Path, row: dict[str, Any]) -> dict[str, Any]:
     config = find.read_config(folder)
-    if row.get("recipe") == methods.RECIPE:
+    if row.get("recipe") in methods.RECIPES:
         return methods.own_fields(config, str(row.get("method")))
     return config
 

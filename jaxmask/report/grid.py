@@ -183,8 +183,8 @@ def _steps(path: Path, runs: pd.DataFrame) -> bool:
 
 
 def _parts(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The runs that are not of `adapt`, and those that are, named by their settings."""
-    of_adapt = runs["recipe"] == methods.RECIPE
+    """The runs that compare no methods, and those that do, named by their settings."""
+    of_adapt = runs["recipe"].isin(methods.RECIPES)
     adapting = runs[of_adapt].reset_index(drop=True)
     return (
         runs[~of_adapt].reset_index(drop=True),

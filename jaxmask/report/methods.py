@@ -1,4 +1,4 @@
-"""The methods of `adapt` runs: each has its own run directory below the run's."""
+"""The methods of runs that compare some: each has its own run directory below the run's."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from jaxmask.errors import InputError
 from jaxmask.report import find
 from jaxmask.run.result import read
 
-RECIPE = "adapt"
+RECIPES = ("adapt", "self_mask")
 # fields that do not affect how a single method is trained
 NOT_OF_A_METHOD = ("methods", "grid", "together")
 
@@ -33,9 +33,9 @@ def expand(
     told: dict[Path, str] = {}
     for folder in finished:
         result = read(folder)
-        names = result.more.get("methods") if result.recipe == RECIPE else None
+        names = result.more.get("methods") if result.recipe in RECIPES else None
         if names is None:
-            if result.recipe != RECIPE or result.accuracy is not None:
+            if result.recipe not in RECIPES or result.accuracy is not None:
                 found.setdefault(folder.resolve(), folder)
             continue
         for method in _folders(folder, names):
@@ -75,10 +75,10 @@ def own_fields(config: dict[str, Any], method: str) -> dict[str, Any]:
 
 
 def _planned(folder: Path) -> list[Path]:
-    """The methods' run directories of an unfinished `adapt` run; none for other runs."""
+    """The methods' run directories of an unfinished run that compares some; none for others."""
     try:
         config = find.read_config(folder)
-        if config.get("recipe") != RECIPE:
+        if config.get("recipe") not in RECIPES:
             return []
         return _folders(folder, json.loads(config.get("methods", "[]")))
     except (InputError, TypeError, ValueError):

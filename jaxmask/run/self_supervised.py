@@ -98,8 +98,7 @@ def trained(name: str, method: adapter.Method, task: Task, config: ConfigDict, d
     check_numbers("watch_neighbors", [config.watch_neighbors], 1)
     own = config.copy_and_resolve_references()
     own.methods = (name,)
-    places = [f"choices/{section.tune}_{value!r}" for value in section.choices]
-    places = places if len(places) > 1 else [""]
+    places = _places(section)
 
     def run(start: starting.Start, folder: Path) -> Trainings:
         finished = directory.begin(folder, own)
@@ -107,7 +106,7 @@ def trained(name: str, method: adapter.Method, task: Task, config: ConfigDict, d
             return finished
         at = _Learning(name, task, own, section, way, trainer, of_views, features, start)
         tried: dict[float, _Learned] = {}
-        for value, place in zip(section.choices, places):
+        for value, place in places.items():
             tried[value] = yield from _train(at, value, folder / place)
         choices = [
             Choice(value, each.accuracy, 0.0, each.fit.seconds) for value, each in tried.items()
@@ -120,7 +119,16 @@ def trained(name: str, method: adapter.Method, task: Task, config: ConfigDict, d
         found = yield from classifiers(adapted, folder)
         return _finish(at, learned, best, choices, found, folder, draw)
 
-    return Begin(run, tuple(trainer.planned._replace(place=Path(place)) for place in places))
+    return Begin(
+        run, tuple(trainer.planned._replace(place=Path(place)) for place in places.values())
+    )
+
+
+def _places(section: ConfigDict) -> dict[float, str]:
+    """The run directory of each value to try: that of the method, if there is but one."""
+    if len(section.choices) == 1:
+        return {section.choices[0]: ""}
+    return {value: f"choices/{section.tune}_{value!r}" for value in section.choices}
 
 
 def _loss(task: Task, config: ConfigDict) -> tuple[loss.ViewLoss, int, Unlabeled]:
@@ -246,7 +254,7 @@ def _measured(
         more={
             "knn_accuracy": knn.accuracy,
             "knn_validation_accuracy": knn.validation_accuracy,
-            "runs": list(CLASSIFIERS),
+            "runs": more.pop("runs", list(CLASSIFIERS)),
             "seconds_of_choices": 0.0,
             **more,
         },
@@ -272,6 +280,7 @@ def _finish(
         empty_leaves=tuple(measure.empty_leaves(masks, words)), mask_bits=tree.size(masks),
         trained_numbers=tree.size(unlabeled.without_loss(fit.learned)),
         watched_accuracy=learned.accuracy,
+        runs=[*CLASSIFIERS, *(_places(at.section).values() if len(choices) > 1 else ())],
         choices=[choice._asdict() for choice in choices],
         seconds_of_choices=sum(choice.seconds for choice in choices),
         **{at.section.tune: best},

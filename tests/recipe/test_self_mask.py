@@ -15,7 +15,8 @@ QUICK = [
     "--config.mask.train.epochs=4", "--config.full.train.epochs=2",
     "--config.loss=swav(prototypes=10, queue=64, dimension=16)", "--config.views.small=2",
     "--config.watch_epochs=2", "--config.knn.choices=(10, 50)",
-    "--config.linear_probe.choices=(0.001, 0.01)",
+    "--config.linear_probe.choices=(0.001, 0.01)", "--config.mask.choices=20.0",
+    "--config.full.choices=0.1",
 ]  # fmt: skip
 
 
@@ -109,3 +110,14 @@ def test_an_invalid_config_is_refused(override, message, tmp_path):
     config, _ = parse(["--config=digits_self", f"--config.{override}"])
     with pytest.raises(InputError, match=message):
         recipe.prepare(config)
+
+
+def test_a_report_compares_the_networks_by_either_measure(learned, tmp_path, capsys):
+    from jaxmask.cli import report
+
+    for metric, field in (("accuracy", "accuracy"), ("knn_accuracy", "knn_accuracy")):
+        out = tmp_path / metric
+        assert report.main([str(learned), f"--out={out}", f"--metric={metric}"]) == 0
+        shown = capsys.readouterr().out
+        for name in ("untouched", "mask", "full"):
+            assert f"{100 * read(learned / name)[field]:.2f}" in shown
