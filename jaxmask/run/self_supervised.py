@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from jaxmask import adapter, data, loss, model, signals, tree
+from jaxmask import adapter, loss, signals, tree
 from jaxmask.adapter import Adapter, Stored
 from jaxmask.errors import InputError, check_numbers
 from jaxmask.mask import measure
@@ -20,11 +19,11 @@ from jaxmask.run.method import check_rules, identity_of, site_of
 from jaxmask.run.plan import Planned, below
 from jaxmask.run.result import Result
 from jaxmask.run.seeds import named_key
-from jaxmask.run.task import Task, about_network, axes, shapes
-from jaxmask.run.trainer import Ready, Trainer, Training, Unlabeled, make_trainer
+from jaxmask.run.task import Task, about_network, axes
+from jaxmask.run.trainer import Ready, Trainer, Training, make_trainer
 from jaxmask.run.tuning import Choice, best_choice
+from jaxmask.run.unlabeled import loss_of
 from jaxmask.train import loop, unlabeled
-from jaxmask.train.named import call
 from jaxmask.train.state import State
 
 CLASSIFIERS = ("knn", "linear_probe")  # which measure embeddings
@@ -89,7 +88,7 @@ def trained(name: str, method: adapter.Method, task: Task, config: ConfigDict, d
     section = method.settle(config[name], {})
     way, identity = method.build(section, site), identity_of(name, method, section, site)
     check_rules(name, way, site.parameters)
-    of_views, features, training = _loss(task, config)
+    of_views, features, training = loss_of(task, config)
     trainer = make_trainer(
         task, section.train, way, config.seed, f"{name}.train", identity, unlabeled=training
     )
@@ -129,45 +128,6 @@ def _places(section: ConfigDict) -> dict[float, str]:
     if len(section.choices) == 1:
         return {section.choices[0]: ""}
     return {value: f"choices/{section.tune}_{value!r}" for value in section.choices}
-
-
-def _loss(task: Task, config: ConfigDict) -> tuple[loss.ViewLoss, int, Unlabeled]:
-    """The loss of views that a config describes, the features' size, and training with it."""
-    of_views: loss.ViewLoss = call(config.loss, loss.VIEW_LOSSES, "loss")
-    section = config.views
-    large, small = data.view_sizes(section.large_size or task.image_shape[0])
-    mean, std = task.normalization
-    make = data.views(
-        mean=mean, std=std, large_size=large, small_size=section.small_size or small,
-        small=section.small, large_scale=tuple(section.large_scale),
-        small_scale=tuple(section.small_scale), flip=section.flip, jitter=section.jitter,
-        gray=section.gray, blur=section.blur,
-    )  # fmt: skip
-    check_numbers("adversarial_step", [config.adversarial_step], 0)
-    check_numbers("adversarial_mix", [config.adversarial_mix], 0)
-    embed = model.embedding_function(task.module)
-    size, metrics = _sizes(task, embed, of_views)
-    identity = (config.loss, section.to_json(), config.adversarial_step, config.adversarial_mix)
-    problem = lambda labeled, steps: unlabeled.of_views(  # noqa: E731
-        labeled, embed, make, of_views, steps=steps, metrics=metrics,
-        adversarial_step=config.adversarial_step, adversarial_mix=config.adversarial_mix,
-    )  # fmt: skip
-    return of_views, size, Unlabeled(problem, partial(unlabeled.memory, of_views), identity)
-
-
-def _sizes(task: Task, embed: Any, of_views: loss.ViewLoss) -> tuple[int, tuple[str, ...]]:
-    """The size of the network's features, and the names of the loss's metrics."""
-    variables = {"batch_stats": {}, **shapes(task)}
-    images = jax.ShapeDtypeStruct((2, *task.image_shape), jnp.float32)
-    features, _ = jax.eval_shape(embed, variables["params"], variables["batch_stats"], images)
-
-    def metrics(features: jax.Array) -> dict[str, jax.Array]:
-        parameters = of_views.init(jax.random.key(0), features.shape[-1])
-        teacher = None if of_views.momentum is None else (parameters, [features, features])
-        memory = of_views.memory(parameters, len(features))
-        return of_views.loss(parameters, memory, [features, features], teacher, 0.0)[2]
-
-    return features.shape[-1], tuple(jax.eval_shape(metrics, features))
 
 
 def _train(at: _Learning, value: float, folder: Path) -> Generator[Training, loop.Fit, _Learned]:

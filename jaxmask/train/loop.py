@@ -132,7 +132,7 @@ def _fitted(run: _Run) -> Fit:
         stopped_early=run.progress.ended == PATIENCE,
         diverged=run.progress.ended == DIVERGED,
         last=run.state,
-        fault=run.progress.ended if run.progress.ended not in (None, PATIENCE, DIVERGED) else "",
+        fault="" if run.progress.ended in (None, PATIENCE, DIVERGED) else run.progress.ended,
     )
 
 

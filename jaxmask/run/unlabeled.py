@@ -1,0 +1,58 @@
+"""Builds from a config what training without labels takes: a loss, and the views that it sees."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from jaxmask import data, loss, model
+from jaxmask.errors import check_numbers
+from jaxmask.run.task import Task, shapes
+from jaxmask.run.trainer import Unlabeled
+from jaxmask.train import unlabeled
+from jaxmask.train.named import call
+
+
+def loss_of(task: Task, config: ConfigDict) -> tuple[loss.ViewLoss, int, Unlabeled]:
+    """The loss of views that a config describes, the features' size, and training with it.
+
+    Raises:
+      InputError: a field has an invalid value, or the network gives no features.
+    """
+    of_views: loss.ViewLoss = call(config.loss, loss.VIEW_LOSSES, "loss")
+    section = config.views
+    large, small = data.view_sizes(section.large_size or task.image_shape[0])
+    mean, std = task.normalization
+    make = data.views(
+        mean=mean, std=std, large_size=large, small_size=section.small_size or small,
+        small=section.small, large_scale=tuple(section.large_scale),
+        small_scale=tuple(section.small_scale), flip=section.flip, jitter=section.jitter,
+        gray=section.gray, blur=section.blur,
+    )  # fmt: skip
+    check_numbers("adversarial_step", [config.adversarial_step], 0)
+    check_numbers("adversarial_mix", [config.adversarial_mix], 0)
+    embed = model.embedding_function(task.module)
+    size, metrics = _sizes(task, embed, of_views)
+    identity = (config.loss, section.to_json(), config.adversarial_step, config.adversarial_mix)
+    problem = lambda labeled, steps: unlabeled.of_views(  # noqa: E731
+        labeled, embed, make, of_views, steps=steps, metrics=metrics,
+        adversarial_step=config.adversarial_step, adversarial_mix=config.adversarial_mix,
+    )  # fmt: skip
+    return of_views, size, Unlabeled(problem, partial(unlabeled.memory, of_views), identity)
+
+
+def _sizes(task: Task, embed: Any, of_views: loss.ViewLoss) -> tuple[int, tuple[str, ...]]:
+    """The size of the network's features, and the names of the loss's metrics."""
+    variables = {"batch_stats": {}, **shapes(task)}
+    images = jax.ShapeDtypeStruct((2, *task.image_shape), jnp.float32)
+    features, _ = jax.eval_shape(embed, variables["params"], variables["batch_stats"], images)
+
+    def metrics(features: jax.Array) -> dict[str, jax.Array]:
+        parameters = of_views.init(jax.random.key(0), features.shape[-1])
+        teacher = None if of_views.momentum is None else (parameters, [features, features])
+        memory = of_views.memory(parameters, len(features))
+        return of_views.loss(parameters, memory, [features, features], teacher, 0.0)[2]
+
+    return features.shape[-1], tuple(jax.eval_shape(metrics, features))
