@@ -6,6 +6,11 @@ Without paths: random masks of ResNet-50's shapes, whose channels differ and who
 similar bits. With paths, of mask files or run directories: tables of their masks. `--full`:
 a mask file or safetensors with fine-tuned weights; a run directory's own is found. `--weights`:
 a checkpoint with the frozen weights, to see what the codec would gain from them.
+
+How many times smaller a mask is than fine-tuned weights: by lzma on both, the weights at 32 bits
+(published for a ResNet-50: 153 on CIFAR-100, 177 on SUN397) and at 16 bits (77, 88.5); and by
+`entropy` on the mask. The published 79 is gzip on masks against lzma on 16-bit weights, on SUN397.
+The factor depends on the density: compare bits per weight (published, by lzma: 0.193, 0.167).
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """CIFAR-10 with ResNet-20 (He et al. 2016).
 
-    python -m jaxmask.main --config=configs/cifar10.py
-    python -m jaxmask.main --config=configs/cifar10.py:supermask
+    jaxmask run --config=configs/cifar10.py
+    jaxmask run --config=configs/cifar10.py:supermask
 
 - `dense` trains all weights: 200 epochs of batch 128, SGD with momentum 0.9 and weight decay 1e-4
   from rate 0.1 on a cosine schedule, random crops and flips. Published for this network (other

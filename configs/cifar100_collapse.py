@@ -1,6 +1,6 @@
 """Which criteria empty a layer of VGG-16, and at which density? Nothing is trained.
 
-    python -m jaxmask.sweep --config=configs/cifar100_collapse.py --workdir=runs/cifar100_collapse
+    jaxmask sweep --config=configs/cifar100_collapse.py --workdir=runs/cifar100_collapse
 
 CIFAR-100, VGG-16 with batch norm at initialization (14.8 million prunable weights), global scope,
 eval mode, 10 training images per class, seed 0. The number of weights left in the smallest layer,
@@ -23,7 +23,7 @@ shot it is the first to do so. Magnitude empties three layers at 10^-3; SNIP and
 On two cores that trained other networks at the same time: SynFlow in 100 shots 63 to 94 s, SNIP
 67 to 93 s, GraSP 250 to 305 s, all others seconds. SNIP and GraSP in 100 shots would take about
 two and seven hours per density and were not run (`--config.shots=100 --config.criterion=snip` with
-`python -m jaxmask.main`).
+`jaxmask run`).
 """
 
 from ml_collections import ConfigDict

@@ -1,14 +1,15 @@
 """Adapt a network from the digits 0 to 4 to the digits 5 to 9 by learning one bit per weight.
 
-    python -m jaxmask.main --config=configs/digits.py
+    jaxmask run --config=configs/digits.py
 
 scikit-learn's digits, 8 x 8 pixels; a conv2 network of half the width; 60 epochs. Each method's
 rate or regularization is chosen from four on held-out training images. Five seeds
-(`--config.seed=0` to `4`, each with its own pretraining and splits), mean and standard deviation:
+(`--config.seed=0` to `4`, each with its own pretraining and splits), mean and sample standard
+deviation:
 
 | method | test accuracy | density | bytes to store |
 |---|---|---|---|
-| `linear_probe` | 89.64 % +- 1.77 | 1 | 2,625 |
+| `linear_probe` | 89.64 % +- 1.77 | 1 | 2,623 |
 | `full` | 97.50 % +- 1.21 | 1 | 343,143 |
 | `mask` | 97.77 % +- 1.14 | 0.98 | 3,986 |
 

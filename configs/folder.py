@@ -1,6 +1,6 @@
 """Adapt a PyTorch checkpoint to your own images, and compare methods.
 
-    python -m jaxmask.main --config=folder --config.data.name=folder:PATH \\
+    jaxmask run --config=folder --config.data.name=folder:PATH \\
         --config.network.name=resnet18 --config.start=CHECKPOINT
 
 PATH has one folder per class, with or without `train` and `test` above them. CHECKPOINT is a

@@ -1,7 +1,7 @@
 """MNIST with LeNet-300-100 (LeCun et al. 1998).
 
-    python -m jaxmask.main --config=configs/mnist.py:dense
-    python -m jaxmask.main --config=configs/mnist.py:supermask
+    jaxmask run --config=configs/mnist.py:dense
+    jaxmask run --config=configs/mnist.py:supermask
 
 - `dense` trains all weights: 20 epochs of batch 64, SGD without momentum from rate 0.1 on a cosine
   schedule. Test accuracy 97.97 % +- 0.04 (three seeds, `--config.seed=0` to `2`).

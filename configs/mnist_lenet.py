@@ -1,8 +1,8 @@
 r"""LeNet-300-100 on MNIST: which criterion finds the best ticket, and when should it score?
 
-    python -m jaxmask.sweep --config=configs/mnist_lenet.py:upfront --workdir=runs/mnist_lenet/upfront
-    python -m jaxmask.sweep --config=configs/mnist_lenet.py:lottery --workdir=runs/mnist_lenet/lottery
-    python -m jaxmask.report runs/mnist_lenet/upfront runs/mnist_lenet/lottery \
+    jaxmask sweep --config=configs/mnist_lenet.py:upfront --workdir=runs/mnist_lenet/upfront
+    jaxmask sweep --config=configs/mnist_lenet.py:lottery --workdir=runs/mnist_lenet/lottery
+    jaxmask report runs/mnist_lenet/upfront runs/mnist_lenet/lottery \
         --published=configs/mnist_lenet_published.csv
 
 266,200 prunable weights (kernels), Kaiming-normal initialization; batch 64, SGD without momentum,

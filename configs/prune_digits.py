@@ -1,11 +1,12 @@
 """Pruning in a minute: five ways to find a ticket, three densities, three seeds, real digits.
 
-    python -m jaxmask.sweep --config=configs/prune_digits.py --workdir=runs/prune_digits
-    python -m jaxmask.report runs/prune_digits --baseline="snip USS"
+    jaxmask sweep --config=configs/prune_digits.py --workdir=runs/prune_digits
+    jaxmask report runs/prune_digits --baseline="snip USS"
 
 scikit-learn's digits, 8 x 8 pixels; LeNet-300-100, 50,200 prunable weights; at most 40 epochs,
 early stopping. SynFlow prunes in 100 shots, the lottery in 4 rounds. Test accuracy in %, mean +-
-deviation over seeds 0 to 2; * p < 0.05, Welch's t-test against `snip USS`, Holm-corrected:
+sample standard deviation over seeds 0 to 2; * p < 0.05, Welch's t-test against `snip USS`,
+Holm-corrected:
 
 | method | 1 | 0.2 | 0.05 | 0.01 |
 | --- | --- | --- | --- | --- |

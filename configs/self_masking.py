@@ -1,10 +1,10 @@
 """Self-masking networks, supervised: the published settings and ablations, at 224 pixels.
 
-    python -m jaxmask.main --config=self_masking:resnet18 --config.start=PATH
-    python -m jaxmask.main --config=self_masking:resnet50_swav --config.start=PATH
-    python -m jaxmask.main --config=self_masking:clip --config.start=hub:OWNER/NAME
-    python -m jaxmask.sweep --config=self_masking:datasets --config.start=PATH
-    python -m jaxmask.sweep --config=self_masking:stages --config.start=PATH
+    jaxmask run --config=self_masking:resnet18 --config.start=PATH
+    jaxmask run --config=self_masking:resnet50_swav --config.start=PATH
+    jaxmask run --config=self_masking:clip --config.start=hub:OWNER/NAME
+    jaxmask sweep --config=self_masking:datasets --config.start=PATH
+    jaxmask sweep --config=self_masking:stages --config.start=PATH
 
 PATH is the checkpoint file of TIMM's resnet18, of SwAV's ResNet-50, or a folder with CLIP's
 `model.safetensors` and `tokenizer.json` (or the hub's openai/clip-vit-base-patch32). Set the data

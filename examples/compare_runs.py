@@ -4,7 +4,7 @@ Compare methods over seeds
 
 The recipe ``prune`` runs two criteria on three seeds, each in a run directory; the report
 averages them and tests one against the other. On the command line this is ``python -m
-jaxmask.sweep`` and ``python -m jaxmask.report``.
+jaxmask.sweep`` and ``jaxmask report``.
 """
 
 import tempfile

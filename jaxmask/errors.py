@@ -13,8 +13,17 @@ LONGEST_TEXT = 4096  # characters
 class InputError(ValueError):
     """Invalid user input; the message is one line: what is wrong, where, how to fix it.
 
-    The command line prints the message without a traceback and exits with status 2.
+    `otherwise` is a second line, on another way to fix it, or "". The command line prints both
+    without a traceback and exits with status 2.
     """
+
+    def __init__(self, message: str = "", otherwise: str = "") -> None:
+        super().__init__(message)
+        self.otherwise = otherwise
+
+    def at(self, place: str) -> "InputError":
+        """The same error, with the place of the input before its message."""
+        return InputError(f"{place}: {self}", self.otherwise)
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it

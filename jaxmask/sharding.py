@@ -13,12 +13,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.experimental.shard_alike import shard_alike
-from jax.experimental.xla_metadata import set_xla_metadata
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.extend.mlir.dialects import sdy
+from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec, auto_axes, reshard
 
 PyTree = Any
-PAIRS = itertools.count()
 
 
 def like(reference: PyTree, made: PyTree) -> PyTree:
@@ -143,9 +144,58 @@ def _like(reference: Any, made: Any) -> Any:
         # Numbered as it is lowered: on one device this would only spoil the cache of programs.
         if jax.device_count() == 1 or wanted.mesh.manual_axes:
             return made
-        # Equal equations are lowered once, and all pairs of one shape would be laid out alike.
-        with set_xla_metadata(pair=str(next(PAIRS))):
-            return shard_alike(reference, made)[1]
+        return _alike.bind(reference, made)
+    return _put_alike(reference, made)
+
+
+# An operation that returns its second argument, laid out as its first: it puts both into one
+# sharding group. JAX 0.10 has one, `shard_alike`, JAX 0.12 has none.
+_alike = Primitive("alike")
+_groups = itertools.count()
+
+
+def _put_alike(reference: Any, made: Any) -> Any:
     if not getattr(reference, "committed", False) or reference.sharding == made.sharding:
         return made
     return jax.device_put(made, reference.sharding)
+
+
+def _type_alike(reference: Any, made: Any) -> Any:
+    return made
+
+
+def _lower_alike(context: Any, reference: Any, made: Any) -> list[Any]:
+    if getattr(jax.config, "jax_use_shardy_partitioner", True):  # the other one has no groups
+        group = next(_groups)
+        for value in (reference, made):
+            sdy.sharding_group(value, group)
+    return [made]
+
+
+def _differentiate_alike(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    reference, tangent = primals[0], tangents[1]
+    flows = not isinstance(tangent, ad.Zero)
+    return _alike.bind(*primals), _alike.bind(reference, tangent) if flows else tangent
+
+
+def _transpose_alike(cotangent: Any, reference: Any, _: Any) -> tuple[None, Any]:
+    flows = not isinstance(cotangent, ad.Zero)
+    return None, _alike.bind(reference, cotangent) if flows else cotangent
+
+
+def _batch_alike(arguments: Any, axes: Any) -> tuple[Any, int]:
+    (size,) = {x.shape[axis] for x, axis in zip(arguments, axes) if axis is not None}
+    moved = [
+        jnp.broadcast_to(x, (size, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
+        for x, axis in zip(arguments, axes)
+    ]
+    return _alike.bind(*moved), 0
+
+
+_alike.def_impl(_put_alike)
+_alike.def_abstract_eval(_type_alike)
+# what is cached would be one group for all pairs of one shape
+mlir.register_lowering(_alike, _lower_alike, cacheable=False)
+ad.primitive_jvps[_alike] = _differentiate_alike
+ad.primitive_transposes[_alike] = _transpose_alike
+batching.primitive_batchers[_alike] = _batch_alike

@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import urllib.parse
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pages
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -47,7 +47,7 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     for name in ("docs", "examples"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("_build"))
-    for name in ("benchmarks", "jaxmask"):
+    for name in ("benchmarks", "jaxmask", "CHANGELOG.md"):
         (folder / name).symlink_to(ROOT / name)
     command = ["-q", "-W", "--keep-going", "-n", "-d", folder / "trees", folder / "docs"]
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
@@ -105,9 +105,9 @@ class Links(HTMLParser):
 
 def dead_links(folder):
     """The links between the pages of a folder that lead nowhere, as "page: link"."""
-    pages = {path.resolve(): Links(path) for path in folder.rglob("*.html")}
+    parsed = {path.resolve(): Links(path) for path in folder.rglob("*.html")}
     dead = []
-    for path, page in pages.items():
+    for path, page in parsed.items():
         for link in page.links:
             parts = urllib.parse.urlsplit(link)
             if parts.scheme or parts.netloc:
@@ -115,7 +115,7 @@ def dead_links(folder):
             target = (path.parent / urllib.parse.unquote(parts.path)).resolve()
             target = target if parts.path else path
             anchor = urllib.parse.unquote(parts.fragment)
-            known = pages[target].anchors if target in pages else {anchor}
+            known = parsed[target].anchors if target in parsed else {anchor}
             if not target.exists() or anchor not in known:
                 dead.append(f"{path.relative_to(folder.resolve())}: {link}")
     return dead
@@ -139,7 +139,7 @@ def test_a_dead_link_is_found(tmp_path):
 
 
 def blocks(page, kind):
-    return re.findall(rf"^```{kind}\n(.*?)^```", (DOCS / page).read_text(), re.S | re.M)
+    return pages.blocks((DOCS / page).read_text(), kind)
 
 
 def of_kind(kind):
@@ -155,6 +155,38 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, quick_compilation)
     names = {"__name__": "page"}
     for block in blocks(page, "python"):
         exec(compile(block, page, "exec"), names)
+        reaches_everything(names.pop("gradient", {}))
+    SAYS.get(page, lambda names: None)(names)
+
+
+def reaches_everything(gradient):
+    import jax
+    import numpy as np
+
+    for leaf in jax.tree.leaves(gradient):
+        assert np.isfinite(leaf).all()
+        assert np.abs(leaf).max() > 0
+
+
+def learns_and_keeps(names):
+    """The page Start: a mask is learned, and what is read from its file is the same network."""
+    learned = names["accuracy"](names["adapted"](names["learned"]), *names["held_out"])
+    assert learned > 0.85
+    assert names["accuracy"](names["restored"], *names["held_out"]) == learned
+    assert 0.5 < names["mask"].measure.density(names["masks"]) < 1
+
+
+SAYS = {"start.md": learns_and_keeps}
+
+
+def test_every_scorer_and_transform_is_used_on_a_page():
+    from jaxmask import mask, score
+
+    code = "\n".join(block for page in of_kind("python") for block in blocks(page, "python"))
+    for name in (*score.SCORERS, "stack", "as_weights"):
+        assert f"score.{name}(" in code, name
+    for name in mask.TRANSFORMS:
+        assert f"mask.{name}(" in code, name
 
 
 @pytest.mark.parametrize("page", of_kind("{code-block} python"))
@@ -165,15 +197,10 @@ def test_other_code_is_python(page):
 
 @functools.cache
 def commands():
-    """(page, command, arguments) of every `jaxmask COMMAND` in the pages."""
-    found = []
-    for page in PAGES:
-        text = "\n".join(blocks(page, "sh")).replace("\\\n", "")
-        named = r"^[^#\n]*?(?:\bjaxmask |python -m jaxmask\.)([a-z]+)( .*)?$"
-        for command, rest in re.findall(named, text, re.M):
-            command = {"main": "run"}.get(command, command)
-            found.append((page, command, shlex.split(rest, comments=True)))
-    return found
+    """(page, name, arguments) of every command of the package in the pages and beside them."""
+    texts = {page: (DOCS / page).read_text() for page in PAGES}
+    texts |= {name: (ROOT / name).read_text() for name in ("README.md", "benchmarks/README.md")}
+    return [(page, *command) for page, text in texts.items() for command in pages.commands(text)]
 
 
 def test_the_commands_name_configs_and_fields_that_exist():

@@ -16,6 +16,12 @@ def test_an_input_error_is_a_value_error_and_an_interruption_is_none():
     assert (stop.number, str(stop)) == (15, "signal 15")
 
 
+def test_an_error_told_with_its_place_keeps_its_other_way():
+    plain, other = InputError("x is 3").at("here"), InputError("y is 4", "or give z").at("there")
+    assert (type(plain), str(plain), plain.otherwise) == (InputError, "here: x is 3", "")
+    assert (str(other), other.otherwise) == ("there: y is 4", "or give z")
+
+
 @pytest.mark.parametrize(
     ("name", "known", "told"),
     [

@@ -13,7 +13,7 @@ import pytest
 from jax.sharding import AbstractMesh, AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxmask import mask
+from jaxmask import mask, sharding
 from jaxmask.sharding import automatic, like, shares_axes, split_as, whole
 
 
@@ -68,6 +68,7 @@ def eight_devices():
             except Exception as error:  # all of them are told at once
                 print(kind, variant.__name__, name, type(error), str(error)[:300])
     from_before(mesh)
+    transformed()
     print(COUNT, "calls on", len(jax.devices()), "devices")
 
 
@@ -81,6 +82,26 @@ def from_before(mesh):
             jax.tree.map(same, mask.keep_top(tried, 0.5), wanted)
         jax.tree.map(same, jax.jit(lambda w: mask.keep_top(w, 0.5))(w), wanted)
         mask.kaiming_uniform()(jax.random.key(0), w)
+
+
+def transformed():
+    """What is made like weights, and its gradient, are laid out as each of them, also batched."""
+    mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+    specs = {"a": P("data", "model"), "b": P("model", "data"), "c": P(None, "data")}
+    w = {name: jax.device_put(jnp.ones((8, 8)), NamedSharding(mesh, specs[name])) for name in specs}
+    grown = {name: jnp.stack([leaf] * 3) for name, leaf in w.items()}
+
+    def loss(made, w):
+        return sum(jnp.sum(leaf**3) for leaf in jax.tree.leaves(like(w, made)))
+
+    made = jax.device_put({name: jnp.full((8, 8), 2.0) for name in specs}, NamedSharding(mesh, P()))
+    order = jax.jit(lambda w: like(w, {name: jnp.arange(64).reshape(8, 8) for name in specs}))
+    gradient = jax.jit(jax.grad(loss))(made, w)
+    same(gradient["b"], np.full((8, 8), 12.0, np.float32))
+    for name, spec in specs.items():
+        assert order(w)[name].sharding.spec == spec
+        assert gradient[name].sharding.spec == spec
+        assert jax.jit(jax.vmap(order))(grown)[name].sharding.spec == P(None, *spec)
 
 
 def same(a, b):
@@ -115,7 +136,27 @@ def test_without_a_mesh_nothing_changes():
     found = automatic(lambda x, axis, more: x.sum(axis) + more, None, w["w"], 0, 1)
     np.testing.assert_array_equal(found, [3, 3, 3])
     # numbered equations would be compiled anew in every process
-    assert "shard_alike" not in str(jax.make_jaxpr(like)(w, made)) or jax.device_count() > 1
+    assert "alike" not in str(jax.make_jaxpr(like)(w, made)) or jax.device_count() > 1
+
+
+def test_what_is_laid_out_alike_is_unchanged_under_all_transformations():
+    def cubed(x, w):
+        return jnp.sum(sharding._alike.bind(w, x) ** 3)
+
+    x, w = jnp.arange(1.0, 5.0), jnp.full(4, jnp.nan)  # no value of the weights is read
+    np.testing.assert_array_equal(jax.jit(jax.grad(cubed))(x, w), 3 * x**2)
+    np.testing.assert_array_equal(jax.jit(jax.hessian(cubed))(x, w), jnp.diag(6 * x))
+    flow = jax.jvp(jax.grad(lambda x: cubed(x, w)), (x,), (jnp.ones(4),))[1]
+    np.testing.assert_array_equal(flow, 6 * x)
+    np.testing.assert_array_equal(jax.grad(cubed, 1)(x, jnp.ones(4)), jnp.zeros(4))
+    for axes in ((0, None), (None, 0), (1, 0), (0, 0)):
+        shapes = [(4,) if axis is None else ((3, 4), (4, 3))[axis] for axis in axes]
+        drawn = [jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(shapes)]
+        both = jax.vmap(lambda x, w: sharding._alike.bind(w, x), axes)(*drawn)
+        wanted = jax.vmap(lambda x, w: x, axes)(*drawn)
+        np.testing.assert_array_equal(jnp.broadcast_to(wanted, both.shape), both)
+    whole_numbers = jax.jit(lambda w: sharding._alike.bind(w, jnp.arange(4)))(w)
+    np.testing.assert_array_equal(whole_numbers, [0, 1, 2, 3])
 
 
 MESH = AbstractMesh((4, 2), ("data", "model"), axis_types=(AxisType.Explicit,) * 2)

@@ -18,7 +18,7 @@ class HelpShown(Exception):  # noqa: N818 - not an error: the user asked for it
 def exit_status(
     work: Callable[[], None], place: Callable[[], str], again: Callable[[], str] = lambda: ""
 ) -> int:
-    """Does the work of a command; prints errors in one line on stderr.
+    """Does the work of a command; prints errors on stderr, in one line or two.
 
     Args:
       place: () -> what was being written, if the system does not say.
@@ -32,7 +32,7 @@ def exit_status(
             signals.obey()  # one that came during the imports
             work()
     except InputError as error:
-        return tell(str(error), 2)
+        return tell(str(error), 2, error.otherwise)
     except HelpShown:
         return 0
     except SystemExit as end:  # a network, a method or a dataset of the user's own
@@ -55,10 +55,19 @@ def called(end: SystemExit) -> str:
     return f"sys.exit({'' if end.code is None else repr(end.code)})"
 
 
-def tell(message: str, status: int) -> int:
-    """Prints a message of this program on stderr, in one line; returns the status."""
-    message = " ".join(message.splitlines())
-    if len(message) > LONGEST:  # it quotes a value of any length
-        message = f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
-    print(f"jaxmask: {message}", file=sys.stderr)
+def tell(message: str, status: int, otherwise: str = "") -> int:
+    """Prints a message of this program on stderr, in one line, and `otherwise` in a second one.
+
+    Returns the status.
+    """
+    print(_one_line(f"jaxmask: {message}"), file=sys.stderr)
+    if otherwise:
+        print(_one_line(otherwise), file=sys.stderr)
     return status
+
+
+def _one_line(text: str) -> str:
+    text = " ".join(text.splitlines())
+    if len(text) > LONGEST:  # it quotes a value of any length
+        text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+    return text

@@ -9,6 +9,7 @@ mode to run it in (`mnist:supermask`). Every field of the config can be overridd
 import os
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -78,7 +79,8 @@ def _run_recipe(config: ConfigDict, folder: Path, options: dict[str, Any]) -> No
     from jaxmask import recipe
 
     signals.obey()  # the import takes seconds
-    _show(recipe.run(config, folder, **options), folder)
+    tell = partial(print, flush=True)
+    _show(recipe.run(config, folder, tell, **options), folder)
 
 
 def parse(arguments: Sequence[str], command: Command = RUN) -> tuple[ConfigDict, Path]:

@@ -99,7 +99,7 @@ def sweep(config: ConfigDict, folder: Path, **options: Any) -> None:
     import jax
 
     from jaxmask import recipe, report
-    from jaxmask.run import directory
+    from jaxmask.run import directory, plan
 
     runs = expand(config)
     if directory.is_run(folder):
@@ -109,18 +109,21 @@ def sweep(config: ConfigDict, folder: Path, **options: Any) -> None:
         )
     if config.get("together", 0) < 0:
         raise InputError(f"together is {config.together}; it must be at least 0")
-    left = []
+    left: list[str] = []
+    planned: list[plan.Planned] = []
     for name, run in runs.items():
         try:
             signals.obey()
             if directory.result_of(folder / name, run) is None:
                 # again when it starts: all datasets at once may be too large
-                recipe.prepare(run, **options)
+                planned += plan.below(name, recipe.prepare(run, **options).planned)
                 left.append(name)
         except InputError as error:
-            raise InputError(f"{name}: {error}") from None
+            raise error.at(name) from None
     at_once = config.get("together", 0) or (1 if jax.default_backend() == "cpu" else TOGETHER)
     print(f"{len(runs)} runs, {len(runs) - len(left)} of them finished before", flush=True)
+    if left:
+        print(plan.told(planned, folder), flush=True)
     failed: dict[str, str] = {}
     files.sweep(folder)
     while left:

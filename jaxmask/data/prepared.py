@@ -9,25 +9,40 @@ import json
 import os
 import re
 import shlex
+import sys
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxmask.data.hub import OLDEST
 from jaxmask.errors import InputError, nearest
 
 NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w\-.]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 FORMAT = "array_record"
+NO_TENSORFLOW = (3, 14)  # the first Python that it does not support
 CATALOG = "https://www.tensorflow.org/datasets/catalog/overview"
 
 
+# the same images, with the same classes in the same order
+ON_THE_HUB = {
+    "cifar10": "uoft-cs/cifar10",
+    "cifar100": "uoft-cs/cifar100#fine_label",
+    "mnist": "ylecun/mnist",
+}
 LAUNCHER = Path(__file__).parents[2] / "launch" / "prepare"  # where jaxmask runs from a checkout
 
 
 class Unprepared(InputError):  # noqa: N818 - an InputError about what `preparing` can change
-    """A dataset of TFDS that is not there (`folder` is None), or there in another format."""
+    """A dataset of TFDS that is not there (`folder` is None), or there in another format.
 
-    def __init__(self, message: str, folder: Path | None = None) -> None:
-        super().__init__(message)
+    Args:
+      elsewhere: its name on the Hugging Face hub, if it can be taken from there.
+    """
+
+    def __init__(self, message: str, folder: Path | None = None, elsewhere: str = "") -> None:
+        there = f"or, without TensorFlow: {hub_command(elsewhere)}" if elsewhere else ""
+        super().__init__(message, there)
         self.folder = folder
 
 
@@ -62,7 +77,8 @@ def find(name: str, data_dir: Path) -> Prepared:
         _check_known(match["name"], root)
         raise Unprepared(
             f"dataset {name!r} is not prepared: there is no {parent / (match['version'] or '*')}; "
-            f"to prepare it: {prepare_command(name, data_dir)}"
+            f"to prepare it: {prepare_command(name, data_dir)}",
+            elsewhere=ON_THE_HUB.get(name, ""),
         )
     folder = parent / versions[-1]
     try:
@@ -113,10 +129,37 @@ def prepare_command(name: str, data_dir: Path) -> str:
     given = shlex.join([name, f"--directory={data_dir}"])
     if LAUNCHER.is_file():
         return f"{shlex.quote(str(LAUNCHER))} {given}"
+    interpreter = sys.executable if sys.version_info < NO_TENSORFLOW else "python3.13"
     return (
-        "python -m venv .venv-prepare && .venv-prepare/bin/pip install 'jaxmask[prepare]' && "
+        f"{shlex.quote(interpreter)} -m venv .venv-prepare && "
+        f".venv-prepare/bin/pip install {shlex.quote(_requirement('prepare'))} && "
         f".venv-prepare/bin/python -m jaxmask.prepare {given}"
     )
+
+
+def hub_command(name: str) -> str:
+    """How to run the same command with a dataset of the Hugging Face hub."""
+    same = f"the same command with {shlex.quote(f'--config.data.name=hf:{name}')}"
+    try:
+        if int(metadata.version("datasets").split(".")[0]) >= OLDEST:
+            return same
+    except metadata.PackageNotFoundError:
+        pass
+    return f"{shlex.quote(sys.executable)} -m pip install 'datasets>={OLDEST}', then {same}"
+
+
+def _requirement(extra: str) -> str:
+    """What pip takes to install this package with an extra: from where it was installed."""
+    try:
+        source = metadata.distribution("jaxmask").read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        source = None
+    if source is None:  # an index
+        return f"jaxmask[{extra}]"
+    found = json.loads(source)
+    version = found.get("vcs_info")
+    url = f"{version['vcs']}+{found['url']}@{version['commit_id']}" if version else found["url"]
+    return f"jaxmask[{extra}] @ {url}"
 
 
 def prepare_again_command(name: str, folder: Path, data_dir: Path) -> str:

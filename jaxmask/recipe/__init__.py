@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from jaxmask.errors import InputError, nearest
 from jaxmask.recipe import adapt, dense, lottery, prune
-from jaxmask.run import defaults, directory, driver
+from jaxmask.run import defaults, directory, driver, plan
 from jaxmask.run.result import Result
 from jaxmask.run.seeds import check_seed
 
@@ -46,13 +46,21 @@ def prepare(config: ConfigDict, **options: Any) -> driver.Begin:
     defaults.check(config, FIELDS[name])
     check_seed(config.seed)
     begin = RECIPES[name](config, **options)
-    return lambda folder, shared: directory.alone_in(folder, config, begin(folder, shared))
+
+    def alone(folder: Path, shared: Path | None = None) -> driver.Experiment:
+        return directory.alone_in(folder, config, begin(folder, shared))
+
+    return driver.Begin(alone, begin.planned)
 
 
-def run(config: ConfigDict, folder: Path, **options: Any) -> Result:
+def run(
+    config: ConfigDict, folder: Path, tell: Callable[[str], None] | None = None, **options: Any
+) -> Result:
     """Runs the config's recipe in the run directory `folder`; returns the result.
 
     Args:
+      tell: called with a line on what the run costs before anything is created, unless it is
+        finished; None spares the estimate.
       options: of the recipe's own `prepare`, such as `methods` of `adapt`.
 
     Raises:
@@ -60,4 +68,7 @@ def run(config: ConfigDict, folder: Path, **options: Any) -> Result:
         running in the folder, or it holds other runs.
     """
     directory.refuse_taken(folder)
-    return driver.alone(prepare(config, **options)(folder, None))
+    begin = prepare(config, **options)
+    if tell and directory.result_of(folder, config) is None:
+        tell(plan.told(begin.planned, folder))
+    return driver.alone(begin(folder, None))

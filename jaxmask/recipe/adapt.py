@@ -12,6 +12,7 @@ from jaxmask.recipe import dense
 from jaxmask.run import defaults, directory, evaluator, method, result, starting
 from jaxmask.run import task as tasks
 from jaxmask.run.driver import Begin, Experiment
+from jaxmask.run.plan import below
 from jaxmask.run.result import Result
 
 Methods = Mapping[str, adapter.Method]
@@ -79,7 +80,9 @@ def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
         files.replace(folder / "table.md", report.tables.markdown(table))
         return result.write(folder, _compared(results, pretraining))
 
-    return run
+    parts = {"pretrain": run_pretraining, **begins} if pretrain else begins
+    planned = (each for name, begin in parts.items() for each in below(name, begin.planned))
+    return Begin(run, tuple(planned))
 
 
 def check_methods(config: ConfigDict, methods: Methods = adapter.METHODS) -> None:
@@ -107,13 +110,13 @@ def check_methods(config: ConfigDict, methods: Methods = adapter.METHODS) -> Non
 def _pretraining(config: ConfigDict) -> tuple[Begin, tasks.Normalization]:
     """The dense run that the `pretrain` section describes, and its normalization of images.
 
-    Where its data is, and how it is normalized, defaults to the task's.
+    Which dataset it learns, where that is, and how it is normalized, defaults to the task's.
     """
     section, data = config.pretrain, config.data
-    pretraining = defaults.dense(section.data.name, 1)
+    pretraining = defaults.dense("", 1)
     pretraining.seed, pretraining.network = config.seed, config.network
     pretraining.data = section.data.copy_and_resolve_references()
-    for field in ("directory", "cache", "mean", "std"):
+    for field in ("name", "directory", "cache", "mean", "std"):
         pretraining.data[field] = section.data[field] or data[field]
     pretraining.data.memory_gib = data.memory_gib
     pretraining.train = section.train

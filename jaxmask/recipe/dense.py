@@ -84,4 +84,4 @@ def prepare(config: ConfigDict, dataset: Dataset | None = None) -> Begin:
             ),
         )
 
-    return run
+    return Begin(run, (trainer.planned,))

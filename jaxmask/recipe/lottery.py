@@ -57,6 +57,7 @@ def prepare(config: ConfigDict) -> Begin:
         )
     if config.density == 1:
         raise InputError("a lottery prunes: set density below 1, or use the recipe 'prune'")
+    names = [f"level_{level:02d}" for level in range(config.rounds + 1)]
     shares = [1.0, *prune.densities(config.density, config.rounds, config.round_schedule)]
 
     def run(folder: Path, shared: Path | None = None) -> Experiment:
@@ -64,7 +65,6 @@ def prepare(config: ConfigDict) -> Begin:
         if finished is not None:
             return finished
         initial = ticket.initial_weights(task, start, config, folder, shared)
-        names = [f"level_{level:02d}" for level in range(config.rounds + 1)]
         masks = ticket.all_kept(initial.variables, pruner.labels)
         ready = ticket.ready(initial.variables, pruner.labels, masks)
         fit, found = yield from train_level(folder, 0, ready, initial)
@@ -115,7 +115,7 @@ def prepare(config: ConfigDict) -> Begin:
         folder: Path, level: int, ready: Ready, initial: ticket.Initial
     ) -> Generator[Training, loop.Fit, tuple[loop.Fit, Result]]:
         """Trains one level, or restores it from its checkpoint; returns the fit and the result."""
-        at, masks = folder / f"level_{level:02d}", ready.frozen["kept"]
+        at, masks = folder / names[level], ready.frozen["kept"]
         own = config.copy_and_resolve_references()
         own.density, own.rounds = shares[level], level
         finished = directory.begin(at, own)
@@ -135,7 +135,10 @@ def prepare(config: ConfigDict) -> Begin:
             finished = result.write(at, told)
         return fit, finished
 
-    return run
+    whole = trainer.planned
+    rewound = whole._replace(steps=whole.steps - config.rewind_step)
+    planned = [whole, *[rewound] * config.rounds]
+    return Begin(run, tuple(each._replace(place=Path(at)) for each, at in zip(planned, names)))
 
 
 def _keep_state(folder: Path, state: State) -> None:

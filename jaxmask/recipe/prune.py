@@ -51,4 +51,4 @@ def prepare(config: ConfigDict) -> Begin:
         report.figures.method(folder, found.method, found.density_by_leaf)
         return result.write(folder, found)
 
-    return run
+    return Begin(run, (trainer.planned,) if trainer else ())

@@ -7,19 +7,33 @@ experiments.
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from jaxmask.errors import InputError
+from jaxmask.run.plan import Planned
 from jaxmask.run.result import Result
 from jaxmask.run.trainer import Training
 from jaxmask.train import loop
 
 Experiment = Generator[Training, loop.Fit, Result]
-# (run directory, the folder for files that the runs of a grid share, or None) -> experiment
-Begin = Callable[[Path, Path | None], Experiment]
+
+
+class Begin(NamedTuple):
+    """A checked experiment that has not begun; calling it begins it.
+
+    Attributes:
+      run: (run directory, the folder for files that the runs of a grid share, or None) ->
+        experiment. A method of a comparison takes what `run.method.trained` says.
+      planned: the trainings that it requests, in order, unless parts of it are finished.
+    """
+
+    run: Callable[..., Experiment]
+    planned: tuple[Planned, ...]
+
+    def __call__(self, *arguments: Any) -> Experiment:
+        return self.run(*arguments)
 
 
 def alone(experiment: Experiment) -> Result:

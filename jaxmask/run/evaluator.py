@@ -17,7 +17,8 @@ from jaxmask.adapter.base import Classifier
 from jaxmask.errors import InputError
 from jaxmask.loss import cross_entropy
 from jaxmask.run import directory, result, starting, stored
-from jaxmask.run.method import Begin, Draw, Results
+from jaxmask.run.driver import Begin
+from jaxmask.run.method import Draw, Results
 from jaxmask.run.result import Result
 from jaxmask.run.seeds import named_key
 from jaxmask.run.task import Task
@@ -41,7 +42,7 @@ def fitted(name: str, evaluator: Evaluator, task: Task, config: ConfigDict, draw
     try:
         features = model.feature_function(task.module, lambda x: task.augment(None, x))
     except InputError as error:
-        raise InputError(f"{name}: {error}") from None
+        raise error.at(name) from None
     own = config.copy_and_resolve_references()
     own.methods = (name,)
 
@@ -83,7 +84,7 @@ def fitted(name: str, evaluator: Evaluator, task: Task, config: ConfigDict, draw
         found = found._replace(seconds=for_features + chosen.seconds)
         return _finish(task, own, start, folder, classifier, found, evaluator.field, draw)
 
-    return begin
+    return Begin(begin, ())
 
 
 def _check_finite(network: str, split: str, features: np.ndarray) -> None:

@@ -13,6 +13,7 @@ from jaxmask.adapter import Adapter, Method, Site, Stored
 from jaxmask.errors import InputError
 from jaxmask.mask import measure
 from jaxmask.run import directory, result, starting, stored
+from jaxmask.run.driver import Begin
 from jaxmask.run.result import Result
 from jaxmask.run.seeds import named_key
 from jaxmask.run.task import Task, axes, shapes
@@ -24,9 +25,6 @@ from jaxmask.train.records import Records
 
 Results = Mapping[str, Result]
 Draw = Callable[[Path, Result], None]  # draws the figures of a run directory
-# (starting weights, run directory, results of earlier methods) -> the trainings it needs
-Begin = Callable[[starting.Start, Path, Results], Generator[Training, loop.Fit, Result]]
-
 # stands for the results of earlier methods while a config is checked
 _UNKNOWN = Result("adapt", "", "", 0, None, None, 0, 0, 0.0)
 
@@ -71,6 +69,10 @@ def trained(
       method: from `adapter.METHODS`, or the caller's own.
       before: the names of the methods before it.
 
+    Returns:
+      To be called with the starting weights, its run directory, and the results of the methods
+      before it.
+
     Raises:
       InputError: a field of the method's section has an invalid value.
     """
@@ -95,10 +97,9 @@ def trained(
             name, task, own, settled, method.build(settled, site), trainer, identity, start
         )
         choices: list[Choice] = []
-        values = {value: f"choices/{settled.tune}_{value!r}" for value in settled.choices}
-        if len(values) > 1:  # else there is nothing to choose
-            for value, place in values.items():
-                choices.append((yield from _attempt(at, value, folder / place, draw)))
+        places = _places(settled)
+        for value, place in places.items():
+            choices.append((yield from _attempt(at, value, folder / place, draw)))
         best = best_choice(name, choices) if choices else settled.choices[0]
         done = yield from _train(at, best, "final", folder, name)
         fit = done.fit
@@ -114,12 +115,19 @@ def trained(
             **done.found.more,
             "choices": [choice._asdict() for choice in choices],
             "seconds_of_choices": sum(choice.seconds for choice in choices),
-            "runs": list(values.values()) if choices else [],
+            "runs": list(places.values()),
         }
         found = done.found._replace(accuracy=test["accuracy"], more=more)
         return _finish(at, folder, done._replace(found=found), draw)
 
-    return begin
+    places = [*_places(section).values(), ""]
+    return Begin(begin, tuple(trainer.planned._replace(place=Path(place)) for place in places))
+
+
+def _places(section: ConfigDict) -> dict[float, str]:
+    """The run directory of each value to try: none of a single value, which needs no trial."""
+    values = section.choices if len(section.choices) > 1 else ()
+    return {value: f"choices/{section.tune}_{value!r}" for value in values}
 
 
 def _attempt(
@@ -214,7 +222,7 @@ def check_rules(name: str, adapter: Adapter, parameters: Any) -> None:
     try:
         jax.eval_shape(adapter.init, jax.random.key(0), parameters)
     except InputError as error:
-        raise InputError(f"{name}: {error}") from None
+        raise error.at(name) from None
 
 
 def _identity(name: str, method: Method, section: ConfigDict, site: Site) -> Hashable:

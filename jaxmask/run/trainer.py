@@ -14,6 +14,7 @@ from jaxmask import signals
 from jaxmask.adapter import Adapter
 from jaxmask.errors import InputError, check_numbers
 from jaxmask.loss import cross_entropy
+from jaxmask.run.plan import Planned
 from jaxmask.run.programs import shared
 from jaxmask.run.seeds import named_key, number
 from jaxmask.run.task import Task, none_held_out
@@ -51,12 +52,14 @@ class Trainer(NamedTuple):
       state: (ready, rates, name) -> the state before the first step.
       test: (fit, frozen) -> {"loss", "accuracy"} over the whole test split.
       steps_per_epoch: training steps per epoch.
+      planned: what each of its trainings costs.
     """
 
     job: Callable[..., Training]
     state: Callable[..., State]
     test: Callable[..., dict[str, float]]
     steps_per_epoch: int
+    planned: Planned
 
 
 class _Compiled(NamedTuple):
@@ -164,7 +167,11 @@ def make_trainer(
         )  # fmt: skip
         return sums.means()
 
-    return Trainer(job, begin, test, steps_per_epoch)
+    planned = Planned(
+        steps, config.batch_size, held_out * config.epochs, config.patience > 0, task.module,
+        task.image_shape,
+    )  # fmt: skip
+    return Trainer(job, begin, test, steps_per_epoch, planned)
 
 
 def _compiled(

@@ -58,7 +58,7 @@ def adapted(path: Path, base: str, adapters: task_file.Adapters = KNOWN) -> Adap
     if voters or learned.classifier_of(about) is not None:
         raise InputError(
             f"{path} classifies by nearest neighbors, which cannot be written as weights; use it "
-            "with python -m jaxmask.task"
+            "with jaxmask task"
         )
     found = bases.find(path, about, header["base"], base)
     file = task_file.read(path, weights=found.variables["params"])

@@ -254,7 +254,7 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise error.at(str(path)) from None
 
 
 def _kind(value: Any) -> str:

@@ -40,6 +40,18 @@ def test_what_was_at_fault_is_one_line(error, status, told, capsys):
     assert capsys.readouterr().err == told
 
 
+@pytest.mark.parametrize(
+    ("otherwise", "told"),
+    [("or: give\nothers", "or: give others"), ("n" * 5000, f"{'n' * 500} ... {'n' * 500}")],
+)
+def test_another_way_is_a_second_line_however_it_is_written(otherwise, told, capsys):
+    """What a library adds to any exception, as JAX does, is not told."""
+    error = InputError("no data\nhere", otherwise)
+    error.add_note("a library's own")
+    assert exit_status(raising(error), lambda: "") == 2
+    assert capsys.readouterr().err == f"jaxmask: no data here\n{told}\n"
+
+
 def test_work_that_is_done_says_nothing(capsys):
     done = []
     assert exit_status(lambda: done.append(1), lambda: "") == 0

@@ -264,6 +264,25 @@ def test_every_config_of_the_package_can_be_read():
         parse([f"--config={name}"])
 
 
+@pytest.mark.parametrize(
+    ("backend", "mode", "network"),
+    [("cpu", "cpu", "resnet20"), ("gpu", "accelerator", "resnet18"),
+     ("tpu", "accelerator", "resnet18")],
+)  # fmt: skip
+def test_half_of_cifar100_then_the_other_sized_to_the_machine(backend, mode, network, monkeypatch):
+    monkeypatch.setattr("jax.default_backend", lambda: backend)
+    source = "--config.data.name=hf:uoft-cs/cifar100#fine_label"
+    config, folder = parse(["--config=cifar100", source])
+    assert (config.network.name, str(folder)) == (network, "runs/cifar100")
+    assert config.start == "pretrain"
+    assert config.pretrain.data.name == ""  # the same other source
+    first, second = set(config.pretrain.data.classes), set(config.data.classes)
+    assert (len(first), len(second), len(first | second)) == (50, 50, 100)
+    named, _ = parse([f"--config=cifar100:halves_{mode}", source])
+    either, _ = parse(["--config=cifar100:halves", source])
+    assert config.to_json() == named.to_json() == either.to_json()
+
+
 def test_resolving_names_the_nearest_config():
     with pytest.raises(InputError, match="did you mean 'cifar100'"):
         command_line.resolve("cifar1000")

@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
 import shlex
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -122,9 +125,56 @@ def test_commands_survive_the_shell(folder, monkeypatch):
     monkeypatch.setattr(prepared, "LAUNCHER", Path("/nowhere"))
     words = shlex.split(prepare_command("mnist", Path(folder)))
     assert words[-3:] == ["jaxmask.prepare", *arguments]
-    assert [word for word in words if word.endswith(("pip", "python"))] == [
-        "python", ".venv-prepare/bin/pip", ".venv-prepare/bin/python"
+    assert [words[0], *(word for word in words if word.startswith(".venv-prepare/"))] == [
+        sys.executable, ".venv-prepare/bin/pip", ".venv-prepare/bin/python"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("source", "wanted"),
+    [
+        (None, "jaxmask[prepare]"),
+        ({"url": "file:///a%20b/jaxmask-0.2.0-py3-none-any.whl", "archive_info": {}},
+         "jaxmask[prepare] @ file:///a%20b/jaxmask-0.2.0-py3-none-any.whl"),
+        ({"url": "https://git.example/mask.git", "vcs_info": {"vcs": "git", "commit_id": "0a1b"}},
+         "jaxmask[prepare] @ git+https://git.example/mask.git@0a1b"),
+    ],
+)  # fmt: skip
+def test_without_a_checkout_it_is_installed_from_where_this_one_was(source, wanted, monkeypatch):
+    told = SimpleNamespace(read_text=lambda name: source and json.dumps(source))
+    monkeypatch.setattr(prepared.metadata, "distribution", lambda name: told)
+    monkeypatch.setattr(prepared, "LAUNCHER", Path("/nowhere"))
+    words = shlex.split(prepare_command("mnist", Path("/data")))
+    assert words[words.index("install") + 1] == wanted
+
+
+@pytest.mark.parametrize(
+    ("version", "start"),
+    [("4.1.0", "the same"), ("3.9.9", sys.executable), (None, sys.executable)],
+)
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "cifar100"])
+def test_a_set_that_is_on_the_hub_too_can_be_had_from_there(
+    name, version, start, tmp_path, monkeypatch
+):
+    def found(package):
+        if version is None:
+            raise prepared.metadata.PackageNotFoundError(package)
+        return version
+
+    monkeypatch.setattr(prepared.metadata, "version", found)
+    with pytest.raises(InputError) as caught:
+        find(name, tmp_path)
+    words = shlex.split(caught.value.otherwise.removeprefix("or, without TensorFlow: "))
+    assert " ".join(words).startswith(start)
+    given = words[-1].removeprefix("--config.data.name=hf:")
+    assert re.fullmatch(rf"[\w-]+/{name}(#\w+)?", given)
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist", "cifar100:3.0.2", "cifar10_corrupted/fog_1"])
+def test_nothing_is_suggested_that_may_be_something_else(name, tmp_path):
+    with pytest.raises(InputError) as caught:
+        find(name, tmp_path)
+    assert caught.value.otherwise == ""
 
 
 def test_the_fingerprint_follows_every_change(tmp_path):

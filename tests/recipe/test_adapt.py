@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from jaxmask import mask
+from jaxmask import mask, recipe
 from jaxmask.cli.run import main
+from jaxmask.recipe import defaults
 from jaxmask.train import loop
 from jaxmask.train.records import read_records
 
@@ -186,3 +187,13 @@ def test_choices_that_all_diverge_are_a_one_line_error(tmp_path, capsys):
     assert main(arguments) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "not finite with any of the choices 1e+29, 1e+30" in error
+
+
+def test_a_pretraining_that_names_no_dataset_learns_other_classes_of_the_tasks(tmp_path):
+    made = defaults.adapt("digits", epochs=1)
+    made.network.width, made.methods = 0.05, ("linear_probe",)
+    made.pretrain.data.name, made.pretrain.data.classes = "", (0, 1, 2)
+    training = next(recipe.prepare(made)(tmp_path / "run", None))
+    pretraining = json.loads((tmp_path / "run" / "pretrain" / "config.json").read_text())
+    assert (pretraining["data"]["name"], pretraining["data"]["classes"]) == ("digits", [0, 1, 2])
+    assert training.job.state.learned["train"]["head"]["bias"].shape == (3,)

@@ -1,4 +1,6 @@
-"""How many steps make a scan of some seconds: from the floating-point operations of one."""
+"""How long a step takes, from its floating-point operations or measured."""
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +47,31 @@ def test_several_devices_do_more(monkeypatch):
 )  # fmt: skip
 def test_an_unknown_cost_falls_back(found):
     assert cost.scan_steps(Lowered(found)) == cost.FALLBACK_STEPS
+
+
+def test_the_seconds_of_a_step_are_its_operations_by_the_rate():
+    assert cost.rough_seconds(Lowered({"flops": 250})) == 0.25
+    assert math.isnan(cost.rough_seconds(Lowered({})))
+
+
+def test_a_step_is_measured_in_scans_after_one_that_compiles_and_the_median_counts(monkeypatch):
+    """By a clock that the scan itself moves."""
+    clock, taken, states = [0.0], iter([60.0, 5.0, 2.0, 9.0, 3.0, 4.0]), []
+
+    def train(state, given, xs):
+        clock[0] += next(taken)
+        states.append((state, given, xs.tolist()))
+        return state + 1
+
+    monkeypatch.setattr(cost.time, "monotonic", lambda: clock[0])
+    assert cost.measured_seconds(train, 0, "given", steps=2) == 4.0 / 2
+    assert states == [(state, "given", [0, 1]) for state in range(6)]
+
+
+def test_a_real_scan_that_takes_its_state_over_is_measured():
+    train = jax.jit(lambda x, xs: jax.lax.scan(lambda x, _: (x @ x, None), x, xs)[0],
+                    donate_argnums=0)  # fmt: skip
+    assert 0 < cost.measured_seconds(train, jnp.eye(8), steps=3) < 60
 
 
 def test_a_real_step_is_counted_by_its_operations_and_not_run(monkeypatch):

@@ -9,6 +9,7 @@ from jaxmask.model import weights as weights_file
 from jaxmask.run import directory, result, starting
 from jaxmask.run import task as tasks
 from jaxmask.run.driver import Begin, Experiment
+from jaxmask.run.plan import below
 from jaxmask.run.result import Result
 from jaxmask.run.seeds import named_key
 from jaxmask.run.trainer import Ready, make_trainer
@@ -58,4 +59,4 @@ def prepare(config: ConfigDict) -> Begin:
             ),
         )
 
-    return run
+    return Begin(run, (*below("first", (trainer.planned,)), trainer.planned))
