@@ -80,6 +80,22 @@ def test_compiled_it_is_the_same(x64, name):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), *made)
 
 
+@pytest.mark.parametrize("name", VIEW_LOSSES)
+def test_strict_promotion(name):
+    """No two dtypes meet by accident."""
+    way = views.LOSSES[name]
+    with jax.numpy_dtype_promotion("strict"):
+        head = way.init(jax.random.key(0), 6)
+        x = list(jnp.asarray(views.features(0), "bfloat16"))
+        teacher = (head, x[:2]) if way.momentum else None
+
+        def loss(head, progress):
+            return way.loss(way.after(head), way.memory(head, 8), x, teacher, progress)[0]
+
+        for progress in (0.5, jnp.float32(0.5)):
+            assert jax.eval_shape(jax.grad(loss), head, progress) is not None
+
+
 def test_steps_may_be_scanned():
     """With one program, and what is handed on of the same shapes and dtypes."""
     way = swav(5, 4, queue=24)
