@@ -57,9 +57,9 @@ def problem(count=4, batch=8):
 
 @pytest.mark.parametrize("count", [2, 6])
 @pytest.mark.parametrize(("progress", "tau"), [(0.0, 0.04), (0.2, 0.055), (0.4, 0.07), (1.0, 0.07)])
-def test_it_is_the_formula(x64, variant, count, progress, tau):
+def test_it_is_the_formula(x64, count, progress, tau):
     head, memory, views, teacher = problem(count)
-    value, after, metrics = variant(WAY.loss)(head, memory, list(views), teacher, progress)
+    value, after, metrics = jax.jit(WAY.loss)(head, memory, list(views), teacher, progress)
     head, teacher, center = numbers(head), numbers(teacher), np.asarray(memory["center"])
     assert value == pytest.approx(reference(head, views, teacher, center, tau), rel=1e-9)
     said = np.concatenate([outputs(teacher[0], x)[1] for x in teacher[1]])

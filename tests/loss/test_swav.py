@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,9 +49,9 @@ def reference(head, views, wanted, temperature=0.1):
 
 
 @pytest.mark.parametrize("count", [2, 3, 8])
-def test_it_is_the_formula(x64, variant, count):
+def test_it_is_the_formula(x64, count):
     head, views = parameters(WAY), features(1, count)
-    value, memory, metrics = variant(WAY.loss)(head, {}, list(views), None, 0.5)
+    value, memory, metrics = jax.jit(WAY.loss)(head, {}, list(views), None, 0.5)
     head = numbers(head)
     assert value == pytest.approx(reference(head, views, codes(head, views)), rel=1e-10)
     assert memory == {}
@@ -205,17 +206,18 @@ def test_vmap_is_a_loop(x64):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), together, stack(each))
 
 
+@pytest.mark.parametrize("of_weights", ["float32", "bfloat16"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_narrow_features_are_widened(dtype):
+def test_narrow_features_are_widened(dtype, of_weights):
     way = swav(5, 4, queue=4, queue_from=0.0)
-    head = parameters(way, dtype="float32")
+    head = parameters(way, dtype=of_weights)
     views = jnp.asarray(features(0), dtype)
     memory = way.memory(head, 8)
     step = jax.jit(way.loss)
     value, after, metrics = step(head, memory, views, None, 0.5)
     for leaf in (value, *metrics.values()):
         assert leaf.dtype == jnp.float32
-    assert [leaf.dtype for leaf in after.values()] == [leaf.dtype for leaf in memory.values()]
+    chex.assert_trees_all_equal_shapes_and_dtypes(memory, after)
     wide, _, _ = step(head, memory, jnp.asarray(views, "float32"), None, 0.5)
     assert value == pytest.approx(float(wide), rel=1e-6)
 
@@ -249,6 +251,14 @@ def test_metrics_tell_of_a_collapse(x64):
     assert healthy["spread"] > 0.3
     assert collapsed["prototypes_used"] == pytest.approx(1 / 5)
     assert collapsed["spread"] == pytest.approx(0, abs=1e-12)
+
+
+def test_metrics_are_of_the_large_views(x64):
+    head, views, step = parameters(WAY), features(0, 4, 64), jax.jit(WAY.loss)
+    views[:2] = views[0, 0]
+    _, _, metrics = step(head, {}, views, None, 0.5)
+    assert metrics["prototypes_used"] == pytest.approx(1 / 5)
+    assert metrics["spread"] == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize(

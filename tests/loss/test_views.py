@@ -35,8 +35,10 @@ def test_eight_devices_learn_what_one_learns(x64, tmp_path):
     subprocess.run(
         [sys.executable, "-c", EIGHT, str(out)],
         check=True,
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": path},
-    )
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": path,
+             "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"},
+    )  # fmt: skip
     eight = pickle.loads(out.read_bytes())
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9)  # noqa: E731
     for name in views.LOSSES:
@@ -66,6 +68,32 @@ def test_parameters_start_from_the_key_alone(name):
     jax.tree.map(np.testing.assert_array_equal, one, same)
     assert {leaf.dtype for leaf in jax.tree.leaves(one)} == {jnp.dtype("float32")}
     assert any(np.any(a != b) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other)))
+
+
+@pytest.mark.parametrize("name", VIEW_LOSSES)
+def test_compiled_it_is_the_same(x64, name):
+    way, x = views.LOSSES[name], views.features(0, batch=24)
+    head = views.parameters(way)
+    given = head, way.memory(head, 24), list(x), (head, list(x[:2])) if way.momentum else None
+    for progress in (0.0, 0.5):
+        made = way.loss(*given, progress), jax.jit(way.loss)(*given, progress)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), *made)
+
+
+@pytest.mark.parametrize("name", VIEW_LOSSES)
+def test_strict_promotion(name):
+    """No two dtypes meet by accident."""
+    way = views.LOSSES[name]
+    with jax.numpy_dtype_promotion("strict"):
+        head = way.init(jax.random.key(0), 6)
+        x = list(jnp.asarray(views.features(0), "bfloat16"))
+        teacher = (head, x[:2]) if way.momentum else None
+
+        def loss(head, progress):
+            return way.loss(way.after(head), way.memory(head, 8), x, teacher, progress)[0]
+
+        for progress in (0.5, jnp.float32(0.5)):
+            assert jax.eval_shape(jax.grad(loss), head, progress) is not None
 
 
 def test_steps_may_be_scanned():
