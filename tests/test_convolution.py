@@ -6,6 +6,8 @@ from jax.extend.core import subjaxprs
 
 from jaxmask.convolution import canonical
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def network(stride, dilation, numbers):
     def loss(kernel, images):

@@ -17,7 +17,7 @@ WIDTH = 0.25
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def page(tmp_path_factory, quick_compilation):
     """The result of the README's page: images, the checkpoint, and the finished run."""
     from PIL import Image
 

@@ -133,6 +133,7 @@ def pretraining(config: ConfigDict) -> tuple[Begin, tasks.Normalization]:
 
 
 def draw(folder: Path, found: Result) -> None:
+    """Draws the figures of a method's run directory."""
     report.figures.method(folder, found.method, found.density_by_leaf)
 
 

@@ -16,19 +16,28 @@ COLUMNS = {
     "storage_bytes": "bytes to store",
     "seconds": "seconds",
 }
+KNN = "knn_accuracy"  # of runs that measure features in two ways: `accuracy` is a probe's
+TITLES = {**COLUMNS, KNN: "by k-NN"}
 
 
 def comparison(folder: Path, methods: Sequence[str]) -> pd.DataFrame:
-    """One row per method, read from the `result.json` of its run directory below `folder`."""
+    """One row per method, read from the `result.json` of its run directory below `folder`.
+
+    Methods that are measured by k-NN, too, have a column for it.
+    """
     results = [read(folder / method) for method in methods]
-    return pd.DataFrame([{name: getattr(result, name) for name in COLUMNS} for result in results])
+    table = pd.DataFrame([{name: getattr(result, name) for name in COLUMNS} for result in results])
+    by_neighbors = [result.more.get(KNN) for result in results]
+    if None not in by_neighbors and results:
+        table.insert(2, KNN, by_neighbors)
+    return table
 
 
 def formatted(table: pd.DataFrame) -> pd.DataFrame:
     """The comparison for people: percent, thousands separators, column titles."""
     shown = pd.DataFrame()
-    for name, title in COLUMNS.items():
-        column = table[name]
+    for name in map(str, table):
+        title, column = TITLES[name], table[name]
         if "accuracy" in name:
             shown[title] = [f"{value:.2%}" for value in column]
         elif name == "density":

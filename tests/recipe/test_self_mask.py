@@ -11,12 +11,11 @@ from jaxmask.errors import InputError
 from jaxmask.train.records import read_records
 
 QUICK = [
-    "--config=digits_self", "--config.network.width=0.25", "--config.pretrain.train.epochs=4",
-    "--config.mask.train.epochs=4", "--config.full.train.epochs=2",
+    "--config=digits_self", "--config.network.width=0.25", "--config.pretrain.train.epochs=2",
+    "--config.mask.train.epochs=4", "--config.methods=mask",
     "--config.loss=swav(prototypes=10, queue=64, dimension=16)", "--config.views.small=2",
     "--config.watch_epochs=2", "--config.knn.choices=(10, 50)",
     "--config.linear_probe.choices=(0.001, 0.01)", "--config.mask.choices=20.0",
-    "--config.full.choices=0.1",
 ]  # fmt: skip
 
 
@@ -33,14 +32,14 @@ def learned(tmp_path_factory):
 
 def test_every_network_is_measured_by_both_classifiers(learned):
     result = read(learned)
-    assert list(result["methods"]) == ["untouched", "mask", "full"]
-    assert result["runs"] == ["pretrain", "untouched", "mask", "full"]
+    assert list(result["methods"]) == ["untouched", "mask"]
+    assert result["runs"] == ["pretrain", "untouched", "mask"]
     for name in result["methods"]:
         own = read(learned / name)
         assert own["accuracy"] == read(learned / name / "linear_probe")["accuracy"]
         assert own["knn_accuracy"] == read(learned / name / "knn")["accuracy"]
         assert own["accuracy"] > 0.5
-    assert (learned / "table.md").read_text().count("\n") == 5
+    assert (learned / "table.md").read_text().count("\n") == 4
 
 
 def test_a_mask_is_found_and_measured_on_the_way(learned):
@@ -81,7 +80,7 @@ def test_a_finished_run_is_only_shown(learned, capsys):
 
 
 def test_a_collapse_ends_the_run_with_advice(learned, tmp_path, capsys):
-    given = [*QUICK, "--config.methods=('mask',)", "--config.least_spread=2.0",
+    given = [*QUICK, "--config.least_spread=2.0",
              f"--config.start={learned / 'pretrain'}", f"--workdir={tmp_path / 'run'}"]  # fmt: skip
     assert main(given) == 2
     told = capsys.readouterr().err.splitlines()[-1]
@@ -119,5 +118,5 @@ def test_a_report_compares_the_networks_by_either_measure(learned, tmp_path, cap
         out = tmp_path / metric
         assert report.main([str(learned), f"--out={out}", f"--metric={metric}"]) == 0
         shown = capsys.readouterr().out
-        for name in ("untouched", "mask", "full"):
+        for name in ("untouched", "mask"):
             assert f"{100 * read(learned / name)[field]:.2f}" in shown
