@@ -7,7 +7,22 @@ scikit-learn's digits, 8 x 8 pixels; a ResNet-20 of half the width, trained on t
 with labels, then 300 epochs on the 537 training images of the digits 5 to 9 without. Features are
 measured by k-NN and by a linear probe on all labels.
 
-Not measured yet on fresh seeds.
+Each method's rate is chosen from three, by k-NN on held-out images; seed 0 chose 80 and 0.1 with
+SwAV, 20 and 0.5 with SimCLR, for `mask` and `full`. With these (`--config.mask.choices=80.0
+--config.full.choices=0.1`) on the new seeds 1 to 3, accuracy on the 224 test images, mean and
+standard deviation:
+
+| network | linear probe | k-NN | density | bytes to store |
+|---|---|---|---|---|
+| `untouched` | 85.42 % +- 0.52 | 80.95 % +- 1.80 | 1 | 0 |
+| `mask`, SwAV | 91.37 % +- 5.74 | 89.88 % +- 7.47 | 0.84 | 8,386 |
+| `mask`, SimCLR | 94.79 % +- 0.52 | 89.29 % +- 1.18 | 0.75 | 10,507 |
+| `full`, SwAV | 94.64 % +- 2.32 | 92.86 % +- 2.49 | 1 | 255,106 |
+| `full`, SimCLR | 93.75 % +- 1.34 | 89.58 % +- 4.05 | 1 | 255,576 |
+
+The mask of SimCLR gains 9.4 points over the untouched network in the probe (paired t-test, p =
+0.003). That of SwAV gains 10 and 9 points on two seeds and loses 1 on the other (p = 0.23). A
+training takes 65 to 84 s on two cores that run another one at the same time.
 """
 
 from ml_collections import ConfigDict
