@@ -10,8 +10,8 @@ measured by k-NN and by a linear probe on all labels.
 Each method's rate is chosen from three, by k-NN on held-out images; seed 0 chose 80 and 0.1 with
 SwAV, 20 and 0.5 with SimCLR, for `mask` and `full`. (Crops, prototypes, temperature and the rate of
 the projection were picked before, in eight trials of `mask` on seed 0 whose test accuracy was seen;
-`full` had none.) With these (`--config.mask.choices=80.0 --config.full.choices=0.1`) on the new seeds
-1 to 3, accuracy on the 224 test images, mean and standard deviation:
+`full` had none.) With these (`--config.mask.choices=80.0 --config.full.choices=0.1`) on the new
+seeds 1 to 3, accuracy on the 224 test images, mean and standard deviation:
 
 | network | linear probe | k-NN | density | bytes to store |
 |---|---|---|---|---|
