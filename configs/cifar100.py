@@ -86,7 +86,7 @@ Not measured:
 
 `smoke`: ResNet-20 of half the width learns ten classes, then adapts to ten others, untuned, on two
 fifths of their labels: a check that everything works, not of how well. Linear probe 33.1 %, full
-fine-tuning 28.0 %, mask 37.0 % (seed 0; 1,000 test images; two CPU cores, 65 s). On another
+fine-tuning 28.0 %, mask 37.0 % (seed 0; 1,000 test images; two CPU cores). On another
 processor, whose sums round otherwise, the same code gave 34.1, 31.5 and 35.1 %.
 """
 

@@ -67,16 +67,10 @@ def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
         finished = directory.begin(folder, config)
         if finished is not None:
             return finished
-        begun, before = start, None
+        before = None
         if pretrain:
             before = yield from run_pretraining(folder / "pretrain", None)
-            begun, _ = starting.load_start(str(folder / "pretrain"), config.network)
-            begun = starting.for_images(begun, task)
-        elif start.weights is None:
-            drawn = starting.random_weights(task, config.seed)
-            begun = starting.Start(drawn, "random", head=True, head_in_base=True)
-            network = tasks.about_network(config.network, task)
-            weights.save(folder / "start.safetensors", drawn, network)
+        begun = begun_from(folder, config, start, task)
         results: dict[str, Result] = {}
         for name, begin in begins.items():
             results[name] = yield from begin(begun, folder / name, results)
@@ -130,6 +124,24 @@ def pretraining(config: ConfigDict) -> tuple[Begin, tasks.Normalization]:
     normalization = tasks.normalization_of(made.data, dataset, {})
     made.data.mean, made.data.std = normalization
     return dense.prepare(made, dataset), normalization
+
+
+def begun_from(
+    folder: Path, config: ConfigDict, start: starting.Start, task: tasks.Task
+) -> starting.Start:
+    """The weights that all methods of a run start from: given, pretrained in it, or random.
+
+    Random ones are kept in `start.safetensors`, because the tasks that start from them need them.
+    """
+    if config.start == "pretrain":
+        found, _ = starting.load_start(str(folder / "pretrain"), config.network)
+        return starting.for_images(found, task)
+    if start.weights is not None:
+        return start
+    drawn = starting.random_weights(task, config.seed)
+    about = tasks.about_network(config.network, task)
+    weights.save(folder / "start.safetensors", drawn, about)
+    return starting.Start(drawn, "random", head=True, head_in_base=True)
 
 
 def draw(folder: Path, found: Result) -> None:

@@ -62,14 +62,12 @@ def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Beg
         finished = directory.begin(folder, config)
         if finished is not None:
             return finished
-        begun, pretraining = start, None
+        pretraining = None
         if pretrain:
             pretraining = yield from run_pretraining(folder / "pretrain", None)
-            begun, _ = starting.load_start(str(folder / "pretrain"), config.network)
-            begun = starting.for_images(begun, task)
-        elif start.weights is None:
-            drawn = starting.random_weights(task, config.seed)
-            begun = starting.Start(drawn, "random")
+        begun = adapt.begun_from(folder, config, start, task)
+        # a probe's head goes into each task, whatever head the start has
+        begun = begun._replace(head=False, head_in_base=False)
         results: dict[str, Result] = {}
         for name, begin in begins.items():
             results[name] = yield from begin.run(begun, folder / name)

@@ -120,3 +120,14 @@ def test_a_report_compares_the_networks_by_either_measure(learned, tmp_path, cap
         shown = capsys.readouterr().out
         for name in ("untouched", "mask"):
             assert f"{100 * read(learned / name)[field]:.2f}" in shown
+
+
+def test_a_mask_over_random_weights_keeps_them(tmp_path):
+    given = [*QUICK, "--config.start=random", "--config.mask.train.epochs=1",
+             f"--workdir={tmp_path / 'run'}"]  # fmt: skip
+    assert main(given) == 0
+    loaded = task.load(tmp_path / "run" / "mask")  # finds its base
+    digits = data.load("digits", classes=(5, 6, 7, 8, 9))
+    found = np.asarray(loaded.logits(loaded.variables, digits.test.images)).argmax(-1)
+    accuracy = (found == digits.test.labels).mean()
+    assert abs(accuracy - read(tmp_path / "run" / "mask")["accuracy"]) <= 1.5 / len(found)
