@@ -96,7 +96,8 @@ from ml_collections import ConfigDict
 from jaxmask.recipe import defaults
 
 MODES = ("halves", "halves_cpu", "halves_accelerator", "resnet18", "resnet20", "resnet20_seeds",
-         "resnet20_rates", "resnet20_long", "resnet56", "scratch", "smoke")  # fmt: skip
+         "resnet20_rates", "resnet20_labels", "resnet20_long", "resnet56", "scratch",
+         "smoke")  # fmt: skip
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean, std of the channels
 # for ResNet-20: three per method that trains; of scores for masks, else of weights
 RATES = {

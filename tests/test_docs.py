@@ -218,6 +218,18 @@ def test_the_commands_name_configs_and_fields_that_exist():
     assert seen["sweep"] > 5
 
 
+def test_the_modes_that_pages_and_configs_name_exist():
+    from jaxmask.cli import config as configs
+
+    texts = [(DOCS / page).read_text() for page in PAGES]
+    texts += [path.read_text() for path in configs.CONFIGS.glob("*.py")]
+    known = "|".join(configs.names())
+    named = {pair for text in texts for pair in re.findall(rf"\b({known}):([a-z]\w+)", text)}
+    assert len(named) > 15
+    for name, mode in named:
+        configs.load(configs.CONFIGS / f"{name}.py", mode)
+
+
 def test_the_commands_have_the_options_that_the_pages_name(site):
     helps = (site / "docs" / "reference" / "help.txt").read_text().split("usage: ")[1:]
     for page, command, arguments in commands():
