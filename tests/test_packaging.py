@@ -5,9 +5,9 @@ import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
-import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -41,8 +41,7 @@ def build(kind, source, folder):
 def sdist(tmp_path_factory):
     """The sdist of this checkout, unpacked."""
     folder = tmp_path_factory.mktemp("sdist")
-    with tarfile.open(build("sdist", ROOT, folder)) as archive:
-        archive.extractall(folder, filter="data")
+    shutil.unpack_archive(build("sdist", ROOT, folder), folder)
     (unpacked,) = (path for path in folder.iterdir() if path.is_dir())
     return unpacked
 
