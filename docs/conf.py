@@ -156,6 +156,7 @@ def write_fields(app):
         *((f"Recipe `{name}`", "", table) for name, table in fields.OF_RECIPES.items()),
         ("Scoring, of `prune` and `lottery`", "scoring.", fields.SCORING),
         ("Views, of `self_mask`", "views.", fields.VIEWS),
+        ("Few labels, of `self_mask`", "few_labels.", fields.FEW_LABELS),
         ("Sweeps", "", fields.SWEEP),
     ]
     for name, each in {**adapter.METHODS, **adapter.EVALUATORS}.items():

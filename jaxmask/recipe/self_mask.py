@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from jaxmask import adapter, files, report
 from jaxmask.errors import InputError, nearest
-from jaxmask.recipe import adapt
+from jaxmask.recipe import adapt, few_labels
 from jaxmask.run import directory, result, self_supervised, starting
 from jaxmask.run import task as tasks
 from jaxmask.run.driver import Begin, Experiment
@@ -27,7 +27,8 @@ def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Beg
     The starting network is measured as it is; then each method learns from the training images
     without their labels, and is measured: by k-NN and by a linear probe on all labels, whose
     settings are chosen on the held-out images. Each has a run directory of its own, with the
-    adapted network in `weights.safetensors`, from which other experiments can start.
+    adapted network in `weights.safetensors`, from which other experiments can start. With
+    `few_labels.shares`, all networks are then measured with few labels; see `few_labels`.
 
     Args:
       methods: those that train, by their names in `config.methods`.
@@ -57,6 +58,7 @@ def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Beg
             for name in config.methods
         },
     }
+    labels = few_labels.prepare(config, list(begins), task.normalization, methods)
 
     def run(folder: Path, shared: Path | None = None) -> Experiment:
         finished = directory.begin(folder, config)
@@ -74,10 +76,13 @@ def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Beg
         report.figures.comparison(folder, list(results))
         table = report.tables.comparison(folder, list(results))
         files.replace(folder / "table.md", report.tables.markdown(table))
-        return result.write(folder, adapt.compared(results, pretraining))
+        found = adapt.compared(results, pretraining)
+        if few := (yield from labels.run(folder)):
+            found = found._replace(more={**found.more, "few_labels": few})
+        return result.write(folder, found)
 
     before = below("pretrain", run_pretraining.planned) if pretrain else ()
-    return Begin(run, (*before, *planned_below(begins)))
+    return Begin(run, (*before, *planned_below(begins), *labels.planned))
 
 
 def _check(config: ConfigDict, methods: adapt.Methods) -> None:

@@ -157,7 +157,7 @@ def caption(compared: pd.DataFrame, test: str = "welch") -> str:
         "besides the base network, compressed, as on disk."
     )
     if compared["baseline"].notna().any():
-        said += summary.tested(compared, test, " of the same task")
+        said += summary.tested(compared, test, " of the same task", summary.SEEDS)
         said += " The p columns are corrected, too."
     return said
 

@@ -27,9 +27,7 @@ def drawings(adapted: Adaptation | None) -> dict[str, Callable[[Path], bool]]:
     """The functions that draw the plots of `adapt` runs, by name; for None they draw nothing."""
     if adapted is None:
         return dict.fromkeys(NAMES, lambda path: False)
-    # one style per method (and setting), the same in all figures of a report
-    methods = list(dict.fromkeys([*adapted.groups["method"], *adapted.runs["method"]]))
-    style = canvas.styles(pd.DataFrame({"series": methods, "schedule": ""}))
+    style = style_of(adapted)
     draw: tuple[Callable[[Path], bool], ...] = (
         lambda path: against_bytes(path, adapted.groups, style),
         lambda path: against_labels(path, adapted.groups, style),
@@ -37,6 +35,12 @@ def drawings(adapted: Adaptation | None) -> dict[str, Callable[[Path], bool]]:
         lambda path: layers(path, adapted.runs, style),
     )
     return dict(zip(NAMES, draw))
+
+
+def style_of(adapted: Adaptation) -> Style:
+    """One style per method (and setting), the same in all figures of a report."""
+    methods = list(dict.fromkeys([*adapted.groups["method"], *adapted.runs["method"]]))
+    return canvas.styles(pd.DataFrame({"series": methods, "schedule": ""}))
 
 
 def against_bytes(path: Path, compared: pd.DataFrame, style: Style) -> bool:

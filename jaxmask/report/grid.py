@@ -20,6 +20,7 @@ from jaxmask.report import (
     adaptation_figures,
     canvas,
     collect,
+    few_labels,
     grid_figures,
     groups,
     mask_figures,
@@ -41,6 +42,7 @@ class Grid(NamedTuple):
     caption: str
     density: float | None  # whose masks and weights are drawn
     adapted: adaptation.Adaptation | None  # if there are runs of `adapt`
+    few: adaptation.Adaptation | None  # if `self_mask` runs among them used few labels
 
 
 def write(
@@ -93,9 +95,10 @@ def make(
     chosen = one_density.chosen_density(pruned, density)
     if published_file and pruned.empty:
         raise InputError("published figures need pruned networks; there are none here")
-    of_pruned, of_adapting = _baselines(pruned, adapting, baseline)
+    on_few = few_labels.runs_of(adapting)
+    of_pruned, of_adapting = _baselines(pruned, adapting, on_few, baseline)
     compared: list[pd.DataFrame] = []
-    table, caption, adapted = None, "", None
+    table, caption, adapted, few = None, "", None, None
     if len(pruned):
         found = significance.compare(pruned, of_pruned, metric or _measured(pruned))
         labels = list(dict.fromkeys(groups.labels(found)))
@@ -106,6 +109,9 @@ def make(
     if len(adapting):
         adapted = adaptation.make(adapting, of_adapting, metric or _measured(adapting), test)
         compared.append(adapted.groups)
+        few = few_labels.make(on_few, baseline, metric or "accuracy", test)
+    if few is not None:
+        compared.append(few.groups)
     repeated = sum(groups.repeated(part) for part in (pruned, adapting) if len(part))
     if repeated:
         print(
@@ -114,7 +120,7 @@ def make(
             file=sys.stderr,
         )
     both = pd.concat(compared, ignore_index=True) if len(compared) > 1 else compared[0]
-    return Grid(runs, both, table, caption, chosen, adapted)
+    return Grid(runs, both, table, caption, chosen, adapted, few)
 
 
 def tables(report: Grid) -> list[tuple[pd.DataFrame, str, set[tuple[int, int]]]]:
@@ -122,8 +128,9 @@ def tables(report: Grid) -> list[tuple[pd.DataFrame, str, set[tuple[int, int]]]]
     found: list[tuple[pd.DataFrame, str, set[tuple[int, int]]]] = []
     if report.table is not None:
         found.append((report.table, report.caption, set()))
-    if report.adapted is not None:
-        found.append((report.adapted.table, report.adapted.caption, report.adapted.best))
+    for part in (report.adapted, report.few):
+        if part is not None:
+            found.append((part.table, part.caption, part.best))
     return found
 
 
@@ -144,6 +151,11 @@ def save(report: Grid, out: str | Path) -> None:
     collect.write_table(report.runs, out / "results.csv")
     collect.write_table(report.runs, out / "results.parquet")
     collect.write_table(report.groups, out / "summary.csv")
+    few = out / f"{few_labels.NAME}.csv"
+    if report.few is None:
+        few.unlink(missing_ok=True)
+    else:
+        collect.write_table(report.few.runs, few)
     texts = [summary.markdown(*shown) for shown in tables(report)]
     files.replace(out / "table.md", "\n".join(texts))
     for name, content in pictures.items():
@@ -167,6 +179,7 @@ def _drawn(report: Grid) -> dict[str, bytes | None]:
         "kept_weights": lambda path: weight_figures.weights(path, at),
         "steps": lambda path: _steps(path, pruned),
         **adaptation_figures.drawings(report.adapted),
+        few_labels.FIGURE: lambda path: few_labels.draw(path, report.few),
     }
     if pruned.empty:  # the shorter name is free
         one, two = "density_by_layer", "density_by_layer_adapt"
@@ -197,9 +210,11 @@ def _measured(runs: pd.DataFrame) -> str:
 
 
 def _baselines(
-    pruned: pd.DataFrame, adapting: pd.DataFrame, baseline: str | None
+    pruned: pd.DataFrame, adapting: pd.DataFrame, on_few: pd.DataFrame, baseline: str | None
 ) -> tuple[str | None, str | None]:
     """The baseline for each part; given both, only for those that include it."""
+    if len(on_few) and baseline in set(on_few["method"]):
+        return None, None
     if baseline is None or pruned.empty or adapting.empty:
         return baseline, baseline
     known = [dict.fromkeys(groups.labels(groups.settings(part)[0])) for part in (pruned, adapting)]

@@ -11,7 +11,7 @@ from jaxmask.run.result import read
 
 RECIPES = ("adapt", "self_mask")
 # fields that do not affect how a single method is trained
-NOT_OF_A_METHOD = ("methods", "grid", "together")
+NOT_OF_A_METHOD = ("methods", "grid", "together", "few_labels")
 
 
 def expand(

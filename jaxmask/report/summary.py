@@ -11,8 +11,9 @@ from jaxmask.report import groups, published
 UNKNOWN = "density unknown"
 KINDS = {
     "welch": "Welch's t-test",
-    "paired": "paired t-test over seeds with equal initial weights",
+    "paired": "paired t-test over {pairs}",
 }
+SEEDS = "seeds with equal initial weights"
 
 
 def pivot(
@@ -68,7 +69,7 @@ def caption(summary: pd.DataFrame, test: str = "welch", beside: bool = False) ->
     compared = summary["baseline"].dropna()
     if len(compared):
         same = "" if compared.iloc[0] == groups.DENSE else " at the same density"
-        said += tested(summary, test, same)
+        said += tested(summary, test, same, SEEDS)
     return said + (" In parentheses: published figures." if beside else "")
 
 
@@ -79,18 +80,24 @@ def title(metric: str) -> str:
     return {"accuracy": "test accuracy"}.get(metric, name) + (" in %" if share(metric) else "")
 
 
-def seeds(summary: pd.DataFrame) -> str:
+def seeds(summary: pd.DataFrame, of: str = "seed") -> str:
     """How many seeds its settings have: `2 to 5 seeds`."""
     least, most = int(summary["count"].min()), int(summary["count"].max())
-    return f"{most} seed" + "s" * (most > 1) if least == most else f"{least} to {most} seeds"
+    return f"{most} {of}" + "s" * (most > 1) if least == most else f"{least} to {most} {of}s"
 
 
-def tested(summary: pd.DataFrame, test: str, same: str) -> str:
-    """What the stars of a summary with comparisons mean; `same`: what is equal in them."""
+def tested(summary: pd.DataFrame, test: str, same: str, pairs: str) -> str:
+    """What the stars of a summary with comparisons mean.
+
+    Args:
+      same: what is equal in a comparison, after "against BASELINE".
+      pairs: what the paired test pairs.
+    """
     baseline = summary["baseline"].dropna().iloc[0]
     count = int(summary[f"{test}_p"].notna().sum())
+    kind = KINDS[test].format(pairs=pairs)
     return (
-        f" * p < 0.05, ** p < 0.01, *** p < 0.001: {KINDS[test]} against {baseline}{same}, "
+        f" * p < 0.05, ** p < 0.01, *** p < 0.001: {kind} against {baseline}{same}, "
         f"Holm-corrected over the {count} comparisons of this table."
     )
 

@@ -134,6 +134,9 @@ def self_mask(dataset: str, epochs: int) -> ConfigDict:
     A method has the value of its tuned field in `choices`; of several, the one with the best k-NN
     accuracy on the held-out images is taken. `optimizer` and `learning_rate` of its training are
     also those of the loss's projection and prototypes.
+
+    With `few_labels.shares`, all networks are also measured with few labels; the methods that learn
+    on these have sections in `few_labels`, like those of `adapt`.
     """
     config = adapt(dataset, epochs)
     config.recipe = "self_mask"
@@ -146,4 +149,9 @@ def self_mask(dataset: str, epochs: int) -> ConfigDict:
         )
     config.knn.choices = (10, 50, 200)
     config.linear_probe.choices = (1e-4, 1e-3, 1e-2)
+    labeled = adapt(dataset, epochs)
+    for name in config.few_labels.methods:
+        config.few_labels[name] = labeled[name]
+        if "train" in labeled[name]:
+            del labeled[name].train.epochs  # by `few_labels.steps`
     return config

@@ -101,6 +101,13 @@ VIEWS: Table = {
     "gray": (0.2, "probability of a gray view"),
     "blur": (0.5, "probability of a blurred view"),
 }
+FEW_LABELS: Table = {
+    "shares": ((), "fractions of the training labels, such as (0.1, 0.01); () is off"),
+    "draws": (3, "how often the labels of each share are drawn"),
+    "validation": (0.2, "of the labels drawn: fraction (from 1 on: number) held out to choose by"),
+    "methods": (("linear_probe", "full", "mask"), "what learns on them from the starting network"),
+    "steps": (500, "about how many for each training, whatever the share"),
+}
 SELF_MASK: Table = {
     "start": ADAPT["start"],
     "methods": (("mask", "full"), "what to learn without labels, by the names of adapt's methods"),
@@ -111,6 +118,7 @@ SELF_MASK: Table = {
     "watch_epochs": (5, "epochs between measurements by k-NN on the held-out images"),
     "watch_neighbors": (20, "of these measurements"),
     "least_spread": (0.01, "embeddings that are closer together have collapsed: training ends"),
+    "few_labels": (FEW_LABELS, ""),
 }
 SWEEP: Table = {
     "grid": ((), "grids of jaxmask sweep, each of axes (field, values)"),
@@ -138,6 +146,7 @@ METHOD = {
 }
 OF_SECTIONS = {
     "network": NETWORK, "data": DATA, "train": TRAIN, "scoring": SCORING, "views": VIEWS,
+    "few_labels": FEW_LABELS,
 }  # fmt: skip
 OF_RECIPES = {
     "adapt": ADAPT, "dense": DENSE, "prune": PRUNE, "lottery": LOTTERY, "self_mask": SELF_MASK,

@@ -36,8 +36,8 @@ def find(path: Path, about: Mapping[str, Any], wanted: maskfile.Base | None, bas
       path: of the task's file.
       about: the file's metadata.
       wanted: the base that the file names.
-      base: where the weights are; "" for those of the run that contains the file, or else those
-        that it names.
+      base: where the weights are; "" for those of the run that contains the file, or, if these
+        are others or there are none, those that it names.
 
     Raises:
       InputError: the file has no task, or the weights are not found or do not match.
@@ -49,11 +49,25 @@ def find(path: Path, about: Mapping[str, Any], wanted: maskfile.Base | None, bas
             f"{path} has a mask but no task: its header lacks the network, width or base; "
             "give a file that the recipe 'adapt' wrote"
         )
-    source = base or _beside(path) or about.get("start", "")
-    if not isinstance(source, str) or source in ("", "random", "pretrain"):
+    named = about.get("start", "")
+    if not isinstance(named, str) or named in ("random", "pretrain"):
+        named = ""
+    sources = [base] if base else [each for each in (_beside(path), named) if each]
+    if not sources:
         raise InputError(f"the base weights of {path} are not with it; give them: --base=PATH")
-    if not source.startswith("hub:") and not os.path.exists(source):
-        raise InputError(f"there are no weights at {source}; give them: --base=PATH")
+    for source in sources:
+        if not source.startswith("hub:") and not os.path.exists(source):
+            raise InputError(f"there are no weights at {source}; give them: --base=PATH")
+        if found := _matching(source, about, wanted):
+            return found
+    raise InputError(
+        f"{path} was learned over another network than {sources[0]}: the fingerprints of the "
+        "weights differ; give its own base weights: --base=PATH"
+    )
+
+
+def _matching(source: str, about: Mapping[str, Any], wanted: maskfile.Base) -> Found | None:
+    """The network at a place, if it is the one wanted."""
     layout: str = ""
     names: dict[str, str] = {}
     if pretrained.is_ours(source):
@@ -61,7 +75,9 @@ def find(path: Path, about: Mapping[str, Any], wanted: maskfile.Base | None, bas
         weights = traverse_util.unflatten_dict(checkpoint.read_safetensors(place), sep="/")
         weights_file.check_variances(weights, place)
     else:
-        weights, found = pretrained.load(source, str(name), width=float(width or 1), stem=stem)
+        weights, found = pretrained.load(
+            source, about["network"], width=float(about["width"] or 1), stem=about.get("stem", "")
+        )
         layout, names, place = found["layout"], found["names"], checkpoint.find(source)
     weights = _for_images(weights, about)
     parameters = weights.get("params", {})
@@ -71,10 +87,7 @@ def find(path: Path, about: Mapping[str, Any], wanted: maskfile.Base | None, bas
         bare = {"params": part, "batch_stats": weights.get("batch_stats", {})}
         if maskfile.fingerprint(bare) == wanted.fingerprint:
             return Found(bare, layout, names, place)
-    raise InputError(
-        f"{path} was learned over another network than {source}: the fingerprints of the "
-        "weights differ; give its own base weights: --base=PATH"
-    )
+    return None
 
 
 def _for_images(weights: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
