@@ -2,6 +2,7 @@
 
     jaxmask run --config=configs/digits_self.py
     jaxmask run --config=configs/digits_self.py:simclr
+    jaxmask run --config=configs/digits_self.py:few_labels
 
 scikit-learn's digits, 8 x 8 pixels; a ResNet-20 of half the width, trained on the digits 0 to 4
 with labels, then 300 epochs on the 537 training images of the digits 5 to 9 without. Features are
@@ -30,11 +31,11 @@ from ml_collections import ConfigDict
 
 from jaxmask.recipe import defaults
 
-MODES = ("swav", "simclr")
+MODES = ("swav", "simclr", "few_labels")
 
 
 def get_config(mode: str = "swav") -> ConfigDict:
-    """The experiment with one of two losses."""
+    """The experiment with one of two losses, or what few labels do."""
     if mode not in MODES:
         raise ValueError(f"digits_self has no mode {mode!r}; its modes are {', '.join(MODES)}")
     config = defaults.self_mask("digits", epochs=300)
@@ -56,7 +57,18 @@ def get_config(mode: str = "swav") -> ConfigDict:
     config.mask.choices = (5.0, 20.0, 80.0)
     config.full.choices = (0.02, 0.1, 0.5)
     config.mask.train.learning_rate = 0.3
-    if mode == "simclr":
+    if mode in ("simclr", "few_labels"):
         config.loss = "simclr(dimension=32, temperature=0.2)"
         config.mask.train.learning_rate = 0.1
+    if mode == "few_labels":
+        # found with the mode simclr; a choice by k-NN would take labels
+        config.mask.choices = (20.0,)
+        config.full.choices = (0.5,)
+        few = config.few_labels
+        few.shares = (0.2, 0.1, 0.05, 0.025)
+        few.steps = 150
+        few.linear_probe.choices = (1e-3, 1e-2, 1e-1)
+        few.full.choices = (0.01, 0.03, 0.1)
+        few.mask.choices = (5.0, 20.0, 50.0)
+        few.full.train.batch_size = few.mask.train.batch_size = 32
     return config

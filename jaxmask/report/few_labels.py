@@ -112,7 +112,7 @@ def _caption(made: Adaptation, test: str) -> str:
     said = (
         f"{summary.title(compared['metric'].iloc[0])} on few labels (network + what learned on "
         f"them): mean ± sample standard deviation over {summary.seeds(compared, 'draw')} of "
-        "which; draws of a run share its networks and test images."
+        "the labels; draws of a run share its networks and test images."
     )
     if SHARE not in groups.further(compared):
         said += f" Fraction of labels: {shares[0]:g}."

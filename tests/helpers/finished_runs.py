@@ -93,8 +93,9 @@ def frame_of(samples, **changes):
     return pd.DataFrame(rows)
 
 
-BYTES = {"full": 70000, "mask": 5900, "mask_topk": 5800, "knn": 32000}
-TUNED = {"knn": "neighbors", "full": "learning_rate"}
+BYTES = {"full": 70000, "mask": 5900, "mask_topk": 5800, "knn": 32000, "linear_probe": 1300}
+TUNED = {"knn": "neighbors", "full": "learning_rate", "linear_probe": "regularization"}
+UNTRAINED = ("knn", "linear_probe")
 
 
 def make_adapt(folder, accuracies, seed=0, finished=True, tried=None, config=None):
@@ -108,7 +109,7 @@ def make_adapt(folder, accuracies, seed=0, finished=True, tried=None, config=Non
               "mask_topk.density": 0.5, "mask.stages": 0}  # fmt: skip
     for method in BYTES:
         fields |= {f"{method}.choices": [0.1], f"{method}.epochs": 4}
-        if method != "knn":
+        if method not in UNTRAINED:
             fields[f"{method}.tune"] = TUNED.get(method, "mask_learning_rate")
     fields |= config or {}
     folder.mkdir(parents=True)
@@ -117,7 +118,9 @@ def make_adapt(folder, accuracies, seed=0, finished=True, tried=None, config=Non
         mine = {**fields, "methods": [method]}
         if values:
             fields[f"{method}.choices"] = mine[f"{method}.choices"] = list(values)
-        chosen = max(values, key=values.get) if values else fields[f"{method}.choices"][0]
+        chosen = (
+            max(values, key=values.get) if values else fields.get(f"{method}.choices", [None])[0]
+        )
         _write(folder / method, mine, _adapted(method, accuracy, seed, chosen))
         for value, validation in values.items():
             result = _adapted(method, None, seed, value)
@@ -138,7 +141,7 @@ def _adapted(method, accuracy, seed, value):
         "recipe": "adapt", "method": method, "dataset": "digits", "network": "lenet",
         "seed": seed, "accuracy": accuracy, "validation_accuracy": accuracy,
         "density": 0.5 if masked else 1.0, "density_by_leaf": leaves,
-        "mask_bits": 200 * masked, "storage_bytes": BYTES[method] + seed,
+        "mask_bits": 200 * masked, "storage_bytes": BYTES.get(method, 0) + seed,
         "trained_numbers": 1234, TUNED.get(method, "mask_learning_rate"): value,
         "diverged": False, "seconds": 1.5, "choices": [], "runs": [],
     }  # fmt: skip

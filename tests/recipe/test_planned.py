@@ -110,6 +110,18 @@ def test_an_adaptation_trains_each_choice_and_the_best_again(methods, count, sta
     assert check(made) == (start == "pretrain") + each * len(trained)
 
 
+def test_few_labels_train_on_each_draw_of_each_share():
+    made = defaults.self_mask("digits", epochs=1)
+    made.network.name, made.network.width = "lenet_300_100", 0.1
+    made.data.classes, made.data.validation = (5, 6), 0.2
+    made.loss, made.views.small, made.methods = "simclr(dimension=8)", 0, ("mask",)
+    few = made.few_labels
+    few.shares, few.draws, few.steps = (0.5, 0.04), 2, 7
+    few.methods = ("full", "linear_probe")
+    few.full.choices = few.linear_probe.choices = (0.1, 0.01)
+    assert check(made) == 1 + 1 + 2 * 2 * 3
+
+
 @pytest.fixture
 def quick(tmp_path):
     return [

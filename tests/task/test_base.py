@@ -69,6 +69,24 @@ def test_weights_of_the_run_that_a_file_lies_in_go_before_those_that_it_names(
     assert found.place.samefile(run / place)
 
 
+def test_a_run_inside_another_finds_the_weights_that_its_file_names(made, tmp_path):
+    """As on few labels: the run around it holds another network than the one it started from."""
+    path, variables, of = made
+    run = tmp_path / "run"
+    (run / "labels" / "mask" / "masks").mkdir(parents=True)
+    (run / "config.json").write_text("{}")
+    other = {**variables["params"], "fc1": {**variables["params"]["fc1"]}}
+    other["fc1"]["kernel"] = other["fc1"]["kernel"] + 1
+    weights.save(run / "start.safetensors", {**variables, "params": other}, {})
+    task_file, about = run / "labels" / "mask" / "masks" / "task.mask", {**ABOUT}
+    with pytest.raises(InputError, match=r"another network than .*start\.safetensors"):
+        bases.find(task_file, about, of, "")
+    assert bases.find(task_file, {**about, "start": str(path)}, of, "").place == path
+    given = str(run / "start.safetensors")
+    with pytest.raises(InputError, match="another network than"):  # as it was asked for
+        bases.find(task_file, {**about, "start": str(path)}, of, given)
+
+
 def test_weights_that_the_file_names_are_the_last_resort(made, tmp_path):
     path, _, of = made
     found = bases.find(tmp_path / "a.mask", {**ABOUT, "start": str(path)}, of, "")
