@@ -41,8 +41,7 @@ def test_a_share_is_exactly_as_many_labels_or_refused(counts, share, validation)
         patch.setattr(few_labels.tasks, "load_data", of_classes(counts))
         try:
             (found,) = few_labels.counted(what)
-        except InputError as error:
-            assert "few_labels" in str(error)
+        except InputError:
             return
     assert found.labels == round(share * sum(counts))
     assert len(counts) <= found.train < found.labels
