@@ -16,9 +16,7 @@ from jaxmask.run import task as tasks
 from jaxmask.run.driver import Begin, Experiment
 from jaxmask.run.plan import below
 from jaxmask.run.result import Result
-from jaxmask.run.self_supervised import planned_below
-
-UNTOUCHED = "untouched"
+from jaxmask.run.self_supervised import UNTOUCHED, planned_below
 
 
 def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Begin:
