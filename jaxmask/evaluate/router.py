@@ -33,10 +33,19 @@ class Router(NamedTuple):
     offsets: jax.Array
 
 
-Fit = Callable[[np.ndarray, int], Router]
+class Clustering(NamedTuple):
+    """A way to make a router.
+
+    Attributes:
+      clusters: how many.
+      fit: (embeddings [N, F], seed) -> Router.
+    """
+
+    clusters: int
+    fit: Callable[[np.ndarray, int], Router]
 
 
-def mixture(components: int = 5, principal: int = 20) -> Fit:
+def mixture(components: int = 5, principal: int = 20) -> Clustering:
     """Clusters as the components of a Gaussian mixture with full covariances.
 
     The factor of a cluster is the Cholesky factor of its precision, its offset `log weight_k + log
@@ -44,15 +53,12 @@ def mixture(components: int = 5, principal: int = 20) -> Fit:
     expectation maximization from k-means (scikit-learn) on the principal components of unit-norm
     embeddings, whitened to one variance.
 
-    Returns:
-      (embeddings [N, F], seed) -> Router.
-
     Raises:
-      InputError: a number is below 1, or, from what it returns, above that of the examples.
+      InputError: a number is below 1; or, from `fit`, there are fewer examples than clusters.
 
     Example:
       >>> embeddings = np.random.default_rng(0).normal(size=(50, 8))
-      >>> router = mixture(components=2, principal=4)(embeddings, 0)
+      >>> router = mixture(components=2, principal=4).fit(embeddings, 0)
       >>> sorted(set(route(router, embeddings).tolist()))
       [0, 1]
     """
@@ -69,21 +75,18 @@ def mixture(components: int = 5, principal: int = 20) -> Fit:
         offsets = np.log(found.weights_) + np.log(diagonals).sum(axis=1)
         return _router(white, found.means_, factors, offsets)
 
-    return fit
+    return Clustering(components, fit)
 
 
-def kmeans(clusters: int = 5, principal: int = 20) -> Fit:
+def kmeans(clusters: int = 5, principal: int = 20) -> Clustering:
     """Clusters by k-means (scikit-learn) on the same components: the nearest center.
-
-    Returns:
-      (embeddings [N, F], seed) -> Router.
 
     Raises:
       InputError: as `mixture`.
 
     Example:
       >>> embeddings = np.random.default_rng(0).normal(size=(50, 8))
-      >>> kmeans(clusters=3, principal=4)(embeddings, 0).centers.shape
+      >>> kmeans(clusters=3, principal=4).fit(embeddings, 0).centers.shape
       (3, 4)
     """
     _check(clusters=clusters, principal=principal)
@@ -97,13 +100,13 @@ def kmeans(clusters: int = 5, principal: int = 20) -> Fit:
         same = np.broadcast_to(np.eye(centers.shape[1]), (clusters, *(centers.shape[1],) * 2))
         return _router(white, centers, same, np.zeros(clusters))
 
-    return fit
+    return Clustering(clusters, fit)
 
 
-ROUTERS: dict[str, Callable[..., Fit]] = {"mixture": mixture, "kmeans": kmeans}
+ROUTERS: dict[str, Callable[..., Clustering]] = {"mixture": mixture, "kmeans": kmeans}
 
 
-def route(router: Router, embeddings: jax.Array) -> jax.Array:
+def route(router: Router, embeddings: jax.typing.ArrayLike) -> jax.Array:
     """The cluster of each embedding, int32 [N]; of equally likely ones the first."""
     components = whiten(router.whitening, unit(jnp.asarray(embeddings)))
 
@@ -125,11 +128,11 @@ def _components(
         )
     examples = np.asarray(unit(jnp.asarray(embeddings)))
     white = whitening(examples, principal)
-    return white, np.asarray(whiten(white, examples), np.float64)
+    return white, np.asarray(whiten(white, jnp.asarray(examples)), np.float64)
 
 
 def _router(white: Whitening, *parts: np.ndarray) -> Router:
-    return Router(white, *(np.asarray(part, np.float32) for part in parts))
+    return Router(white, *(jnp.asarray(part, jnp.float32) for part in parts))
 
 
 def _check(**numbers: int) -> None:

@@ -40,8 +40,7 @@ def fitted(name: str, evaluator: Evaluator, task: Task, config: ConfigDict, draw
     """
     evaluator.check(config[name])
     features = feature_function(task, name)
-    own = config.copy_and_resolve_references()
-    own.methods = (name,)
+    own = directory.of_methods(config, name)
 
     def begin(
         start: starting.Start, folder: Path, results: Results, extracted: Extract | None = None

@@ -87,8 +87,7 @@ class Tuned(NamedTuple):
 
 def untouched(task: Task, config: ConfigDict, draw: Draw) -> Begin:
     """The starting network, measured as it is."""
-    own = config.copy_and_resolve_references()
-    own.methods = ()
+    own = directory.of_methods(config)
     classifiers = measured.classifiers(task, config, draw)
 
     def run(start: starting.Start, folder: Path) -> Trainings:
@@ -107,8 +106,7 @@ def trained(name: str, method: adapter.Method, task: Task, config: ConfigDict, d
     Raises:
       InputError: a field has an invalid value, or the network gives no features.
     """
-    own = config.copy_and_resolve_references()
-    own.methods = (name,)
+    own = directory.of_methods(config, name)
     at = learning(name, method, task, own)
     classifiers = measured.classifiers(task, config, draw)
 
