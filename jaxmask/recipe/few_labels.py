@@ -17,14 +17,12 @@ from ml_collections import ConfigDict
 from jaxmask import adapter, report
 from jaxmask.recipe import adapt
 from jaxmask.run import directory, few_labels
-from jaxmask.run.driver import Begin
+from jaxmask.run.driver import Asked, Begin
 from jaxmask.run.few_labels import Given
 from jaxmask.run.plan import Planned, below
 from jaxmask.run.task import Normalization
-from jaxmask.run.trainer import Training
-from jaxmask.train import loop
 
-Trainings = Generator[Training, loop.Fit, list[dict[str, Any]]]
+Trainings = Generator[Asked, Any, list[dict[str, Any]]]
 
 
 class FewLabels(NamedTuple):

@@ -35,7 +35,7 @@ def runs_of(networks: pd.DataFrame) -> pd.DataFrame:
                 origin[str(place)] = row
     if not origin:
         return pd.DataFrame()
-    frame = collect.collect(sorted(origin, key=find.natural))
+    frame = collect.collect(sorted(origin, key=lambda place: find.natural(place)))
     places = [str(Path(folder).parent) for folder in frame["folder"]]
     of = [origin[place] for place in places]
     about = {
@@ -67,7 +67,9 @@ def make(frame: pd.DataFrame, baseline: str | None, metric: str, test: str) -> A
     return made._replace(table=table, caption=_caption(made, test))
 
 
-def write(folder: Path, networks: Sequence[str], labels: Mapping[float, int]) -> list[dict]:
+def write(
+    folder: Path, networks: Sequence[str], labels: Mapping[float, int]
+) -> list[dict[str, Any]]:
     """Writes `few_labels.csv`, `few_labels.md` and `figures/low_labels.png` into a run.
 
     Args:

@@ -155,3 +155,15 @@ def self_mask(dataset: str, epochs: int) -> ConfigDict:
         if "train" in labeled[name]:
             del labeled[name].train.epochs  # by `few_labels.steps`
     return config
+
+
+def cascade(dataset: str, epochs: int) -> ConfigDict:
+    """Learn a mask without labels, then masks that continue it on clusters of the images.
+
+    The fields of `self_mask`, with one method in place of several and without few labels.
+    """
+    config = self_mask(dataset, epochs)
+    config.recipe = "cascade"
+    del config.methods, config.few_labels
+    config.update(fields.filled(fields.CASCADE))
+    return config

@@ -120,6 +120,13 @@ SELF_MASK: Table = {
     "least_spread": (0.01, "embeddings that are closer together have collapsed: training ends"),
     "few_labels": (FEW_LABELS, ""),
 }
+CASCADE: Table = {
+    **{name: SELF_MASK[name] for name in SELF_MASK if name not in ("methods", "few_labels")},
+    "method": ("mask", "what dispatcher and experts learn, by the names of adapt's methods"),
+    "router": ("mixture(components=5)", "clusters of embeddings: mixture or kmeans(clusters=5)"),
+    "controls": (("random", "long"), "experts of random images; one mask trained as long as all"),
+    "experts_together": (0, "experts under one vmap; 0 is 1 on a CPU, else all"),
+}
 SWEEP: Table = {
     "grid": ((), "grids of jaxmask sweep, each of axes (field, values)"),
     "together": (0, "runs of a grid under one vmap; 0 is 1 on a CPU, else 16"),
@@ -150,6 +157,7 @@ OF_SECTIONS = {
 }  # fmt: skip
 OF_RECIPES = {
     "adapt": ADAPT, "dense": DENSE, "prune": PRUNE, "lottery": LOTTERY, "self_mask": SELF_MASK,
+    "cascade": CASCADE,
 }  # fmt: skip
 
 
