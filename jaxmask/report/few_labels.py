@@ -30,12 +30,13 @@ def runs_of(networks: pd.DataFrame) -> pd.DataFrame:
     origin: dict[str, Mapping[str, Any]] = {}  # run of adapt -> its network
     for row in networks.to_dict("records"):
         folder = Path(row["folder"])
-        for place in folder.parent.glob(f"{FOLDER}/*/draw*/{folder.name}"):
-            if (place / "result.json").exists():
-                origin[str(place)] = row
+        for drawn in folder.parent.glob(f"{FOLDER}/*/draw*"):
+            if (drawn / folder.name / "result.json").exists():
+                origin[str(drawn / folder.name)] = row
     if not origin:
         return pd.DataFrame()
-    frame = collect.collect(sorted(origin, key=lambda place: find.natural(place)))
+    ordered: list[str] = sorted(origin, key=find.natural)
+    frame = collect.collect(ordered)
     places = [str(Path(folder).parent) for folder in frame["folder"]]
     of = [origin[place] for place in places]
     about = {
