@@ -132,10 +132,11 @@ def tasks_named(compared: pd.DataFrame, without: str = "") -> list[str]:
 
 
 def tasks_of(runs: pd.DataFrame) -> list[str]:
-    """The name of each run's task, as `tasks_named`; of runs of `named`."""
-    settled, keys = groups.settings(runs)
-    columns = [name for name in keys if name.startswith(significance.TASK)]
-    names = groups.series(settled.assign(method="", schedule=""), columns)
+    """The name of each run's task: `cifar100, size=64`; "" if there is only one."""
+    own = [name for name in runs if name.startswith(significance.TASK)]
+    # without the methods, which would explain some of the differences
+    settled, keys = groups.settings(runs[["seed", *own]].assign(method=""))
+    names = groups.series(settled, keys[len(groups.KEYS) :])
     return [name.removeprefix(", ") for name in names]
 
 

@@ -39,7 +39,7 @@ def draw(path: Path, runs: pd.DataFrame) -> bool:
     several = table.groupby("kind")["method"].transform("nunique").max() > 1
     for place, ((kind, method), line) in enumerate(lines):
         name = f"{kind}: {method}" if several else kind
-        count = line["datasets"].iloc[0]
+        count = int(line["datasets"].iloc[0])
         shift = 0.12 * (place - (len(lines) - 1) / 2)
         axes.errorbar(
             [leaves.index(leaf) + shift for leaf in line["leaf"]], line["mean"],

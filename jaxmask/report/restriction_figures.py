@@ -1,7 +1,6 @@
 """Accuracy against the number of trainable scores: of some stages, or of a share of them."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,9 +33,9 @@ def draw(path: Path, runs: pd.DataFrame, metric: str) -> bool:
       InputError: a mask file is damaged.
     """
     table = lines(runs, metric)
-    tasks = list(table.groupby("task", sort=False))
-    if not tasks:
+    if table.empty:
         return False
+    tasks = list(table.groupby("task", sort=False))
     factor = 100 if summary.share(metric) else 1
     figure, panels = canvas.panels(len(tasks), 1, 7.5, 4.2)
     names = list(dict.fromkeys(zip(table["setting"], table["by"])))
@@ -47,7 +46,7 @@ def draw(path: Path, runs: pd.DataFrame, metric: str) -> bool:
             name = f"{setting}, {by}{', random weights' * random}"
             axes.errorbar(
                 line["scores"], factor * line["mean"], factor * line["std"].fillna(0),
-                label=name, color=f"C{place % 10}", marker=canvas.MARKERS[place % len(canvas.MARKERS)],
+                label=name, color=f"C{place % 10}", marker=canvas.MARKERS[place % 10],
                 linestyle="--" if random else "-", markerfacecolor="none" if random else None,
                 markersize=5, capsize=2, elinewidth=0.8,
             )  # fmt: skip
