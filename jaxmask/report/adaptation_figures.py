@@ -120,7 +120,7 @@ def against_labels(path: Path, compared: pd.DataFrame, style: Style) -> bool:
         line = line.sort_values(SHARE)
         axes.errorbar(100 * line[SHARE], factor * line["mean"], factor * line["std"].fillna(0),
                       label=name, capsize=2, elinewidth=0.8, **style[name])  # fmt: skip
-    _log_axis(axes, sorted(100 * table[SHARE].unique()))
+    canvas.log_axis(axes, list(100 * table[SHARE].unique()))
     axes.set_xlabel("fraction of labels in %")
     axes.set_ylabel(summary.title(metric))
     canvas.legend(axes)
@@ -197,16 +197,6 @@ def tried(runs: pd.DataFrame) -> pd.DataFrame:
     numbers = ["value", "validation", "found_density"]
     table = pd.DataFrame(rows, columns=["method", "series", *numbers])
     return table.astype(dict.fromkeys(numbers, "float64"))
-
-
-def _log_axis(axes: Any, values: list[float]) -> None:
-    """A logarithmic axis with a number at each of the values."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(values))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _name(axes: Any, points: list[tuple[float, float, str]]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from jaxmask import files, signals
@@ -87,12 +88,37 @@ def of_lines(style: Style, table: pd.DataFrame) -> Style:
     return found
 
 
+def log_axis(axes: Any, values: Sequence[float], form: str = ".3g", apart: float = 0.0) -> None:
+    """A logarithmic axis with numbers at the values, the largest first.
+
+    Args:
+      form: of the numbers.
+      apart: fraction of the axis that a number takes; of two that are closer, one is left out.
+    """
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    places = sorted(set(values), reverse=True)
+    ticks = places[:1]
+    for value in places[1:]:
+        if np.log(ticks[-1] / value) >= apart * np.log(places[0] / places[-1]):
+            ticks.append(value)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:{form}}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
 def leaf_axis(axes: Any, leaves: Sequence[str]) -> None:
     """Names masked leaves below the axes, at 0, 1, ..."""
     names = [leaf.removesuffix("/kernel") for leaf in leaves]
     many = len(leaves) > 6
     axes.set_xticks(range(len(leaves)), names, rotation=90 if many else 30,
                     ha="center" if many else "right", fontsize=7)  # fmt: skip
+
+
+def shortened(name: str) -> str:
+    """The name of a class, of 24 characters at most."""
+    return name if len(name) <= 24 else f"{name[:21]}..."
 
 
 def legend(axes: Any) -> None:

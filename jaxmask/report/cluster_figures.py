@@ -80,7 +80,8 @@ def _panel(axes: Any, table: Clusters) -> Any:
     shares = table.shares
     image = axes.imshow(shares.to_numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
     if len(shares.columns) <= NAMED:
-        axes.set_xticks(range(len(shares.columns)), shares.columns, rotation=90, fontsize=7)
+        names = [canvas.shortened(name) for name in shares.columns]
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
     else:
         axes.set_xticks([])
     axes.set_xlabel("class, by the cluster that has most of it", fontsize=8)

@@ -42,18 +42,20 @@ def draw(path: Path, runs: pd.DataFrame, way: str) -> bool:
     columns = max(row["network"].nunique() for row in rows)
     figure = canvas.blank(1.3 + 2.0 * columns, 0.4 + 2.5 * len(rows))
     grid = figure.subplots(len(rows), columns, squeeze=False)
-    named: dict[str, Any] = {}
+    named = ""
     for line, row in zip(grid, rows):
         networks = [network for _, network in row.groupby("network", sort=False)]
-        colors = _colors(row)
+        classes = row.drop_duplicates("label").sort_values("label")
+        colors = _colors(list(classes["label"]))
         for axes, network in zip(line, networks):
             _panel(axes, network, colors)
         for axes in line[len(networks) :]:
             axes.axis("off")
         line[0].set_ylabel(shown[row["run"].iloc[0]].name, fontsize=8)
-        if colors != named:  # once, for rows with the same classes
-            _legend(line[: len(networks) + 1][-1], len(networks) < columns, colors, row)
-            named = colors
+        said = classes[["label", "class", "classes"]].to_csv(index=False)
+        if said != named:  # once, for rows with the same classes
+            _legend(line[: len(networks) + 1][-1], len(networks) < columns, colors, classes)
+        named = said
     title = f"Embeddings of test images, scaled to length 1, by {way}"
     if settings > len(shown):
         title += f": the first {len(shown)} of {settings} settings"
@@ -107,18 +109,17 @@ def _title(row: Mapping[str, Any]) -> str:
     return title if pd.isna(accuracy) else f"{title}\nk-NN {100 * accuracy:.1f} %"
 
 
-def _colors(row: pd.DataFrame) -> dict[str, Any]:
-    """The color of each class of a run, in the order of their labels."""
+def _colors(labels: list[int]) -> dict[int, Any]:
+    """The color of each class of a run, by its label."""
     from matplotlib import colormaps
 
-    names = list(row.sort_values("label")["class"].unique())
-    palette = colormaps["tab10" if len(names) <= 10 else "tab20"]
-    return {name: palette(index) for index, name in enumerate(names)}
+    palette = colormaps["tab10" if len(labels) <= 10 else "tab20"]
+    return {label: palette(index) for index, label in enumerate(labels)}
 
 
-def _panel(axes: Any, network: pd.DataFrame, colors: Mapping[str, Any]) -> None:
+def _panel(axes: Any, network: pd.DataFrame, colors: Mapping[int, Any]) -> None:
     size = 14 if len(network) < 400 else 6
-    axes.scatter(network["x"], network["y"], s=size, c=network["class"].map(colors).tolist(),
+    axes.scatter(network["x"], network["y"], s=size, c=network["label"].map(colors).tolist(),
                  linewidths=0, alpha=0.8)  # fmt: skip
     axes.set_aspect("equal", adjustable="datalim")
     axes.set_xticks([])
@@ -127,15 +128,15 @@ def _panel(axes: Any, network: pd.DataFrame, colors: Mapping[str, Any]) -> None:
     axes.set_xlabel(network["note"].iloc[0], fontsize=7)
 
 
-def _legend(axes: Any, empty: bool, colors: Mapping[str, Any], row: pd.DataFrame) -> None:
+def _legend(axes: Any, empty: bool, colors: Mapping[int, Any], classes: pd.DataFrame) -> None:
     """Names the classes of a row, in the empty panel after its last, or beside that."""
     from matplotlib.lines import Line2D
 
     marks = [Line2D([], [], linestyle="", marker="o", markersize=4, color=color)
              for color in colors.values()]  # fmt: skip
-    names = [textwrap.shorten(name, 24, placeholder="...") for name in colors]
-    classes = row["classes"].iloc[0]
-    title = f"{len(names)} of {classes} classes" if len(names) < classes else None
+    names = [canvas.shortened(name) for name in classes["class"]]
+    of = classes["classes"].iloc[0]
+    title = f"{len(names)} of {of} classes" if len(names) < of else None
     axes.legend(marks, names, title=title, title_fontsize=7, fontsize=7, loc="center left",
                 bbox_to_anchor=(0.0 if empty else 1.0, 0.5), frameon=False,
                 handletextpad=0.1)  # fmt: skip

@@ -50,7 +50,8 @@ def draw(path: Path, runs: pd.DataFrame) -> bool:
     canvas.leaf_axis(axes, leaves)
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("density of the layer")
-    axes.legend(fontsize=8, frameon=False, loc="lower left")
+    axes.set_title("mean and standard deviation over datasets", fontsize=9)
+    axes.legend(fontsize=8, frameon=False, loc="best")
     canvas.save(figure, path)
     return True
 

@@ -4,6 +4,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from jaxmask.report import canvas, find, groups
@@ -35,11 +36,12 @@ def draw(path: Path, runs: pd.DataFrame) -> bool:
     figure, all_axes = canvas.panels(len(panels), 1, 8.0, 3.8)
     for axes, (title, shown) in zip(all_axes, panels):
         canvas.opened(axes)
-        for place, (name, line) in enumerate(shown.groupby("series", sort=False)):
-            # a line that covers another is thinner, so that equal ones are both seen
-            axes.plot(line["epoch"], line["loss"], color=f"C{place % 10}",
-                      label=textwrap.fill(name, 50), linewidth=max(0.6, 3.0 * 0.7**place),
-                      linestyle="--" if place >= 10 else "-")  # fmt: skip
+        lines = list(shown.groupby("series", sort=False))
+        # a line that covers another is thinner or dashed, so that equal ones are both seen
+        for place, (width, (name, line)) in enumerate(zip(np.linspace(3, 1.2, len(lines)), lines)):
+            axes.plot(line["epoch"], line["loss"], color=f"C{place % 10}", linewidth=width,
+                      linestyle=("-", "--", ":", "-.")[place % 4],
+                      label=textwrap.fill(name, 50))  # fmt: skip
         if shown["loss"].min() > 0 and shown["loss"].max() > 20 * shown["loss"].min():
             axes.set_yscale("log")
         axes.set_title(title, fontsize=9)

@@ -17,9 +17,9 @@ WHOLE = "all scores"
 def draw(path: Path, runs: pd.DataFrame, metric: str) -> bool:
     """The metric against the number of trainable scores, mean over seeds.
 
-    A line for each way of restricting them (the first stages, a random share, a share by
-    magnitude), dashed over random weights; one panel per task. Masks of all scores are on every
-    line. Bars are one standard deviation.
+    A line for each way of restricting them (the first stages, a random share, the largest
+    weights), dashed over random weights; one panel per task. Masks of all scores are on every line.
+    Bars are one standard deviation.
 
     Args:
       path: of the PNG file.
@@ -43,14 +43,15 @@ def draw(path: Path, runs: pd.DataFrame, metric: str) -> bool:
         canvas.opened(axes)
         for (setting, by, random), line in task.groupby(["setting", "by", "random"], sort=False):
             place = names.index((setting, by))
-            name = f"{setting}, {by}{', random weights' * random}"
+            name = by if len(set(table["setting"])) == 1 else f"{setting}, {by}"
             axes.errorbar(
                 line["scores"], factor * line["mean"], factor * line["std"].fillna(0),
-                label=name, color=f"C{place % 10}", marker=canvas.MARKERS[place % 10],
+                label=f"{name}, random weights" if random else name,
+                color=f"C{place % 10}", marker=canvas.MARKERS[place % 10],
                 linestyle="--" if random else "-", markerfacecolor="none" if random else None,
                 markersize=5, capsize=2, elinewidth=0.8,
             )  # fmt: skip
-        axes.set_xscale("log")
+        canvas.log_axis(axes, list(task["scores"]), ",", apart=0.13)
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("trainable scores")
         axes.set_ylabel(summary.title(metric))
@@ -72,17 +73,19 @@ def lines(runs: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     table = _restricted(runs.assign(task=adaptation.tasks_of(runs), value=runs[metric]))
     if table.empty:
         return table
-    keys = ["task", "setting", "random", "by", "scores"]
-    by_seed = table.groupby([*keys, "seed"], dropna=False, sort=False)["value"].mean()
-    means = by_seed.groupby(keys, sort=False).agg(["mean", "std"]).reset_index()
+    keys = ["task", "setting", "random", "by"]
     found = []
-    for _, part in means.groupby(keys[:3], sort=False):
+    for _, part in table.groupby(keys[:3], sort=False):
         whole = part[part["by"] == WHOLE]
         for by, line in part[part["by"] != WHOLE].groupby("by", sort=False):
             both = pd.concat([line, whole.assign(by=by)])
             if both["scores"].nunique() > 1:
                 found.append(both.sort_values("scores"))
-    return pd.concat(found, ignore_index=True) if found else means.iloc[:0]
+    if not found:
+        return pd.DataFrame()
+    by_seed = pd.concat(found).groupby([*keys, "scores", "seed"], dropna=False, sort=False)
+    over = by_seed["value"].mean().groupby([*keys, "scores"], sort=False).agg(["mean", "std"])
+    return over.reset_index()
 
 
 def _restricted(runs: pd.DataFrame) -> pd.DataFrame:

@@ -56,7 +56,20 @@ def test_twenty_classes_are_all_drawn(tmp_path):
     cascade(tmp_path / "run", list(range(20)) * 2)
     table = points(tmp_path)
     assert set(table["label"]) == set(range(20))
-    assert len(set(embedding_figures._colors(table).values())) == 20
+    assert len(set(embedding_figures._colors(list(range(20))).values())) == 20
+
+
+def test_classes_of_one_name_are_two_classes(tmp_path, monkeypatch):
+    legends = []
+    monkeypatch.setattr(embedding_figures, "_legend", lambda *given: legends.append(given[2:]))
+    for seed, loss in enumerate(("swav()", "dino()")):
+        cascade(
+            tmp_path / loss, [0, 1, 2, 1], ["crane", "bird", "crane"], seed, config={"loss": loss}
+        )
+    assert embedding_figures.draw(tmp_path / "a.png", named(tmp_path), "PCA")
+    ((colors, classes),) = legends  # of both rows
+    assert classes["class"].tolist() == ["crane", "bird", "crane"]
+    assert len(set(colors.values())) == 3
 
 
 def test_of_many_images_some_are_drawn_evenly_spaced(tmp_path, monkeypatch):
