@@ -10,10 +10,12 @@ from jaxmask.report import (
     canvas,
     cluster_figures,
     embedding_figures,
+    find,
     groups,
     layer_figures,
     loss_figures,
     mask_figures,
+    methods,
     restriction_figures,
     summary,
 )
@@ -40,8 +42,8 @@ def drawings(adapted: Adaptation | None) -> dict[str, Callable[[Path], bool]]:
     if adapted is None:
         return dict.fromkeys(NAMES, lambda path: False)
     # one style per method (and setting), the same in all figures of a report
-    methods = list(dict.fromkeys([*adapted.groups["method"], *adapted.runs["method"]]))
-    style = canvas.styles(pd.DataFrame({"series": methods, "schedule": ""}))
+    names = list(dict.fromkeys([*adapted.groups["method"], *adapted.runs["method"]]))
+    style = canvas.styles(pd.DataFrame({"series": names, "schedule": ""}))
     metric = adapted.groups["metric"].iloc[0]
     draw: tuple[Callable[[Path], bool], ...] = (
         lambda path: against_bytes(path, adapted.groups, style),
@@ -129,12 +131,17 @@ def against_labels(path: Path, compared: pd.DataFrame, style: Style) -> bool:
 
 
 def layers(path: Path, runs: pd.DataFrame, style: Style) -> bool:
-    """Density of each masked leaf, mean over seeds: one line per method that masks.
+    """Density of each masked leaf, mean over seeds: one line per method with a mask of its own.
 
     Args:
       runs: of `adaptation.named`.
     """
     settled, _ = groups.settings(runs)
+    places = map(Path, settled["folder"])
+    own = [
+        bool(methods.section_of(find.read_config(place), read(place).method)) for place in places
+    ]
+    settled = settled[own]
     return mask_figures.layers(path, settled, canvas.of_lines(style, settled), logarithmic=False)
 
 

@@ -38,7 +38,7 @@ def draw(path: Path, runs: pd.DataFrame) -> bool:
     """
     cascades = runs[runs["recipe"] == "cascade"]
     shown, settings = embedded.settings_of(cascades, RUNS)
-    found = [(each.name, embedded.routed(each.folder)) for each in shown]
+    found = [(each.name, embedded.routed(each)) for each in shown]
     tables = [(name, clusters(images)) for name, images in found if images is not None]
     if not tables:
         return False

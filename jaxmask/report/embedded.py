@@ -79,20 +79,24 @@ def embeddings(network: Path) -> Embedded | None:
     return Embedded(features, arrays["labels"], classes)
 
 
-def routed(run: Path) -> Routed | None:
+def routed(run: Shown) -> Routed | None:
     """The clusters of a cascade's training images; None if the run has no router.
 
+    The classes have the names that the run's embeddings give them.
+
     Raises:
-      InputError: the file is damaged.
+      InputError: a file is damaged.
     """
-    file = run / ROUTER
+    file = run.folder / ROUTER
     if not file.exists():
         return None
     arrays, classes = _read(file, ("clusters", "labels"))
     clusters = arrays["clusters"]
     if clusters.ndim != 1 or clusters.dtype.kind not in "iu" or (clusters < 0).any():
         raise _damaged(file, "its clusters are no list of numbers")
-    return Routed(clusters, arrays["labels"], classes)
+    beside = (embeddings(Path(folder)) for folder in run.networks["folder"])
+    named = next((found.classes for found in beside if found is not None), ())
+    return Routed(clusters, arrays["labels"], named if len(named) >= len(classes) else classes)
 
 
 def _read(file: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:

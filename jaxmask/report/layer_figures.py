@@ -5,11 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from jaxmask.report import canvas, find
+from jaxmask.report import canvas, find, methods
 from jaxmask.run.result import Result, read
 
 WITHOUT, WITH = "self-supervised", "supervised"
-# recipe and method -> how its masks were learned
+# recipe and method -> how its mask was learned
 KINDS = {
     ("self_mask", "mask"): WITHOUT,
     ("cascade", "dispatcher"): WITHOUT,
@@ -74,7 +74,8 @@ def densities(runs: pd.DataFrame) -> pd.DataFrame:
         folder = Path(run["folder"])
         found, config = read(folder), find.read_config(folder)
         kind = KINDS.get((found.recipe, found.method))
-        if kind is None or not found.density_by_leaf or _part_only(config):
+        by_mask = methods.section_of(config, found.method) == "mask"
+        if kind is None or not by_mask or not found.density_by_leaf or _part_only(config):
             continue
         about = {
             "kind": kind, "method": run["method"], "network": _network(found, config),

@@ -19,7 +19,7 @@ RECIPES = {
 UNLABELED = ("self_mask", "cascade")
 CLASSIFIERS = ("knn", "linear_probe")
 # fields that do not affect how a single method is trained
-NOT_OF_A_METHOD = ("methods", "grid", "together")
+NOT_OF_A_METHOD = ("methods", "grid", "together", "controls", "experts_together")
 # fields that affect a network that is measured as it is
 OF_UNTOUCHED = ("recipe", "seed", "network", "data", "start", "pretrain", *CLASSIFIERS)
 
@@ -68,23 +68,40 @@ def own_fields(config: dict[str, Any], method: str) -> dict[str, Any]:
     """The fields of a config that matter for a method, without those of other methods.
 
     With density 0, `mask_topk` has the density that `mask` found, and so also the fields of `mask`.
-    What a cascade learns are masks. An untouched network depends on nothing that is learned.
+    All that a cascade learns is learned by `config.method`. An untouched network depends on nothing
+    that is learned, a dispatcher not on the router that follows it.
 
     Args:
       config: from `find.read_config`.
     """
     # sections with choices belong to methods
     sections = {name.removesuffix(".choices") for name in config if name.endswith(".choices")}
-    recipe, own = config.get("recipe"), {method}
-    if config.get(f"{method}.density") == 0 or recipe == "cascade":
+    recipe, own = config.get("recipe"), {method, config.get("method")}
+    if config.get(f"{method}.density") == 0:
         own.add("mask")
     if recipe in UNLABELED:
         own.update(CLASSIFIERS)
-    fields = {name: name.partition(".")[0] for name in config}
+    tops = {name: name.partition(".")[0] for name in config}
     if recipe in UNLABELED and method == "untouched":
-        return {name: config[name] for name, top in fields.items() if top in OF_UNTOUCHED}
+        return {name: config[name] for name, top in tops.items() if top in OF_UNTOUCHED}
     left_out = {*(sections - own), *NOT_OF_A_METHOD}
-    return {name: config[name] for name, top in fields.items() if top not in left_out}
+    if method == "dispatcher":
+        left_out.add("router")
+    return {name: config[name] for name, top in tops.items() if top not in left_out}
+
+
+def section_of(config: dict[str, Any], method: str) -> str:
+    """The section by which a method's own mask or weights are trained; "" if it has none.
+
+    The masks of a cascade are trained by the section `config.method`; those that combine several
+    have none of their own.
+
+    Args:
+      config: from `find.read_config`.
+    """
+    if config.get("recipe") != "cascade":
+        return method
+    return config.get("method", "mask") if method in ("dispatcher", "long") else ""
 
 
 def _planned(folder: Path) -> list[Path]:

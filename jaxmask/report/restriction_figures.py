@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from jaxmask import mask
-from jaxmask.report import adaptation, canvas, find, groups, significance, summary
+from jaxmask.report import adaptation, canvas, find, groups, methods, significance, summary
 from jaxmask.run.result import read
 
 FILE = Path("masks") / "task.mask"
@@ -94,7 +94,8 @@ def _restricted(runs: pd.DataFrame) -> pd.DataFrame:
     for run in runs.to_dict("records"):
         folder = Path(run["folder"])
         config, method = find.read_config(folder), read(folder).method
-        stages, share, which = (config.get(f"{method}.{name}") for name in FIELDS)
+        section = methods.section_of(config, method)
+        stages, share, which = (config.get(f"{section}.{name}") for name in FIELDS)
         if stages is None or pd.isna(run["value"]) or not (folder / FILE).exists():
             continue
         rows.append({

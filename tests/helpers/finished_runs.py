@@ -143,10 +143,10 @@ def add_embeddings(network, features, labels, classes=()):
     save_file(arrays, network / "embeddings.safetensors", {"classes": json.dumps(list(classes))})
 
 
-def add_router(run, clusters, labels, classes=()):
+def add_router(run, clusters, labels):
     """Puts the clusters of training images into the folder of a cascade."""
     arrays = {"clusters": np.asarray(clusters, np.int32), "labels": np.asarray(labels, np.int32)}
-    save_file(arrays, run / "router.safetensors", {"classes": json.dumps(list(classes))})
+    save_file(arrays, run / "router.safetensors")
 
 
 def add_losses(folder, losses):

@@ -13,7 +13,7 @@ from scipy import stats
 
 from jaxmask import report
 from jaxmask.errors import InputError
-from jaxmask.report import adaptation, adaptation_figures, canvas, grid, summary
+from jaxmask.report import adaptation, adaptation_figures, canvas, grid, mask_figures, summary
 from jaxmask.report.__main__ import main
 from jaxmask.report.collect import collect
 from jaxmask.report.grid import make
@@ -291,3 +291,12 @@ def test_a_report_on_runs_without_labels_has_their_pictures(tmp_path):
     other = make_adapt(tmp_path / "b", {"mask": 0.5})
     report.write([other], tmp_path / "out")
     assert not own & pictures(tmp_path / "out")
+
+
+def test_networks_that_combine_masks_have_no_density_by_layer_of_their_own(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(mask_figures, "layers", lambda path, runs, *_, **__: drawn.append(runs))
+    methods = {"untouched": 0.4, "dispatcher": 0.5, "conditional": 0.6, "long": 0.7}
+    make_adapt(tmp_path / "a", methods, recipe="cascade", density_by_leaf={"conv": 0.5})
+    adaptation_figures.layers(tmp_path / "a.png", named(tmp_path), {name: {} for name in methods})
+    assert drawn[0]["method"].tolist() == ["dispatcher", "long"]

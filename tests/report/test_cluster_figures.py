@@ -45,7 +45,7 @@ def test_a_panel_for_each_setting_of_cascades(tmp_path, monkeypatch):
         for count in (2, 3):
             run = tmp_path / "runs" / f"{count}-{seed}"
             make_adapt(run, {"dispatcher": 0.6}, seed, recipe="cascade", config={"experts": count})
-            add_router(run, np.arange(12) % count, np.arange(12) % 4, "wxyz")
+            add_router(run, np.arange(12) % count, np.arange(12) % 4)
     make_adapt(tmp_path / "runs" / "other", {"untouched": 0.5}, recipe="self_mask")
     runs = adaptation.named(collect([tmp_path / "runs"]))
     assert cluster_figures.draw(tmp_path / "a.png", runs)

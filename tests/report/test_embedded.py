@@ -1,6 +1,7 @@
 """Which runs are drawn, and what their files of embeddings and clusters must hold."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from finished_runs import add_embeddings, add_router, make_adapt
 from safetensors.numpy import save_file
@@ -50,12 +51,18 @@ def test_embeddings_are_read_with_the_names_of_their_classes(tmp_path):
     assert embedded.embeddings(tmp_path).classes == ("0", "1", "2")
 
 
-def test_clusters_are_read(tmp_path):
-    assert embedded.routed(tmp_path) is None
-    add_router(tmp_path, [1, 0], [0, 5])
-    found = embedded.routed(tmp_path)
-    assert (found.clusters.tolist(), found.labels.tolist()) == ([1, 0], [0, 5])
-    assert len(found.classes) == 6
+def test_clusters_are_read_with_names_from_the_embeddings(tmp_path):
+    make_adapt(tmp_path / "run", {"untouched": 0.5, "dispatcher": 0.5}, recipe="cascade")
+    ((run,), _) = shown(tmp_path)
+    assert embedded.routed(run) is None
+    add_router(run.folder, [1, 0], [0, 3])
+    found = embedded.routed(run)
+    assert (found.clusters.tolist(), found.labels.tolist()) == ([1, 0], [0, 3])
+    assert found.classes == ("0", "1", "2", "3")
+    add_embeddings(run.folder / "dispatcher", np.eye(2), [0, 1], "abc")  # not of label 3
+    assert embedded.routed(run).classes == ("0", "1", "2", "3")
+    add_embeddings(run.folder / "dispatcher", np.eye(2), [0, 1], "abcde")
+    assert embedded.routed(run).classes == tuple("abcde")
 
 
 GOOD = {"features": np.ones((2, 3), np.float32), "labels": np.array([0, 1], np.int32)}
@@ -80,9 +87,10 @@ def test_damaged_embeddings_are_named(tmp_path, change, said):
 
 @pytest.mark.parametrize("clusters", [np.array([0, -1]), np.array([0.5, 1]), np.ones((2, 1), int)])
 def test_damaged_clusters_are_named(tmp_path, clusters):
+    run = embedded.Shown("", tmp_path, pd.DataFrame({"folder": []}))
     save_file({"clusters": clusters, "labels": np.array([0, 1])}, tmp_path / embedded.ROUTER)
     with pytest.raises(InputError, match=r"router\.safetensors .*clusters are no list of numbers"):
-        embedded.routed(tmp_path)
+        embedded.routed(run)
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,14 @@ def test_restricted_masks_and_shares_of_the_labels_do_not_count(folder):
     assert [line[1] for line in lines(folder).values()] == before == [[0.5, 0.5], [0.8, 0.6]]
 
 
+def test_a_dispatcher_counts_if_it_learned_a_mask_of_this_kind(folder):
+    add(folder, "adapt", "digits", [0.8, 0.6])
+    add(folder, "cascade", "digits", [0.5, 0.5], method="mask_topk")
+    assert lines(folder) == {}
+    add(folder, "cascade", "digits", [0.4, 0.3], method="mask")
+    assert [line[1] for line in lines(folder).values()] == [[0.4, 0.3], [0.8, 0.6]]
+
+
 def test_only_masks_of_the_same_layers_of_one_network_are_compared(folder):
     add(folder, "self_mask", "digits", [0.5, 0.5])
     assert not layer_figures.draw(folder / "a.png", named(folder))

@@ -101,7 +101,8 @@ def test_the_fields_of_other_methods_do_not_matter(method, changes, own):
         ("self_mask", "mask", {"mask", "loss", "views"}),
         ("self_mask", "full", {"full", "loss", "views"}),
         ("self_mask", "untouched", set()),
-        ("cascade", "conditional", {"mask", "loss", "views"}),
+        ("cascade", "conditional", {"mask_topk", "method", "loss", "views", "router"}),
+        ("cascade", "dispatcher", {"mask_topk", "method", "loss", "views"}),
         ("cascade", "untouched", set()),
     ],
 )
@@ -109,6 +110,9 @@ def test_classifiers_measure_every_network_and_an_untouched_one_learns_nothing(r
     more = {"recipe": recipe, "loss": "swav()", "views.small": 6, "knn.choices": "[1]",
             "knn.temperature": 0.1, "linear_probe.choices": "[1]", "start": "pretrain"}  # fmt: skip
     config = {**CONFIG, **more}
+    if recipe == "cascade":
+        config |= {"method": "mask_topk", "router": "kmeans()", "controls": "[]",
+                   "experts_together": 3}  # fmt: skip
     shared = {"recipe", "seed", "data", "pretrain", "start", "knn", "linear_probe"}
     assert methods.own_fields(config, method) == {
         name: value for name, value in config.items() if name.partition(".")[0] in own | shared
@@ -116,3 +120,18 @@ def test_classifiers_measure_every_network_and_an_untouched_one_learns_nothing(r
     assert "knn" not in {
         name.partition(".")[0] for name in methods.own_fields({**config, "recipe": "adapt"}, "mask")
     }
+
+
+@pytest.mark.parametrize(
+    ("recipe", "method", "section"),
+    [
+        ("adapt", "full", "full"),
+        ("self_mask", "mask", "mask"),
+        ("cascade", "dispatcher", "mask_topk"),
+        ("cascade", "long", "mask_topk"),
+        ("cascade", "unconditional", ""),
+        ("cascade", "untouched", ""),
+    ],
+)
+def test_the_section_that_trains_a_method(recipe, method, section):
+    assert methods.section_of({"recipe": recipe, "method": "mask_topk"}, method) == section

@@ -127,3 +127,13 @@ def test_a_damaged_mask_is_named(folder):
     place.write_bytes(place.read_bytes()[:-9])
     with pytest.raises(InputError, match=r"001/mask/masks/task\.mask"):
         lines(folder)
+
+
+def test_a_dispatcher_is_restricted_by_the_section_of_its_method(folder):
+    for stages in (0, 2):
+        config = {"method": "mask", "mask.stages": stages, "mask.trainable_share": 1.0}
+        made = {"dispatcher": 0.5 + stages, "conditional": 0.9}
+        run = make_adapt(folder / str(stages), made, recipe="cascade", config=config)
+        for name, count in (("dispatcher", stages or None), ("conditional", None)):
+            add_mask(run / name, dict(list(SHAPES.items())[:count]))
+    assert lines(folder) == {("dispatcher", "by stages", True): [(115, 2.5), (136, 0.5)]}
