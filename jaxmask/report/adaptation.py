@@ -1,4 +1,4 @@
-"""Compares methods over many `adapt` runs: accuracy, and the bytes to store it."""
+"""Compares methods over many runs that compare some: accuracy, and the bytes to store it."""
 
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ MEANS = ("storage_bytes", "trained_numbers", "density")
 
 
 class Adaptation(NamedTuple):
-    """What a report says about `adapt` runs."""
+    """What a report says about runs that compare methods (`methods.RECIPES`)."""
 
     runs: pd.DataFrame  # of `named`
     groups: pd.DataFrame  # of `compare`
@@ -50,7 +50,7 @@ def named(frame: pd.DataFrame) -> pd.DataFrame:
     `config.start` differs.
 
     Args:
-      frame: of `collect.collect`, only runs of `adapt`.
+      frame: of `collect.collect`, only methods of runs that compare some.
     """
     # the share first: other fields (epochs, say) may differ only where it does
     frame = frame[sorted(frame, key=lambda name: name != SHARE)]

@@ -1,4 +1,4 @@
-"""Plots of many `adapt` runs: accuracy, bytes to store, fractions of labels, tuned rates."""
+"""Plots of runs that compare methods: accuracy, bytes to store, fractions of labels, rates."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +38,7 @@ BESIDE = [
 
 
 def drawings(adapted: Adaptation | None) -> dict[str, Callable[[Path], bool]]:
-    """The functions that draw the plots of `adapt` runs, by name; for None they draw nothing."""
+    """The functions that draw the plots of these runs, by name; for None they draw nothing."""
     if adapted is None:
         return dict.fromkeys(NAMES, lambda path: False)
     # one style per method (and setting), the same in all figures of a report
