@@ -105,7 +105,7 @@ def _drawn(labels: np.ndarray) -> np.ndarray:
 
 def _title(row: Mapping[str, Any]) -> str:
     title = textwrap.fill(row["method"], 30)
-    accuracy = row.get("knn_accuracy")
+    accuracy = row.get("knn_accuracy", np.nan)
     return title if pd.isna(accuracy) else f"{title}\nk-NN {100 * accuracy:.1f} %"
 
 

@@ -1,8 +1,9 @@
 """The report on many runs: results.csv and .parquet, summary.csv, table.md and plots.
 
 Runs that compare methods (`adapt`, `self_mask`, `cascade`) have their own table and plots: accuracy
-against bytes to store. All others (dense, pruned) show accuracy against density. Given both, results.csv and summary.csv have the rows of
-both, table.md has two tables, and a baseline applies to the runs that include it.
+against bytes to store. All others (dense, pruned) show accuracy against density. Given both,
+results.csv and summary.csv have the rows of both, table.md has two tables, and a baseline applies
+to the runs that include it.
 """
 
 import sys

@@ -1,6 +1,7 @@
 """Accuracy against the number of trainable scores: of some stages, or of a share of them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from jaxmask.report import adaptation, canvas, find, groups, methods, significan
 from jaxmask.run.result import read
 
 FILE = Path("masks") / "task.mask"
-FIELDS = ("stages", "trainable_share", "trainable_by")
+FIELDS: dict[str, Any] = {"stages": 0, "trainable_share": 1.0, "trainable_by": "random"}
 WHOLE = "all scores"
 
 
@@ -95,9 +96,13 @@ def _restricted(runs: pd.DataFrame) -> pd.DataFrame:
         folder = Path(run["folder"])
         config, method = find.read_config(folder), read(folder).method
         section = methods.section_of(config, method)
-        stages, share, which = (config.get(f"{section}.{name}") for name in FIELDS)
-        if stages is None or pd.isna(run["value"]) or not (folder / FILE).exists():
+        if f"{section}.stages" not in config or pd.isna(run["value"]):
             continue
+        if not (folder / FILE).exists():
+            continue
+        stages, share, which = (
+            config.get(f"{section}.{name}", default) for name, default in FIELDS.items()
+        )
         rows.append({
             **run, "method": method, "by": _said(stages, share, which),
             "random": config.get("start") == "random", "scores": trainable_scores(folder, share),
