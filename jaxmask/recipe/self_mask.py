@@ -59,6 +59,8 @@ def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Beg
         report.figures.comparison(folder, list(results))
         table = report.tables.comparison(folder, list(results))
         files.replace(folder / "table.md", report.tables.markdown(table))
+        compared = report.paired.table(folder, list(results), UNTOUCHED)
+        files.replace(folder / "paired.md", report.paired.markdown(compared, UNTOUCHED))
         found = adapt.compared(results, before)
         if few := (yield from labels.run(folder)):
             found = found._replace(more={**found.more, "few_labels": few})
