@@ -1,6 +1,6 @@
 """A method that learns without labels: trained by a loss of views, then measured by classifiers."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from jaxmask.mask import measure
 from jaxmask.model import weights
 from jaxmask.run import directory, evaluator, result, starting, stored
 from jaxmask.run.embedding import knn_accuracy
-from jaxmask.run.method import check_rules, identity_of, site_of
+from jaxmask.run.method import UNKNOWN, Results, check_rules, identity_of, site_of
 from jaxmask.run.plan import Planned, below
 from jaxmask.run.result import Result
 from jaxmask.run.seeds import named_key
@@ -32,9 +32,9 @@ Trainings = Generator[Training, loop.Fit, Result]
 
 
 class Begin(NamedTuple):
-    """A method, checked: (starting weights, run directory) -> its trainings; what is planned."""
+    """A method, checked: (starting weights, run directory, earlier results) -> its trainings."""
 
-    run: Callable[[starting.Start, Path], Trainings]
+    run: Callable[[starting.Start, Path, Results], Trainings]
     planned: tuple[Planned, ...] = ()
 
 
@@ -68,7 +68,7 @@ def untouched(task: Task, config: ConfigDict, draw: Draw) -> Begin:
     own.methods = ()
     classifiers = _classifiers(task, config, draw)
 
-    def run(start: starting.Start, folder: Path) -> Trainings:
+    def run(start: starting.Start, folder: Path, results: Results) -> Trainings:
         finished = directory.begin(folder, own)
         if finished is not None:
             return finished
@@ -78,14 +78,24 @@ def untouched(task: Task, config: ConfigDict, draw: Draw) -> Begin:
     return Begin(run)
 
 
-def trained(name: str, method: adapter.Method, task: Task, config: ConfigDict, draw: Draw) -> Begin:
+def trained(
+    name: str,
+    method: adapter.Method,
+    before: Sequence[str],
+    task: Task,
+    config: ConfigDict,
+    draw: Draw,
+) -> Begin:
     """A method of `adapter.METHODS`, trained without labels.
+
+    Args:
+      before: the names of the methods before it.
 
     Raises:
       InputError: a field has an invalid value, or the network gives no features.
     """
     site = site_of(task, config, "freeze")
-    section = method.settle(config[name], {})
+    section = method.settle(config[name], dict.fromkeys(before, UNKNOWN))
     way, identity = method.build(section, site), identity_of(name, method, section, site)
     check_rules(name, way, site.parameters)
     of_views, features, training = loss_of(task, config)
@@ -99,11 +109,13 @@ def trained(name: str, method: adapter.Method, task: Task, config: ConfigDict, d
     own.methods = (name,)
     places = _places(section)
 
-    def run(start: starting.Start, folder: Path) -> Trainings:
+    def run(start: starting.Start, folder: Path, results: Results) -> Trainings:
         finished = directory.begin(folder, own)
         if finished is not None:
             return finished
-        at = _Learning(name, task, own, section, way, trainer, of_views, features, start)
+        settled = method.settle(config[name], results)
+        found_way = method.build(settled, site)
+        at = _Learning(name, task, own, settled, found_way, trainer, of_views, features, start)
         tried: dict[float, _Learned] = {}
         for value, place in places.items():
             tried[value] = yield from _train(at, value, folder / place)
@@ -238,7 +250,7 @@ def _finish(
         steps=fit.steps, seconds=fit.seconds, density=float(measure.density(masks)),
         density_by_leaf=measure.density_by_leaf(masks, words),
         empty_leaves=tuple(measure.empty_leaves(masks, words)), mask_bits=tree.size(masks),
-        trained_numbers=tree.size(unlabeled.without_loss(fit.learned)),
+        trained_numbers=tree.size({**unlabeled.without_loss(fit.learned), "density": None}),
         watched_accuracy=learned.accuracy,
         runs=[*CLASSIFIERS, *(_places(at.section).values() if len(choices) > 1 else ())],
         choices=[choice._asdict() for choice in choices],
