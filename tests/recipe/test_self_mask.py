@@ -72,26 +72,26 @@ def test_the_adapted_network_is_a_start_for_other_runs(learned, tmp_path):
     assert abs(probe - read(learned / "mask")["accuracy"]) < 0.05
 
 
-@pytest.mark.parametrize("falling", [0.0, 1.5])
-def test_a_mask_of_the_density_that_mask_found(falling, learned, tmp_path, quick_compilation):
+def test_a_mask_of_the_density_that_mask_found(learned, tmp_path):
     """By `mask_topk`, from the first step or falling to it."""
     quick = [each for each in QUICK if not each.startswith("--config.methods")]
-    given = [*quick, "--config.methods=('mask', 'mask_topk')", "--config.watch_epochs=1",
-             "--config.mask.train.epochs=2", "--config.mask_topk.train.epochs=2",
-             "--config.mask_topk.train.select=last", "--config.mask_topk.choices=1.0",
-             "--config.mask_topk.density=0.0", f"--config.mask_topk.falling_epochs={falling}",
-             f"--config.start={learned / 'pretrain'}", f"--workdir={tmp_path / 'run'}"]  # fmt: skip
-    assert main(given) == 0
-    free, exact = (read(tmp_path / "run" / name) for name in ("mask", "mask_topk"))
-    assert 0 < free["density"] < 1
-    assert abs(exact["density"] - free["density"]) * exact["mask_bits"] <= len(
-        exact["density_by_leaf"]
-    )
-    assert exact["trained_numbers"] == free["trained_numbers"]
-    during = [line["density"] for line in read_records(tmp_path / "run" / "mask_topk")
-              if line["split"] == "train"]  # fmt: skip
-    assert (during[0] > during[1]) == bool(falling)
-    assert during[1] == pytest.approx(exact["density"], abs=1e-6)
+    for falling in (0.0, 1.5):
+        folder = tmp_path / str(falling)
+        given = [*quick, "--config.methods=('mask', 'mask_topk')", "--config.watch_epochs=1",
+                 "--config.mask.train.epochs=2", "--config.mask_topk.train.epochs=2",
+                 "--config.mask_topk.train.select=last", "--config.mask_topk.choices=1.0",
+                 "--config.mask_topk.density=0.0", f"--config.mask_topk.falling_epochs={falling}",
+                 f"--config.start={learned / 'pretrain'}", f"--workdir={folder}"]  # fmt: skip
+        assert main(given) == 0
+        free, exact = (read(folder / name) for name in ("mask", "mask_topk"))
+        assert 0 < free["density"] < 1
+        apart = abs(exact["density"] - free["density"]) * exact["mask_bits"]
+        assert apart <= len(exact["density_by_leaf"])
+        assert exact["trained_numbers"] == free["trained_numbers"]
+        lines = read_records(folder / "mask_topk")
+        during = [line["density"] for line in lines if line["split"] == "train"]
+        assert (during[0] > during[1]) == bool(falling)
+        assert during[1] == pytest.approx(exact["density"], abs=1e-6)
 
 
 def test_a_finished_run_is_only_shown(learned, capsys):
