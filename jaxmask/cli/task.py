@@ -179,6 +179,11 @@ def _with_statistics(task: Any, images: Any, given: argparse.Namespace) -> Any:
             f"{task.source} is a task of {task.about['method']!r}, whose stored features have "
             "fixed statistics; leave out --statistics"
         )
+    if learned.is_cascade(task.about):
+        raise InputError(
+            f"{task.source} is a cascade, whose networks have statistics of their own each; leave "
+            "out --statistics"
+        )
     variables = statistics.reestimate(task.module, task.variables, task.prepare, images, BATCH)
     return task._replace(variables=variables)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxmask import signals
 from jaxmask.errors import InputError
+from jaxmask.precision import widened
 
 
 class Images(Protocol):
@@ -43,3 +44,13 @@ def extract(
         features = function(jnp.asarray(np.pad(batch, filling, mode="edge")))
         found.append(np.asarray(features)[: len(batch)])
     return np.concatenate(found)
+
+
+def unit(vectors: jax.Array) -> jax.Array:
+    """[N, F] vectors divided by their lengths, in float32 or wider; zeros stay zeros."""
+    vectors = widened(vectors)
+    # Without this, the squares of large numbers overflow and those of small ones vanish.
+    largest = jnp.abs(vectors).max(axis=1, keepdims=True)
+    vectors = vectors / jnp.where(largest > 0, largest, 1)
+    length = jnp.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / jnp.where(length > 0, length, 1)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmask.errors import InputError
-from jaxmask.precision import widened
+from jaxmask.evaluate.features import unit
 from jaxmask.sharding import replicated
 
 EXAMPLES = 64  # per query of a block are compared with the block at a time
@@ -69,7 +69,7 @@ def knn(
         )
     if neighbors < 1 or block < 1:
         raise InputError(f"k-NN: {neighbors} neighbors in blocks of {block}; give at least 1")
-    features, queries, labels = _unit(features), _unit(queries), labels.astype(jnp.int32)
+    features, queries, labels = unit(features), unit(queries), labels.astype(jnp.int32)
     count, voters = len(features), min(neighbors, len(features))
     length = min(EXAMPLES * block, count)
     # The last piece starts earlier, to have the same length: what it repeats is left out.
@@ -98,12 +98,3 @@ def knn(
         return jnp.where(theirs[:, None] == numbers[None], weights[:, None], 0).sum(axis=0)
 
     return jax.lax.map(votes, queries, batch_size=block)
-
-
-def _unit(vectors: jax.Array) -> jax.Array:
-    vectors = widened(vectors)
-    # Without this, the squares of large numbers overflow and those of small ones vanish.
-    largest = jnp.abs(vectors).max(axis=1, keepdims=True)
-    vectors = vectors / jnp.where(largest > 0, largest, 1)
-    length = jnp.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / jnp.where(length > 0, length, 1)

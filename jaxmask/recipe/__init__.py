@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxmask.errors import InputError, nearest
-from jaxmask.recipe import adapt, dense, lottery, prune, self_mask
+from jaxmask.recipe import adapt, cascade, dense, lottery, prune, self_mask
 from jaxmask.run import defaults, directory, driver, plan
 from jaxmask.run.result import Result
 from jaxmask.run.seeds import check_seed
@@ -16,6 +16,7 @@ __all__ = [
     "FIELDS",
     "RECIPES",
     "adapt",
+    "cascade",
     "defaults",
     "dense",
     "lottery",
@@ -27,6 +28,7 @@ __all__ = [
 
 RECIPES: dict[str, Callable[..., driver.Begin]] = {
     "adapt": adapt.prepare,
+    "cascade": cascade.prepare,
     "dense": dense.prepare,
     "lottery": lottery.prepare,
     "prune": prune.prepare,
@@ -34,6 +36,7 @@ RECIPES: dict[str, Callable[..., driver.Begin]] = {
 }
 FIELDS = {
     "adapt": defaults.adapt("", 1),
+    "cascade": defaults.cascade("", 1),
     "dense": defaults.dense("", 1),
     "lottery": defaults.lottery("", 1),
     "prune": defaults.prune("", 1),

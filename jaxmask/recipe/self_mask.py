@@ -14,11 +14,9 @@ from jaxmask.recipe import adapt
 from jaxmask.run import directory, result, self_supervised, starting
 from jaxmask.run import task as tasks
 from jaxmask.run.driver import Begin, Experiment
-from jaxmask.run.plan import below
+from jaxmask.run.plan import Planned, below
 from jaxmask.run.result import Result
-from jaxmask.run.self_supervised import planned_below
-
-UNTOUCHED = "untouched"
+from jaxmask.run.self_supervised import UNTOUCHED, planned_below
 
 
 def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Begin:
@@ -36,20 +34,7 @@ def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Beg
       InputError: the config is invalid (or, during the run, embeddings collapse).
     """
     _check(config, methods)
-    pretrain = config.start == "pretrain"
-    start, about = starting.load_start(
-        "random" if pretrain else config.start, config.network, starting.pixels(config.data)
-    )
-    dataset = tasks.load_data(config.data, config.seed)
-    if len(dataset.validation.labels) == 0:
-        raise tasks.none_held_out("self_mask measures on validation data", dataset)
-    if pretrain:
-        run_pretraining, normalization = adapt.pretraining(config)
-    else:
-        normalization = tasks.normalization_of(config.data, dataset, about)
-    task = tasks.make_task(config.data, config.network, dataset, normalization)
-    start = starting.for_images(start, task)
-    starting.check_fits(task, start)
+    task, start, pretraining = set_up(config)
     begins = {
         UNTOUCHED: self_supervised.untouched(task, config, adapt.draw),
         **{
@@ -64,22 +49,55 @@ def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Beg
         finished = directory.begin(folder, config)
         if finished is not None:
             return finished
-        pretraining = None
-        if pretrain:
-            pretraining = yield from run_pretraining(folder / "pretrain", None)
-        begun = adapt.begun_from(folder, config, start, task)
-        # a probe's head goes into each task, whatever head the start has
-        begun = begun._replace(head=False, head_in_base=False)
+        before = None
+        if pretraining is not None:
+            before = yield from pretraining(folder / "pretrain", None)
+        begun = begun_from(folder, config, start, task)
         results: dict[str, Result] = {}
         for name, begin in begins.items():
             results[name] = yield from begin.run(begun, folder / name, results)
         report.figures.comparison(folder, list(results))
         table = report.tables.comparison(folder, list(results))
         files.replace(folder / "table.md", report.tables.markdown(table))
-        return result.write(folder, adapt.compared(results, pretraining))
+        return result.write(folder, adapt.compared(results, before))
 
-    before = below("pretrain", run_pretraining.planned) if pretrain else ()
-    return Begin(run, (*before, *planned_below(begins)))
+    return Begin(run, (*planned_before(pretraining), *planned_below(begins)))
+
+
+def set_up(config: ConfigDict) -> tuple[tasks.Task, starting.Start, Begin | None]:
+    """The task, the starting weights if they are given, and the pretraining if it is wanted.
+
+    Raises:
+      InputError: data, network or weights are not available or do not fit each other, or nothing
+        is held out to measure on.
+    """
+    pretrain = config.start == "pretrain"
+    start, about = starting.load_start(
+        "random" if pretrain else config.start, config.network, starting.pixels(config.data)
+    )
+    dataset = tasks.load_data(config.data, config.seed)
+    if len(dataset.validation.labels) == 0:
+        raise tasks.none_held_out(f"{config.recipe} measures on validation data", dataset)
+    pretraining, normalization = adapt.pretraining(config) if pretrain else (None, None)
+    if normalization is None:
+        normalization = tasks.normalization_of(config.data, dataset, about)
+    task = tasks.make_task(config.data, config.network, dataset, normalization)
+    start = starting.for_images(start, task)
+    starting.check_fits(task, start)
+    return task, start, pretraining
+
+
+def begun_from(
+    folder: Path, config: ConfigDict, start: starting.Start, task: tasks.Task
+) -> starting.Start:
+    """As `adapt.begun_from`; a probe's head goes into each task, whatever head the start has."""
+    begun = adapt.begun_from(folder, config, start, task)
+    return begun._replace(head=False, head_in_base=False)
+
+
+def planned_before(pretraining: Begin | None) -> tuple[Planned, ...]:
+    """The trainings of the pretraining, if there is one."""
+    return () if pretraining is None else below("pretrain", pretraining.planned)
 
 
 def _check(config: ConfigDict, methods: adapt.Methods) -> None:

@@ -147,3 +147,15 @@ def self_mask(dataset: str, epochs: int) -> ConfigDict:
     config.knn.choices = (10, 50, 200)
     config.linear_probe.choices = (1e-4, 1e-3, 1e-2)
     return config
+
+
+def cascade(dataset: str, epochs: int) -> ConfigDict:
+    """Learn a mask without labels, then masks that continue it on clusters of the images.
+
+    The fields of `self_mask`, with one method in place of several.
+    """
+    config = self_mask(dataset, epochs)
+    config.recipe = "cascade"
+    del config.methods
+    config.update(fields.filled(fields.CASCADE))
+    return config

@@ -105,6 +105,14 @@ def result_of(folder: Path, config: ConfigDict) -> Result | None:
     return result.read(folder) if (folder / result.NAME).exists() else None
 
 
+def of_methods(config: ConfigDict, *methods: str) -> ConfigDict:
+    """The config for the run directory of a part of a comparison: with these methods alone."""
+    own = config.copy_and_resolve_references()
+    if "methods" in own:
+        own.methods = methods
+    return own
+
+
 def to_json(config: ConfigDict) -> dict[str, Any]:
     """The config as JSON gives it back: tuples are lists."""
     return json.loads(config.to_json())

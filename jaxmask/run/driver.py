@@ -1,8 +1,8 @@
 """Experiments as generators that request training, so that several can be trained at once.
 
 An experiment yields each `Training` that it needs, is sent the `Fit`, and returns the content of
-its `result.json`. The driver decides whether a training runs alone or stacked with those of other
-experiments.
+its `result.json`. It may also yield a list of trainings to run side by side, and is sent the list
+of fits. The driver decides whether a training runs alone or stacked with others.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -17,7 +17,8 @@ from jaxmask.run.result import Result
 from jaxmask.run.trainer import Training
 from jaxmask.train import loop
 
-Experiment = Generator[Training, loop.Fit, Result]
+Asked = Training | list[Training]
+Experiment = Generator[Asked, Any, Result]  # is sent a Fit, or a list of them
 
 
 class Begin(NamedTuple):
@@ -39,10 +40,12 @@ class Begin(NamedTuple):
 def alone(experiment: Experiment) -> Result:
     """Runs one experiment; returns its result."""
     with closing(experiment):  # it may hold its run directory
+        answer = None
         try:
-            training = next(experiment)
             while True:
-                training = experiment.send(loop.fit(training.programs, training.job))
+                asked = experiment.send(answer)
+                fits = _fits(_listed(asked))
+                answer = fits if isinstance(asked, list) else fits[0]
         except StopIteration as end:
             return end.value
 
@@ -54,12 +57,12 @@ def together(experiments: Sequence[Experiment]) -> list[Result | InputError]:
       The result of each, or the InputError that ended it; the others continue.
     """
     results: list[Any] = [None] * len(experiments)
-    wanted: dict[int, Training] = {}
+    wanted: dict[int, Asked] = {}
 
-    def advance(index: int, fit: loop.Fit | None) -> None:
+    def advance(index: int, answer: Any) -> None:
         wanted.pop(index, None)
         try:
-            wanted[index] = experiments[index].send(fit)  # type: ignore[arg-type]
+            wanted[index] = experiments[index].send(answer)
         except StopIteration as end:
             results[index] = end.value
         except InputError as error:
@@ -70,15 +73,29 @@ def together(experiments: Sequence[Experiment]) -> list[Result | InputError]:
             opened.enter_context(closing(experiment))
             advance(index, None)
         while wanted:
-            alike: dict[Any, list[int]] = {}
-            for index, training in wanted.items():
-                alike.setdefault(_kind(training), []).append(index)
-            for members in alike.values():
-                programs = wanted[members[0]].programs
-                fits = loop.fit_together(programs, [wanted[index].job for index in members])
-                for index, fit in zip(members, fits):
-                    advance(index, fit)
+            asked = dict(wanted)
+            fits = iter(_fits([each for some in asked.values() for each in _listed(some)]))
+            for index, some in asked.items():
+                answers = [next(fits) for _ in _listed(some)]
+                advance(index, answers if isinstance(some, list) else answers[0])
     return results
+
+
+def _listed(asked: Asked) -> list[Training]:
+    return asked if isinstance(asked, list) else [asked]
+
+
+def _fits(trainings: Sequence[Training]) -> list[loop.Fit]:
+    """The fit of each training; those of a kind are trained together."""
+    alike: dict[Any, list[int]] = {}
+    for place, training in enumerate(trainings):
+        alike.setdefault(_kind(training), []).append(place)
+    found: dict[int, loop.Fit] = {}
+    for places in alike.values():
+        programs = trainings[places[0]].programs
+        fits = loop.fit_together(programs, [trainings[place].job for place in places])
+        found.update(zip(places, fits))
+    return [found[place] for place in range(len(trainings))]
 
 
 def _kind(training: Training) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """A method of a comparison that fits a classifier to the features of the unchanged network."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from jaxmask.train import loop
 from jaxmask.train.records import Records
 
 Examples = tuple[jax.Array, jax.Array]  # features [N, F], labels [N]
+Extract = Callable[[str], Examples]  # of a split, by name
 
 
 def fitted(name: str, evaluator: Evaluator, task: Task, config: ConfigDict, draw: Draw) -> Begin:
@@ -37,54 +38,94 @@ def fitted(name: str, evaluator: Evaluator, task: Task, config: ConfigDict, draw
       InputError: a field of its section has an invalid value, or the network gives no
         features; or, during the run, features that are not finite.
     """
-    section, classes = config[name], len(task.dataset.classes)
-    evaluator.check(section)
-    try:
-        features = model.feature_function(task.module, lambda x: task.augment(None, x))
-    except InputError as error:
-        raise error.at(name) from None
-    own = config.copy_and_resolve_references()
-    own.methods = (name,)
+    evaluator.check(config[name])
+    features = feature_function(task, name)
+    own = directory.of_methods(config, name)
 
     def begin(
-        start: starting.Start, folder: Path, results: Results
+        start: starting.Start, folder: Path, results: Results, extracted: Extract | None = None
     ) -> Generator[Training, loop.Fit, Result]:
         finished = directory.begin(folder, own)
         if finished is not None:
             return finished
         yield from ()  # it trains nothing
-        began = time.monotonic()
-        key = named_key(config.seed, f"{name}/weights")
-        variables = starting.starting_variables(task, start, key)
-
-        def extracted(split: str) -> Examples:
-            images, labels = getattr(task.dataset, split)
-            found = evaluate.extract(lambda images: features(variables, images), images)
-            _check_finite(f"{name}: the starting network", split, found)
-            return jnp.asarray(found), jnp.asarray(labels)
-
-        train, validation = extracted("train"), extracted("validation")
-        for_features = time.monotonic() - began
-        attempt = partial(_attempt, evaluator, section, classes, train, validation)
-        with Records(folder) as records:
-            choices: list[Choice] = []
-            for value in section.choices if len(section.choices) > 1 else ():
-                classifier, choice = attempt(value)
-                choices.append(choice)
-                records.write(
-                    classifier.about["steps"], 0, "validation",
-                    **{evaluator.field: value, "loss": choice.validation_loss,
-                       "accuracy": choice.validation_accuracy},
-                )  # fmt: skip
-            best = best_choice(name, choices) if choices else section.choices[0]
-            classifier, chosen = attempt(best)
-            test = _measure(classifier, *extracted("test"))
-            records.write(classifier.about["steps"], 0, "test", **test)
-        found = _found(name, task, config, evaluator.field, classifier, choices, chosen, test)
-        found = found._replace(seconds=for_features + chosen.seconds)
+        if extracted is None:
+            key = named_key(config.seed, f"{name}/weights")
+            variables = starting.starting_variables(task, start, key)
+            extracted = extractor(task, features, variables, f"{name}: the starting network")
+        classifier, found = fit(name, evaluator, task, config, extracted, folder)
         return _finish(task, own, start, folder, classifier, found, evaluator.field, draw)
 
     return Begin(begin, ())
+
+
+def feature_function(task: Task, name: str) -> Callable[..., jax.Array]:
+    """(variables, uint8 images) -> features.
+
+    Args:
+      name: for errors.
+
+    Raises:
+      InputError: the network gives none.
+    """
+    try:
+        return model.feature_function(task.module, lambda x: task.augment(None, x))
+    except InputError as error:
+        raise error.at(name) from None
+
+
+def extractor(
+    task: Task, features: Callable[..., jax.Array], variables: Any, network: str
+) -> Extract:
+    """The features of a network, split by split.
+
+    Args:
+      features: of `feature_function`.
+      network: its name for errors, which features that are not finite raise.
+    """
+
+    def extracted(split: str) -> Examples:
+        images, labels = getattr(task.dataset, split)
+        found = evaluate.extract(lambda images: features(variables, images), images)
+        _check_finite(network, split, found)
+        return jnp.asarray(found), jnp.asarray(labels)
+
+    return extracted
+
+
+def fit(
+    name: str,
+    evaluator: Evaluator,
+    task: Task,
+    config: ConfigDict,
+    extracted: Extract,
+    folder: Path,
+) -> tuple[Classifier, Result]:
+    """Tries an evaluator's choices on validation data, then reads the test split once.
+
+    Returns:
+      The classifier, and its result without `storage_bytes`. Records go to the folder.
+    """
+    section, began = config[name], time.monotonic()
+    train, validation = extracted("train"), extracted("validation")
+    for_features = time.monotonic() - began
+    attempt = partial(_attempt, evaluator, section, len(task.dataset.classes), train, validation)
+    with Records(folder) as records:
+        choices: list[Choice] = []
+        for value in section.choices if len(section.choices) > 1 else ():
+            classifier, choice = attempt(value)
+            choices.append(choice)
+            records.write(
+                classifier.about["steps"], 0, "validation",
+                **{evaluator.field: value, "loss": choice.validation_loss,
+                   "accuracy": choice.validation_accuracy},
+            )  # fmt: skip
+        best = best_choice(name, choices) if choices else section.choices[0]
+        classifier, chosen = attempt(best)
+        test = _measure(classifier, *extracted("test"))
+        records.write(classifier.about["steps"], 0, "test", **test)
+    found = _found(name, task, config, evaluator.field, classifier, choices, chosen, test)
+    return classifier, found._replace(seconds=for_features + chosen.seconds)
 
 
 def _check_finite(network: str, split: str, features: np.ndarray) -> None:

@@ -112,6 +112,13 @@ SELF_MASK: Table = {
     "watch_neighbors": (20, "of these measurements"),
     "least_spread": (0.01, "embeddings that are closer together have collapsed: training ends"),
 }
+CASCADE: Table = {
+    **{name: field for name, field in SELF_MASK.items() if name != "methods"},
+    "method": ("mask", "what dispatcher and experts learn, by the names of adapt's methods"),
+    "router": ("mixture(components=5)", "clusters of embeddings: mixture or kmeans(clusters=5)"),
+    "controls": (("random", "long"), "experts of random images; one mask trained as long as all"),
+    "experts_together": (0, "experts under one vmap; 0 is 1 on a CPU, else all"),
+}
 SWEEP: Table = {
     "grid": ((), "grids of jaxmask sweep, each of axes (field, values)"),
     "together": (0, "runs of a grid under one vmap; 0 is 1 on a CPU, else 16"),
@@ -141,6 +148,7 @@ OF_SECTIONS = {
 }  # fmt: skip
 OF_RECIPES = {
     "adapt": ADAPT, "dense": DENSE, "prune": PRUNE, "lottery": LOTTERY, "self_mask": SELF_MASK,
+    "cascade": CASCADE,
 }  # fmt: skip
 
 

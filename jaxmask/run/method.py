@@ -83,8 +83,7 @@ def trained(
     adapter, identity = method.build(section, site), identity_of(name, method, section, site)
     check_rules(name, adapter, site.parameters)
     trainer = make_trainer(task, section.train, adapter, config.seed, f"{name}.train", identity)
-    own = config.copy_and_resolve_references()
-    own.methods = (name,)
+    own = directory.of_methods(config, name)
 
     def begin(
         start: starting.Start, folder: Path, results: Results

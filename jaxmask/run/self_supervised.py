@@ -8,27 +8,25 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from jaxmask import adapter, loss, signals, tree
+from jaxmask import adapter, loss, signals
 from jaxmask.adapter import Adapter, Stored
 from jaxmask.errors import InputError, check_numbers
-from jaxmask.mask import measure
 from jaxmask.model import weights
-from jaxmask.run import directory, evaluator, result, starting, stored
+from jaxmask.run import directory, measured, result, starting, stored
 from jaxmask.run.embedding import knn_accuracy
+from jaxmask.run.measured import CLASSIFIERS, Draw, Trainings
 from jaxmask.run.method import UNKNOWN, Results, check_rules, identity_of, site_of
 from jaxmask.run.plan import Planned, below
-from jaxmask.run.result import Result
 from jaxmask.run.seeds import named_key
-from jaxmask.run.task import Task, about_network, axes
+from jaxmask.run.task import Task, about_network
 from jaxmask.run.trainer import Ready, Trainer, Training, make_trainer
 from jaxmask.run.tuning import Choice, best_choice
 from jaxmask.run.unlabeled import loss_of
 from jaxmask.train import loop, unlabeled
+from jaxmask.train.feed import Feed
 from jaxmask.train.state import State
 
-CLASSIFIERS = ("knn", "linear_probe")  # which measure embeddings
-Draw = Callable[[Path, Result], None]
-Trainings = Generator[Training, loop.Fit, Result]
+UNTOUCHED = "untouched"  # the starting network, as a method
 
 
 class Begin(NamedTuple):
@@ -38,8 +36,15 @@ class Begin(NamedTuple):
     planned: tuple[Planned, ...] = ()
 
 
-class _Learning(NamedTuple):
-    """A running method: its name, config section, adapter, trainer, loss, and feature size."""
+class Learning(NamedTuple):
+    """A method that can learn.
+
+    Attributes:
+      section: its config section, settled.
+      adapter, trainer, loss: as these describe.
+      features: the size of an embedding.
+      accuracy: (state, frozen) -> of k-NN on the held-out images.
+    """
 
     name: str
     task: Task
@@ -49,31 +54,48 @@ class _Learning(NamedTuple):
     trainer: Trainer
     loss: loss.ViewLoss
     features: int
-    start: starting.Start
+    accuracy: Callable[[State, Any], float]
 
 
-class _Learned(NamedTuple):
-    """A finished training."""
+class Learned(NamedTuple):
+    """A finished training.
+
+    Attributes:
+      fit: with the learned trees.
+      frozen: the adapter's frozen trees.
+      params: of the base network; its head is random.
+      content: what the adapter stores.
+      variables: of the adapted network.
+      accuracy: of k-NN on the held-out images.
+    """
 
     fit: loop.Fit
-    params: Any  # of the base network
+    frozen: Any
+    params: Any
     content: Stored
-    variables: dict[str, Any]  # of the adapted network
-    accuracy: float  # of k-NN on the held-out images
+    variables: dict[str, Any]
+    accuracy: float
+
+
+class Tuned(NamedTuple):
+    """The best of the values that a method tried."""
+
+    learned: Learned
+    value: float
+    choices: list[Choice]
 
 
 def untouched(task: Task, config: ConfigDict, draw: Draw) -> Begin:
     """The starting network, measured as it is."""
-    own = config.copy_and_resolve_references()
-    own.methods = ()
-    classifiers = _classifiers(task, config, draw)
+    own = directory.of_methods(config)
+    classifiers = measured.classifiers(task, config, draw)
 
     def run(start: starting.Start, folder: Path, results: Results) -> Trainings:
         finished = directory.begin(folder, own)
         if finished is not None:
             return finished
         found = yield from classifiers(start, folder)
-        return result.write(folder, _measured("untouched", task, config, found))
+        return result.write(folder, measured.of(UNTOUCHED, task, config, found))
 
     return Begin(run)
 
@@ -94,6 +116,37 @@ def trained(
     Raises:
       InputError: a field has an invalid value, or the network gives no features.
     """
+    own = directory.of_methods(config, name)
+    planning = learning(name, method, task, own, before)
+    classifiers = measured.classifiers(task, config, draw)
+
+    def run(start: starting.Start, folder: Path, results: Results) -> Trainings:
+        finished = directory.begin(folder, own)
+        if finished is not None:
+            return finished
+        section = method.settle(config[name], results)
+        way = method.build(section, site_of(task, config, "freeze"))
+        at = planning._replace(section=section, adapter=way)
+        tuned = yield from tune(at, start, folder)
+        save_network(at, tuned.learned, folder)
+        adapted = starting.Start(tuned.learned.variables, name, head_in_base=start.head_in_base)
+        found = yield from classifiers(adapted, folder)
+        return finish(at, start, tuned, found, folder, draw)
+
+    return Begin(run, planned(planning))
+
+
+def learning(
+    name: str, method: adapter.Method, task: Task, config: ConfigDict, before: Sequence[str] = ()
+) -> Learning:
+    """A method that learns as its config section says.
+
+    Args:
+      before: the names of the methods whose results may settle its section.
+
+    Raises:
+      InputError: a field has an invalid value, or the network gives no features.
+    """
     site = site_of(task, config, "freeze")
     section = method.settle(config[name], dict.fromkeys(before, UNKNOWN))
     way, identity = method.build(section, site), identity_of(name, method, section, site)
@@ -102,37 +155,16 @@ def trained(
     trainer = make_trainer(
         task, section.train, way, config.seed, f"{name}.train", identity, unlabeled=training
     )
-    classifiers = _classifiers(task, config, draw)
     check_numbers("watch_epochs", [config.watch_epochs], 1)
     check_numbers("watch_neighbors", [config.watch_neighbors], 1)
-    own = config.copy_and_resolve_references()
-    own.methods = (name,)
-    places = _places(section)
+    accuracy = knn_accuracy(task, way, config.watch_neighbors)
+    return Learning(name, task, config, section, way, trainer, of_views, features, accuracy)
 
-    def run(start: starting.Start, folder: Path, results: Results) -> Trainings:
-        finished = directory.begin(folder, own)
-        if finished is not None:
-            return finished
-        settled = method.settle(config[name], results)
-        found_way = method.build(settled, site)
-        at = _Learning(name, task, own, settled, found_way, trainer, of_views, features, start)
-        tried: dict[float, _Learned] = {}
-        for value, place in places.items():
-            tried[value] = yield from _train(at, value, folder / place)
-        choices = [
-            Choice(value, each.accuracy, 0.0, each.fit.seconds) for value, each in tried.items()
-        ]
-        best = best_choice(name, choices)
-        learned = tried[best]
-        about = {**about_network(config.network, task), "dataset": task.dataset.name}
-        weights.save(folder / weights.NAME, learned.variables, about)
-        adapted = starting.Start(learned.variables, name, head_in_base=start.head_in_base)
-        found = yield from classifiers(adapted, folder)
-        return _finish(at, learned, best, choices, found, folder, draw)
 
-    return Begin(
-        run, tuple(trainer.planned._replace(place=Path(place)) for place in places.values())
-    )
+def planned(at: Learning) -> tuple[Planned, ...]:
+    """The trainings of `tune`."""
+    places = _places(at.section).values()
+    return tuple(at.trainer.planned._replace(place=Path(place)) for place in places)
 
 
 def _places(section: ConfigDict) -> dict[float, str]:
@@ -142,34 +174,81 @@ def _places(section: ConfigDict) -> dict[float, str]:
     return {value: f"choices/{section.tune}_{value!r}" for value in section.choices}
 
 
-def _train(at: _Learning, value: float, folder: Path) -> Generator[Training, loop.Fit, _Learned]:
-    """Trains with one value of the tuned field."""
-    seed = at.config.seed
-    key = named_key(seed, f"{at.name}/weights")
-    variables = starting.starting_variables(at.task, at.start, key)
-    learned, frozen = at.adapter.init(named_key(seed, f"{at.name}/scores"), variables["params"])
-    more = at.loss.init(named_key(seed, f"{at.name}/loss"), at.features)
-    ready = Ready({**learned, unlabeled.LOSS: more}, frozen, variables["batch_stats"])
-    accuracy = knn_accuracy(at.task, at.adapter, at.config.watch_neighbors)
+def tune(at: Learning, start: starting.Start, folder: Path) -> Generator[Training, loop.Fit, Tuned]:
+    """Trains with each value of the tuned field; takes the best by k-NN on held-out images."""
+    tried: dict[float, Learned] = {}
+    for value, place in _places(at.section).items():
+        ready, params = from_start(at, start)
+        fit = yield training(at, ready, value, folder / place)
+        tried[value] = learned(at, fit, ready, params)
+    choices = [Choice(value, each.accuracy, 0.0, each.fit.seconds) for value, each in tried.items()]
+    best = best_choice(at.name, choices)
+    return Tuned(tried[best], best, choices)
+
+
+def from_start(at: Learning, start: starting.Start, name: str = "") -> tuple[Ready, Any]:
+    """The trees before the first step, and the base network's parameters.
+
+    Args:
+      name: determines the randomness; by default the method's.
+    """
+    seed, name = at.config.seed, name or at.name
+    variables = starting.starting_variables(at.task, start, named_key(seed, f"{name}/weights"))
+    trees, frozen = at.adapter.init(named_key(seed, f"{name}/scores"), variables["params"])
+    ready = Ready(with_loss(at, trees, name), frozen, variables["batch_stats"])
+    return ready, variables["params"]
+
+
+def with_loss(at: Learning, trees: dict[str, Any], name: str) -> dict[str, Any]:
+    """The learned trees of a network, and new ones of the loss; `name`: of their randomness."""
+    new = at.loss.init(named_key(at.config.seed, f"{name}/loss"), at.features)
+    return {**trees, unlabeled.LOSS: new}
+
+
+def training(
+    at: Learning,
+    ready: Ready,
+    value: float,
+    folder: Path,
+    name: str = "",
+    feed: Feed | None = None,
+) -> Training:
+    """A training with one value of the tuned field, not started.
+
+    Args:
+      name: determines the randomness; by default the method's.
+      feed: the examples; by default all of the training split.
+    """
 
     def watched(state: State) -> dict[str, float]:
-        return {"knn_accuracy": accuracy(state, frozen)}
+        return {"knn_accuracy": at.accuracy(state, ready.frozen)}
 
+    name = name or at.name
     watch = loop.Watch(at.config.watch_epochs, watched, partial(_fault, at.config.least_spread))
     rates = {at.section.tune: value}
-    fit = yield at.trainer.job(ready, rates, at.name, folder, at.name, watch=watch)
+    return at.trainer.job(ready, rates, name, folder, name, watch=watch, train=feed)
+
+
+def learned(at: Learning, fit: loop.Fit, ready: Ready, params: Any, name: str = "") -> Learned:
+    """What a training has learned.
+
+    Raises:
+      InputError: its loss was not finite, or its embeddings have collapsed.
+    """
     signals.obey()
     if fit.epoch == 0 or fit.fault:
         why = fit.fault or "the loss is not finite; lower the rates or set train.clip"
-        raise InputError(f"{at.name}, after {fit.steps} steps: {why}; then give another --workdir")
+        raise InputError(
+            f"{name or at.name}, after {fit.steps} steps: {why}; then give another --workdir"
+        )
     network = unlabeled.without_loss(fit.learned)
     adapted = {
-        "params": jax.jit(at.adapter.parameters)(network, frozen),
+        "params": jax.jit(at.adapter.parameters)(network, ready.frozen),
         "batch_stats": fit.batch_stats,
     }
-    last = accuracy(fit.last, frozen)
-    content = at.adapter.store(network, frozen)
-    return _Learned(fit, variables["params"], content, adapted, last)
+    last = at.accuracy(fit.last, ready.frozen)
+    content = at.adapter.store(network, ready.frozen)
+    return Learned(fit, ready.frozen, params, content, adapted, last)
 
 
 def _fault(least_spread: float, means: Mapping[str, float]) -> str:
@@ -182,86 +261,40 @@ def _fault(least_spread: float, means: Mapping[str, float]) -> str:
     return ""
 
 
-def _classifiers(
-    task: Task, config: ConfigDict, draw: Draw
-) -> Callable[[starting.Start, Path], Generator[Training, loop.Fit, dict[str, Result]]]:
-    """Measures a network's embeddings: each classifier in a folder below the given one."""
-    made = {
-        name: evaluator.fitted(name, adapter.EVALUATORS[name], task, config, draw)
-        for name in CLASSIFIERS
-    }
-
-    def run(
-        start: starting.Start, folder: Path
-    ) -> Generator[Training, loop.Fit, dict[str, Result]]:
-        found: dict[str, Result] = {}
-        for name, begin in made.items():
-            found[name] = yield from begin(start, folder / name, found)
-        return found
-
-    return run
+def save_network(at: Learning, found: Learned, folder: Path) -> None:
+    """Writes the adapted network, from which other experiments can start."""
+    about = {**about_network(at.config.network, at.task), "dataset": at.task.dataset.name}
+    weights.save(folder / weights.NAME, found.variables, about)
 
 
-def _measured(
-    name: str, task: Task, config: ConfigDict, found: Mapping[str, Result], **more: Any
-) -> Result:
-    """A result with the accuracies of both classifiers; `accuracy` is the probe's."""
-    probe, knn = found["linear_probe"], found["knn"]
-    return Result(
-        recipe="self_mask",
-        method=name,
-        dataset=task.dataset.name,
-        seed=config.seed,
-        accuracy=probe.accuracy,
-        validation_accuracy=probe.validation_accuracy,
-        storage_bytes=more.pop("storage_bytes", 0),
-        steps=more.pop("steps", 0),
-        seconds=more.pop("seconds", 0.0),
-        network=config.network.name,
-        density=more.pop("density", 1.0),
-        density_by_leaf=more.pop("density_by_leaf", {}),
-        empty_leaves=more.pop("empty_leaves", ()),
-        mask_bits=more.pop("mask_bits", 0),
-        trained_numbers=more.pop("trained_numbers", 0),
-        more={
-            "knn_accuracy": knn.accuracy,
-            "knn_validation_accuracy": knn.validation_accuracy,
-            "runs": more.pop("runs", list(CLASSIFIERS)),
-            "seconds_of_choices": 0.0,
-            **more,
-        },
-    )
-
-
-def _finish(
-    at: _Learning,
-    learned: _Learned,
-    best: float,
-    choices: list[Choice],
-    found: Mapping[str, Result],
+def finish(
+    at: Learning,
+    start: starting.Start,
+    tuned: Tuned,
+    found: Mapping[str, result.Result],
     folder: Path,
     draw: Draw,
-) -> Result:
+    name: str = "",
+) -> result.Result:
     """Writes the task (the mask, with the probe as its head), the figures and the result."""
-    masks, fit = learned.content.masks, learned.fit
-    words = axes(at.task, at.config)
-    whole = _measured(
-        at.name, at.task, at.config, found,
-        steps=fit.steps, seconds=fit.seconds, density=float(measure.density(masks)),
-        density_by_leaf=measure.density_by_leaf(masks, words),
-        empty_leaves=tuple(measure.empty_leaves(masks, words)), mask_bits=tree.size(masks),
-        trained_numbers=tree.size({**unlabeled.without_loss(fit.learned), "density": None}),
+    learned, choices = tuned.learned, tuned.choices
+    fit, places = learned.fit, _places(at.section).values()
+    whole = measured.of(
+        name or at.name, at.task, at.config, found,
+        **measured.masks(learned.content.masks, at.task, at.config),
+        steps=fit.steps, seconds=fit.seconds,
+        trained_numbers=measured.trained_numbers(fit.learned),
         watched_accuracy=learned.accuracy,
-        runs=[*CLASSIFIERS, *(_places(at.section).values() if len(choices) > 1 else ())],
+        runs=[*CLASSIFIERS, *(places if len(places) > 1 else ())],
         choices=[choice._asdict() for choice in choices],
         seconds_of_choices=sum(choice.seconds for choice in choices),
-        **{at.section.tune: best},
+        **{at.section.tune: tuned.value},
     )  # fmt: skip
     probe = stored.head_of(folder / "linear_probe")
     variables = {"params": {**learned.params, "head": probe}, "batch_stats": fit.batch_stats}
     size = stored.write_task(
-        folder, at.task, at.config, at.start, learned.content, variables, whole,
-        {at.section.tune: best},
+        folder, at.task, at.config, start, learned.content, variables,
+        whole._replace(method=at.name), {at.section.tune: tuned.value},
     )  # fmt: skip
     whole = whole._replace(storage_bytes=size)
     draw(folder, whole)

@@ -48,9 +48,9 @@ class Trainer(NamedTuple):
     """One training section on one task.
 
     Attributes:
-      job: (ready, rates, name, folder, title), optionally `keep`, `state` (a start), `watch`
-        -> Training, not started. `rates` has the peak rates that differ from the config's, by
-        field; `name` determines the randomness.
+      job: (ready, rates, name, folder, title), optionally `keep`, `state` (a start), `watch`,
+        `train` (a feed of some of the examples) -> Training, not started. `rates` has the peak
+        rates that differ from the config's, by field; `name` determines the randomness.
       state: (ready, rates, name) -> the state before the first step.
       test: (fit, frozen) -> {"loss", "accuracy"} over the whole test split.
       steps_per_epoch: training steps per epoch.
@@ -176,6 +176,7 @@ def make_trainer(
         keep: loop.Keep | None = None,
         state: State | None = None,
         watch: loop.Watch | None = None,
+        train: feed.Feed | None = None,
     ) -> Training:
         signals.obey()
         state = begin(ready, rates, name) if state is None else state
@@ -191,7 +192,7 @@ def make_trainer(
             seed=number(seed, f"{name}/order"),
         )
         validation = task.feed("validation") if held_out else None
-        train = task.feed("train")
+        train = task.feed("train") if train is None else train
         return Training(
             compiled().programs,
             loop.Job(state, frozen, train, validation, settings, folder, title, keep, watch),

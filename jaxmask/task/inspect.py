@@ -60,6 +60,11 @@ def adapted(path: Path, base: str, adapters: task_file.Adapters = KNOWN) -> Adap
             f"{path} classifies by nearest neighbors, which cannot be written as weights; use it "
             "with jaxmask task"
         )
+    if learned.is_cascade(about):
+        raise InputError(
+            f"{path} is a cascade of networks, which are not the weights of one; use it with "
+            "jaxmask task"
+        )
     found = bases.find(path, about, header["base"], base)
     file = task_file.read(path, weights=found.variables["params"])
     adapter = task_file.adapter_of(file, adapters)

@@ -17,6 +17,8 @@ from jaxmask.task import base as bases
 from jaxmask.task import file as task_file
 from jaxmask.task import schema
 
+CASCADE = "cascade"  # the method of such a file
+
 
 class Learned(NamedTuple):
     """A network adapted to a task.
@@ -24,7 +26,7 @@ class Learned(NamedTuple):
     Attributes:
       logits: (variables, uint8 images [B, H, W, C]) -> float32 [B, classes], jitted.
       variables: the network's ("params", "batch_stats"), and "stored": what else a classifier of
-        features needs.
+        features needs. Of a cascade, as `cascade.Served` says.
       module: the Linen network.
       prepare: uint8 images -> the network's input.
       classes: their names.
@@ -74,6 +76,13 @@ def load(
         schema.check_arrays(weights, file)
         return _ready({"batch_stats": {}, **weights}, about, file, network)
     parts = read(file, str(base))
+    if is_cascade(parts.file.about):
+        from jaxmask.task import cascade  # which serves tasks, and so imports this module
+
+        about = parts.file.about
+        ready = cascade.served(parts.base, parts.file, adapters, network)
+        return Learned(ready.logits, ready.variables, ready.module, ready.prepare,
+                       tuple(about["classes"]), about, file)  # fmt: skip
     check_classifier(parts.file)
     variables = task_file.restored(parts.base, parts.file, adapters)
     return _ready(variables, parts.file.about, file, network, parts.file.stored.arrays)
@@ -149,6 +158,11 @@ def pipeline(about: dict[str, Any], classes: int, network: str = "") -> Pipeline
         return augment(None, images)
 
     return Pipeline(module, prepare)
+
+
+def is_cascade(about: Mapping[str, Any]) -> bool:
+    """Whether the metadata of a file are those of a cascade of masks; see `task.cascade`."""
+    return about.get("method") == CASCADE
 
 
 Classify = Callable[[dict[str, Any], Mapping[str, Any], jax.Array, int], jax.Array]

@@ -33,7 +33,7 @@ class Library(NamedTuple):
     serve: Callable[[jax.Array, jax.Array], jax.Array]
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
     """Tasks that one program restores: same adapter, settings, trees and shapes.
 
     Attributes:
@@ -91,9 +91,9 @@ def load(
         schema.check_network(part.file.about, restored, module, part.file.path)
     classes = tuple(tuple(task.about["classes"]) for task in tasks)
     count = max(map(len, classes))
-    kinds, stacked = _kinds([_wide(task, count) for task in tasks], adapters)
-    pipelines = [learned.pipeline(tasks[0].about, kind.classes, network) for kind in kinds]
-    place = {task: (k, i) for k, kind in enumerate(kinds) for i, task in enumerate(kind.tasks)}
+    found, stacked = kinds([_wide(task, count) for task in tasks], adapters)
+    pipelines = [learned.pipeline(tasks[0].about, kind.classes, network) for kind in found]
+    place = {task: (k, i) for k, kind in enumerate(found) for i, task in enumerate(kind.tasks)}
     kind_of, index_of = (
         jnp.array(column) for column in zip(*(place[task] for task in range(len(tasks))))
     )
@@ -105,15 +105,15 @@ def load(
             def logits(index: jax.Array, images: jax.Array) -> jax.Array:
                 one = jax.tree.map(lambda leaf: leaf[index], stacked[kind])
                 module, prepare = pipelines[kind]
-                variables = _variables(kinds[kind], shared, one)
-                found: Any = module.apply(variables, prepare(images), **model.mode(module, False))
-                more = count - kinds[kind].classes
-                return jnp.pad(found, ((0, 0), (0, more)), constant_values=-jnp.inf)
+                given = variables(found[kind], shared, one)
+                own: Any = module.apply(given, prepare(images), **model.mode(module, False))
+                more = count - found[kind].classes
+                return jnp.pad(own, ((0, 0), (0, more)), constant_values=-jnp.inf)
 
             return logits
 
         def logits(number: jax.Array, images: jax.Array) -> jax.Array:
-            branches = [logits_of(kind) for kind in range(len(kinds))]
+            branches = [logits_of(kind) for kind in range(len(found))]
             return jax.lax.switch(kind_of[number], branches, index_of[number], images)
 
         each = jnp.arange(len(tasks))
@@ -191,16 +191,16 @@ def _check_alike(task: task_file.TaskFile, first: task_file.TaskFile) -> None:
             raise InputError(
                 f"{task.path} and {first.path} differ in their {field}: serve them apart"
             )
-    if learned.classifier_of(task.about) is not None:
+    if learned.classifier_of(task.about) is not None or learned.is_cascade(task.about):
         method = task.about["method"]
         raise InputError(f"{task.path} is a task of {method!r}; serve tasks that have a head")
 
 
-def _kinds(
+def kinds(
     tasks: Sequence[task_file.TaskFile], adapters: task_file.Adapters
-) -> tuple[list[_Kind], list[Any]]:
+) -> tuple[list[Kind], list[Any]]:
     """The kinds of tasks, and the stacked content of each kind."""
-    kinds: dict[Hashable, _Kind] = {}
+    found: dict[Hashable, Kind] = {}
     packed: dict[Hashable, list[Any]] = {}
     for number, task in enumerate(tasks):
         adapter = task_file.adapter_of(task, adapters)
@@ -211,13 +211,13 @@ def _kinds(
         described = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype.name), content)
         key = (id(adapter), repr((sorted(task.stored.settings.items()), shapes, task.signs,
                                   described)))  # fmt: skip
-        if key not in kinds:
+        if key not in found:
             classes = len(task.about["classes"])
-            kinds[key] = _Kind(adapter, task.stored.settings, shapes, task.signs, classes, [])
-        kinds[key].tasks.append(number)
+            found[key] = Kind(adapter, task.stored.settings, shapes, task.signs, classes, [])
+        found[key].tasks.append(number)
         packed.setdefault(key, []).append(content)
-    stacked = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *packed[key]) for key in kinds]
-    return list(kinds.values()), stacked
+    stacked = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *packed[key]) for key in found]
+    return list(found.values()), stacked
 
 
 def _packed(task: task_file.TaskFile) -> dict[str, Any]:
@@ -232,7 +232,7 @@ def _packed(task: task_file.TaskFile) -> dict[str, Any]:
     }
 
 
-def _variables(kind: _Kind, shared: Any, one: Any) -> dict[str, Any]:
+def variables(kind: Kind, shared: Any, one: Any) -> dict[str, Any]:
     """The network's variables for one task of a kind."""
     masks = {}
     for path, shape in kind.shapes.items():

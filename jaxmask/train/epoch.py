@@ -26,7 +26,8 @@ class Programs(NamedTuple):
       kept: (learned, frozen) -> tree of int32, the number of weights that each mask leaf keeps.
       bits: (learned, frozen) -> the number of bits of all masks; nothing is computed.
       train_together, evaluate_together: `train` and `evaluate` of several runs, all their
-        arguments stacked along a new first axis.
+        arguments stacked along a new first axis; with `shared=True`, `train_together` takes one
+        `resident` for all of them.
     """
 
     step: Callable[[State, Tree, Any, Any], State]
@@ -34,7 +35,7 @@ class Programs(NamedTuple):
     evaluate: Callable[[Tree, Tree, Tree, Any, Any], Sums]
     kept: Callable[[Tree, Tree], Tree]
     bits: Callable[[Tree, Tree], int]
-    train_together: Callable[[State, Tree, Any, Any], State]
+    train_together: Callable[..., State]
     evaluate_together: Callable[[Tree, Tree, Tree, Any, Any], Sums]
 
 
@@ -93,6 +94,11 @@ def programs(
 
         return jax.lax.scan(body, Sums.zero(), batches)[0]
 
+    def train_together(
+        state: State, frozen: Tree, resident: Any, xs: Any, *, shared: bool = False
+    ) -> State:
+        return jax.vmap(train, (0, 0, None if shared else 0, 0))(state, frozen, resident, xs)
+
     def kept(learned: Tree, frozen: Tree) -> Tree:
         masks = problem.masks(learned, frozen)
         return jax.tree.map(lambda mask: (mask > 0).sum(dtype=jnp.int32), masks)
@@ -106,7 +112,7 @@ def programs(
         evaluate=jax.jit(evaluate),
         kept=jax.jit(kept),
         bits=bits,
-        train_together=jax.jit(jax.vmap(train), donate_argnums=0),
+        train_together=jax.jit(train_together, donate_argnums=0, static_argnames="shared"),
         evaluate_together=jax.jit(jax.vmap(evaluate)),
     )
 

@@ -23,6 +23,8 @@ class Feed(NamedTuple):
       fetch: (resident, x) -> (images uint8 [B, H, W, C], labels [B]), inside the scan.
       chunks: (order [steps, B], lengths) -> what to scan over, once for each length.
       longest: (batch size) -> the most batches that may be on the device at a time.
+      members: the indices of the examples to train on; None for all. Epochs stay as long as over
+        all examples, so that trainings on parts of a split take equally many steps.
     """
 
     examples: int
@@ -30,6 +32,7 @@ class Feed(NamedTuple):
     fetch: Callable[[Any, Any], tuple[jax.Array, jax.Array]]
     chunks: Callable[[np.ndarray, Sequence[int]], Iterator[Any]]
     longest: Callable[[int], int]
+    members: np.ndarray | None = None
 
 
 def make_mesh() -> Mesh:
@@ -122,6 +125,23 @@ def shuffled_order(seed: int, epoch: int, examples: int, batch_size: int) -> np.
     steps = examples // batch_size
     order = np.random.default_rng([seed, epoch]).permutation(examples)
     return order[: steps * batch_size].reshape(steps, batch_size).astype(np.int32)
+
+
+def training_order(feed: Feed, seed: int, epoch: int, batch_size: int) -> np.ndarray:
+    """The epoch's batches of a feed, int32 [steps, batch_size]: `shuffled_order`, or its members'.
+
+    Members are passed over in ever new orders, cut into batches; a pass may begin in the middle of
+    a batch, and of an epoch, and all members are seen equally often (but for one pass).
+    """
+    if feed.members is None:
+        return shuffled_order(seed, epoch, feed.examples, batch_size)
+    count, steps = len(feed.members), feed.examples // batch_size
+    first, last = epoch * steps * batch_size, (epoch + 1) * steps * batch_size
+    passes = range(first // count, -(-last // count))
+    orders = [np.random.default_rng([seed, each]).permutation(count) for each in passes]
+    begin = first - passes.start * count
+    places = np.concatenate(orders)[begin : begin + last - first]
+    return np.asarray(feed.members)[places].reshape(steps, batch_size).astype(np.int32)
 
 
 def complete_order(examples: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:

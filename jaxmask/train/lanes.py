@@ -27,7 +27,9 @@ class Lanes:
         self._many = len(jobs) > 1
         self.state = stacked(states)
         self._frozen = stacked([job.frozen for job in jobs])
-        self._resident = stacked([job.train.resident for job in jobs])
+        residents = [job.train.resident for job in jobs]
+        self._shared = all(each is residents[0] for each in residents)  # one copy for all runs
+        self._resident = residents[0] if self._shared else stacked(residents)
         self._held_out = [job.validation for job in jobs if job.validation is not None]
         self._held_out_resident = stacked([feed.resident for feed in self._held_out])
         self._bits = programs.bits(states[0].learned, jobs[0].frozen)
@@ -39,8 +41,11 @@ class Lanes:
 
     def scan(self, xs: Tree) -> None:
         """Trains on one piece of data from `chunks`."""
-        train = self._programs.train_together if self._many else self._programs.train
-        self.state = train(self.state, self._frozen, self._resident, xs)
+        arguments = self.state, self._frozen, self._resident, xs
+        if self._many:
+            self.state = self._programs.train_together(*arguments, shared=self._shared)
+        else:
+            self.state = self._programs.train(*arguments)
 
     def read(self) -> tuple[int, list[dict[str, float]]]:
         """The steps done, and each run's means over the current epoch, in one transfer."""

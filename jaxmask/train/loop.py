@@ -14,7 +14,7 @@ from jaxmask import signals, tree
 from jaxmask.errors import Interrupted
 from jaxmask.train.checkpoint import Best, Checkpoint, Checkpoints, device_copy, host_copy
 from jaxmask.train.epoch import Programs
-from jaxmask.train.feed import ahead, cut, shuffled_order
+from jaxmask.train.feed import ahead, cut, training_order
 from jaxmask.train.job import Fit, Job, Keep, Settings, Watch
 from jaxmask.train.judge import DIVERGED, PATIENCE, Progress, judge
 from jaxmask.train.lanes import Lanes
@@ -172,9 +172,9 @@ def _pieces(runs: Sequence[_Run], first: int) -> Iterator[Tree]:
         begin = epoch * job.steps_per_epoch
         step = max(first, begin)
         orders = [
-            shuffled_order(
-                run.job.settings.seed, epoch, job.train.examples, job.settings.batch_size
-            )[step - begin :]
+            training_order(run.job.train, run.job.settings.seed, epoch, job.settings.batch_size)[
+                step - begin :
+            ]
             for run in runs
         ]
         lengths = _lengths(step, begin + job.steps_per_epoch, longest, job.keep)
