@@ -30,11 +30,19 @@ from ml_collections import ConfigDict
 
 from jaxmask.recipe import defaults
 
-MODES = ("swav", "simclr")
+MODES = ("swav", "simclr", "losses")
+# (loss, adversarial step, rate of what the loss learns, epochs): all take the time of 300 epochs
+# of the first
+LOSSES = (
+    ("swav(prototypes=20, queue=128)", 0.0, 0.3, 300),
+    ("simclr(dimension=32, temperature=0.2)", 0.0, 0.1, 300),
+    ("dino(prototypes=64, dimension=32, hidden=64)", 0.0, 0.1, 250),
+    ("swav(prototypes=20, queue=128)", 0.1, 0.3, 150),
+)
 
 
 def get_config(mode: str = "swav") -> ConfigDict:
-    """The experiment with one of two losses."""
+    """The experiment with one of two losses, or a grid of four."""
     if mode not in MODES:
         raise ValueError(f"digits_self has no mode {mode!r}; its modes are {', '.join(MODES)}")
     config = defaults.self_mask("digits", epochs=300)
@@ -52,11 +60,14 @@ def get_config(mode: str = "swav") -> ConfigDict:
     config.views.jitter = config.views.gray = config.views.blur = 0.0
     config.views.large_scale = (0.7, 1.0)
     config.views.small_scale = (0.3, 0.7)
-    config.loss = "swav(prototypes=20, queue=128)"
+    config.loss = LOSSES[0][0]
     config.mask.choices = (5.0, 20.0, 80.0)
     config.full.choices = (0.02, 0.1, 0.5)
     config.mask.train.learning_rate = 0.3
     if mode == "simclr":
-        config.loss = "simclr(dimension=32, temperature=0.2)"
-        config.mask.train.learning_rate = 0.1
+        config.loss, _, config.mask.train.learning_rate, _ = LOSSES[1]
+    if mode == "losses":
+        fields = "loss,adversarial_step,mask.train.learning_rate,mask.train.epochs"
+        config.methods = ("mask",)
+        config.grid = (((fields, LOSSES), ("seed", (0, 1, 2))),)
     return config
