@@ -14,6 +14,7 @@ NAMES = (
     "masked_step",
     "masked_profile",
     "views",
+    "self_mask_losses",
     "convolution",
     "selection",
     "leaves",

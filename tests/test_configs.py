@@ -30,19 +30,16 @@ def test_every_run_of_a_mode_has_the_fields_of_its_recipe(name, mode):
 @pytest.mark.parametrize(
     ("name", "mode"),
     [pair for pair in MODES
-     if pair[0] in ("self_mask", "digits_self", "equivalent", "trainable_scores")],
+     if pair[0] in ("self_mask", "digits_self", "equivalent", "trainable_scores")
+     and pair[1] not in ("resnet50_dino", "resnet50_timm")],  # as resnet50_swav
 )  # fmt: skip
 def test_every_run_of_a_mode_is_accepted_by_its_recipe(name, mode):
     """With digits in place of data and weights that are not here."""
-    for run in points(name, mode)[:24]:
+    for run in points(name, mode):
         run.data.name, run.data.share, run.data.validation = "digits", 1.0, 0.2
         run.data.mean = run.data.std = ()
         run.data.decode_size, run.data.size = 0, 32
         run.data.classes = run.pretrain.data.classes = ()
         run.start = "random"
-        planned = recipe.prepare(run).planned
         trained = [method for method in run.methods if method != "linear_probe"]
-        assert len(planned) >= len(trained)
-        passes = 3.0 if run.recipe == "self_mask" and run.views.small == 4 else None
-        if passes and "dino" not in run.loss and not run.adversarial_step:
-            assert {each.passes for each in planned} == {passes}
+        assert len(recipe.prepare(run).planned) >= len(trained)
