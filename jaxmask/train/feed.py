@@ -139,8 +139,8 @@ def training_order(feed: Feed, seed: int, epoch: int, batch_size: int) -> np.nda
     first, last = epoch * steps * batch_size, (epoch + 1) * steps * batch_size
     passes = range(first // count, -(-last // count))
     orders = [np.random.default_rng([seed, each]).permutation(count) for each in passes]
-    begin = first - passes.start * count
-    places = np.concatenate(orders)[begin : begin + last - first]
+    begin = first - first // count * count
+    places = np.ravel(orders).astype(np.int64)[begin : begin + last - first]
     return np.asarray(feed.members)[places].reshape(steps, batch_size).astype(np.int32)
 
 

@@ -64,6 +64,25 @@ def test_alone_every_training_is_done_in_turn(trained):
     assert trained == [["one"], ["two"]]
 
 
+def together(name, *jobs):
+    """An experiment that asks for trainings side by side."""
+    return result(name, (yield [Training(PROGRAMS[programs], made) for programs, made in jobs]))
+
+
+def test_a_list_of_trainings_is_answered_by_their_fits(trained):
+    found = driver.alone(together("a", (0, job("one")), (1, job("two")), (0, job("three"))))
+    assert found == result("a", ["fit of one", "fit of two", "fit of three"])
+    assert trained == [["one", "three"], ["two"]]
+
+
+def test_lists_of_several_experiments_are_trained_as_one(trained):
+    found = driver.together(
+        [together("a", (0, job("a1")), (0, job("a2"))), experiment("b", (0, job("b")))]
+    )
+    assert trained == [["a1", "a2", "b"]]
+    assert found == [result("a", ["fit of a1", "fit of a2"]), result("b", ["fit of b"])]
+
+
 def test_alone_an_experiment_without_training_has_a_result(trained):
     assert driver.alone(experiment("a")) == result("a", [])
     assert trained == []

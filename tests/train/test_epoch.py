@@ -89,6 +89,9 @@ def test_several_runs_as_one_program_are_each_what_it_is_alone(made):
         wanted, loss, _ = linear.trained(start, factor, IMAGES, LABELS, order, seed=seed)
         np.testing.assert_allclose(w(found)[index], wanted, **TOLERANCE)
         np.testing.assert_allclose(found.sums.totals["loss"][index], loss, rtol=1e-4)
+    again = jax.tree.map(lambda *x: jnp.stack(x), *(linear.state(seed) for seed in seeds))
+    shared = programs.train_together(again, frozen, resident, jnp.stack(orders), shared=True)
+    np.testing.assert_allclose(w(shared), w(found), **TOLERANCE)
     batches = feed.complete_order(11, 4)
     sums = programs.evaluate_together(
         found.learned, found.batch_stats, frozen, residents,

@@ -123,3 +123,30 @@ def test_unused_chunks_end_their_thread():
     assert threading.active_count() == before + 1
     pieces.close()
     assert threading.active_count() == before
+
+
+@given(st.integers(1, 60), st.integers(1, 16), st.integers(0, 4), st.data())
+def test_members_are_passed_over_in_new_orders_through_all_epochs(n, batch, epochs, data):
+    members = np.array(sorted(data.draw(st.sets(st.integers(0, n - 1), min_size=1))))
+    whole = feed.Feed(n, (), None, None, None)
+    part = whole._replace(members=members)
+    orders = [feed.training_order(part, 3, epoch, batch) for epoch in range(epochs)]
+    assert all(order.shape == (n // batch, batch) for order in orders)  # as long as all examples
+    seen = np.concatenate([order.ravel() for order in orders]) if orders else np.zeros(0, int)
+    full = len(seen) // len(members) * len(members)
+    for one in np.split(seen[:full], max(full // len(members), 1)) if full else ():
+        np.testing.assert_array_equal(np.sort(one), members)  # each pass has every member once
+    rest = seen[full:]
+    assert len(np.unique(rest)) == len(rest)
+    assert set(rest) <= set(members)
+    for epoch in range(epochs):
+        np.testing.assert_array_equal(
+            feed.training_order(whole, 3, epoch, batch), feed.shuffled_order(3, epoch, n, batch)
+        )
+
+
+def test_orders_of_members_differ_from_pass_to_pass_and_by_seed():
+    part = feed.Feed(20, (), None, None, None, np.arange(10))
+    one = feed.training_order(part, 0, 0, 10)
+    assert one[0].tolist() != one[1].tolist()
+    assert one.tobytes() != feed.training_order(part, 1, 0, 10).tobytes()
