@@ -5,7 +5,7 @@
 The configs set epochs by these ratios, so that the losses are compared at equal time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -20,13 +20,16 @@ from jaxmask.cli.sweep import expand
 from jaxmask.run import self_supervised, starting
 from jaxmask.run import task as tasks
 
+Shape = tuple[int, int, int]
 GRIDS = (("self_mask", "resnet20_losses", (32, 32, 3)), ("digits_self", "losses", (8, 8, 1)))
 
 
-def run(rounds: int = 7, steps: int = 2) -> list[Result]:
-    """Both grids, one table each; the first loss of each is what the others are compared with."""
+def run(
+    rounds: int = 7, steps: int = 2, grids: Sequence[tuple[str, str, Shape]] = GRIDS
+) -> list[Result]:
+    """The grids, a table each; the first loss of each is what the others are compared with."""
     results = []
-    for name, mode, shape in GRIDS:
+    for name, mode, shape in grids:
         grid = expand(configs.load(configs.CONFIGS / f"{name}.py", mode))
         losses = {(each.loss, each.adversarial_step): each for each in grid.values()}
         sides = {_called(*key): _side(each, shape, steps) for key, each in losses.items()}
@@ -52,7 +55,7 @@ def _called(loss: str, adversarial_step: float) -> str:
     return f"{loss}, adversarial views" if adversarial_step else loss
 
 
-def _side(config: ConfigDict, shape: tuple[int, int, int], steps: int) -> Callable[[], None]:
+def _side(config: ConfigDict, shape: Shape, steps: int) -> Callable[[], None]:
     """A scan of what the recipe trains, on random images, from the middle of a training."""
     batch = config.mask.train.batch_size
     images = data.Split(*random_images(4 * batch, shape))

@@ -1,8 +1,8 @@
 """How many scores a mask needs, and how much of it is the pretrained weights.
 
-    jaxmask sweep --config=trainable_scores --workdir=runs/trainable_scores
-    jaxmask sweep --config=trainable_scores:resnet20 --workdir=runs/scores20 --config.start=PATH
-    jaxmask sweep --config=trainable_scores:resnet20 --workdir=runs/random20 --config.start=random
+jaxmask sweep --config=trainable_scores --workdir=runs/trainable_scores
+jaxmask sweep --config=trainable_scores:resnet20 --workdir=runs/scores20 --config.start=PATH
+jaxmask sweep --config=trainable_scores:resnet20 --workdir=runs/random20 --config.start=random
 """
 
 from ml_collections import ConfigDict

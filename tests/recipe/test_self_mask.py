@@ -74,10 +74,14 @@ def test_the_adapted_network_is_a_start_for_other_runs(learned, tmp_path):
 
 def test_a_mask_of_the_density_that_mask_found(learned, tmp_path):
     """By `mask_topk`, from the first step or falling to it."""
-    quick = [each for each in QUICK if not each.startswith("--config.methods")]
+    fields = ("methods", "loss", "views", "knn", "linear_probe")
+    replaced = tuple(f"--config.{field}" for field in fields)
+    quick = [each for each in QUICK if not each.startswith(replaced)]
     for falling in (0.0, 1.5):
         folder = tmp_path / str(falling)
-        given = [*quick, "--config.methods=('mask', 'mask_topk')", "--config.watch_epochs=1",
+        given = [*quick, "--config.methods=('mask', 'mask_topk')", "--config.watch_epochs=2",
+                 "--config.loss=simclr(dimension=8)", "--config.views.small=0",
+                 "--config.knn.choices=10", "--config.linear_probe.choices=0.01",
                  "--config.mask.train.epochs=2", "--config.mask_topk.train.epochs=2",
                  "--config.mask_topk.train.select=last", "--config.mask_topk.choices=1.0",
                  "--config.mask_topk.density=0.0", f"--config.mask_topk.falling_epochs={falling}",
