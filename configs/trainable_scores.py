@@ -1,8 +1,44 @@
 """How many scores a mask needs, and how much of it is the pretrained weights.
 
-jaxmask sweep --config=trainable_scores --workdir=runs/trainable_scores
-jaxmask sweep --config=trainable_scores:resnet20 --workdir=runs/scores20 --config.start=PATH
-jaxmask sweep --config=trainable_scores:resnet20 --workdir=runs/random20 --config.start=random
+    jaxmask sweep --config=trainable_scores --workdir=runs/trainable_scores
+    jaxmask sweep --config=trainable_scores:resnet20 --workdir=runs/scores20 --config.start=PATH
+    jaxmask sweep --config=trainable_scores:resnet20 --workdir=runs/random20 --config.start=random
+
+Scores are learned in the first stages only, or for a share of each layer's weights (random ones, or
+the largest); all other weights stay on. The control is the same over random weights.
+
+`digits`, the default: a ResNet-20 of a quarter of the width, trained on the digits 0 to 4 or not at
+all, then 15 epochs of masks for the digits 5 to 9; rate 20, not tuned, 16,740 scores. Accuracy in %
+on the 224 test images, mean +- standard deviation of the seeds 0 to 2:
+
+| scores learned | number | a random share, pretrained | not | the largest, pretrained | not |
+|---|---|---|---|---|---|
+| none (linear probe) | 0 | 77.08 +- 1.80 | 69.94 +- 3.14 | | |
+| first stage | 900 | 93.60 +- 2.54 | 88.24 +- 5.51 | | |
+| first 2 stages | 4,068 | 96.13 +- 0.68 | 96.58 +- 1.36 | | |
+| all | 16,740 | 95.68 +- 2.06 | 96.43 +- 0.77 | | |
+| 10 % | 1,674 | 83.93 +- 3.49 | 75.00 +- 5.26 | 92.86 +- 1.79 | 89.29 +- 2.93 |
+| 20 % | 3,348 | 90.92 +- 1.57 | 85.57 +- 4.24 | 93.45 +- 0.68 | 93.15 +- 0.68 |
+| 30 % | 5,022 | 96.28 +- 0.68 | 89.29 +- 1.95 | 93.75 +- 1.18 | 95.39 +- 0.93 |
+| 40 % | 6,696 | 96.73 +- 1.44 | 93.60 +- 1.29 | 96.13 +- 0.93 | 94.79 +- 1.80 |
+| 50 % | 8,370 | 95.68 +- 0.68 | 95.68 +- 0.93 | 96.88 +- 1.61 | 95.24 +- 1.57 |
+| 60 % | 10,044 | 97.02 +- 1.36 | 94.79 +- 0.68 | 96.13 +- 0.68 | 96.28 +- 0.52 |
+| 70 % | 11,718 | 97.02 +- 1.29 | 95.39 +- 1.69 | 97.32 +- 0.89 | 95.39 +- 0.52 |
+| 80 % | 13,392 | 96.88 +- 0.77 | 95.09 +- 1.34 | (1) | (0) |
+| 90 % | 15,066 | 96.43 +- 1.18 | 95.68 +- 1.29 | 94.94 +- 1.36 | 95.98 +- 0.77 |
+
+Pretrained weights matter where few scores are learned: with random shares of 10 to 40 %, in all 12
+pairs, by 6.1 points (paired t-test over the three seeds' means, p = 0.04). From half of the scores
+on, and by all of them, masks over random weights are as good: the task is that easy. The 900 scores
+of the first stage do as much as 3,348 random ones. To learn the scores of the largest
+weights helps at 10 and 20 %, and leaves the pretrained weights less of an advantage (0.9 points
+over 10 to 40 %). The published figure (Warmerdam, Caron, Asano 2024) is of a ResNet-50 of SwAV.
+
+About 12 minutes on one core. (Measured with each seed's pretraining done once, in place of 63
+times; a run that pretrains by itself gives the same.)
+
+`resnet20`: CIFAR-100, 8,000 images and 5 epochs, from CIFAR-10 weights at PATH or random ones. Not
+measured: 60 trainings of 625 steps for each of the two.
 """
 
 from ml_collections import ConfigDict
