@@ -15,6 +15,7 @@ NAMES = (
     "masked_profile",
     "views",
     "self_mask_losses",
+    "self_mask_step",
     "convolution",
     "selection",
     "leaves",

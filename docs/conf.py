@@ -155,7 +155,7 @@ def write_fields(app):
         ("Training", "train.", fields.TRAIN),
         *((f"Recipe `{name}`", "", table) for name, table in fields.OF_RECIPES.items()),
         ("Scoring, of `prune` and `lottery`", "scoring.", fields.SCORING),
-        ("Views, of `self_mask`", "views.", fields.VIEWS),
+        ("Views, of `self_mask` and `cascade`", "views.", fields.VIEWS),
         ("Sweeps", "", fields.SWEEP),
     ]
     for name, each in {**adapter.METHODS, **adapter.EVALUATORS}.items():

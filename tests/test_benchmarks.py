@@ -19,6 +19,7 @@ from benchmarks import (
     memory,
     scoring,
     selection,
+    self_mask_step,
     start_up,
     views,
 )
@@ -183,3 +184,15 @@ def test_self_mask_losses_runs_each_loss_of_a_grid_once(capsys, monkeypatch, qui
         f"a step of digits_self, {loss}" for loss in ("simclr", "dino", "swav")
     ]
     assert "of the first" in capsys.readouterr().out
+
+
+def test_self_mask_step_runs_its_sides(capsys, monkeypatch, quick_compilation):
+    small = cifar_resnet.CifarResNet(blocks=1, classes=10, width=0.25)
+    monkeypatch.setattr(self_mask_step.tasks.model, "create", lambda network, **options: small)
+    names = (self_mask_step.SWAV, "simclr")
+    results = self_mask_step.run(
+        rounds=1, side=8, batch=4, steps=1, losses={n: self_mask_step.LOSSES[n] for n in names}
+    )
+    assert [result.aim for result in results] == ["1.15", "0.03", "0.03", ""]
+    assert results[0].what.startswith("a self-masking step of resnet20 (2 x 8 px and 4 x 4 px of 4")
+    assert "supervised, on made views" in capsys.readouterr().out

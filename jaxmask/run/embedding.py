@@ -1,6 +1,6 @@
 """Features of a network in the middle of its training, and how well they tell classes apart."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxmask import evaluate, model, signals
 from jaxmask.adapter import Adapter
+from jaxmask.run.programs import shared
 from jaxmask.run.task import Task
 from jaxmask.train.feed import complete_order
 from jaxmask.train.state import State
@@ -18,22 +19,20 @@ BATCH = 512
 
 
 def knn_accuracy(
-    task: Task, adapter: Adapter, neighbors: int, temperature: float = 0.1
+    task: Task,
+    adapter: Adapter,
+    identity: Hashable,
+    neighbors: int,
+    temperature: float = 0.1,
 ) -> Callable[[State, Any], float]:
     """(state of a training, frozen trees) -> accuracy of k-NN on the validation images.
 
     The voters are the training images; both are embedded on the device, where they are.
-    """
-    features = model.feature_function(task.module, lambda images: task.augment(None, images))
 
-    @jax.jit
-    def embedded(learned: Any, batch_stats: Any, frozen: Any, resident: Any, xs: Any) -> jax.Array:
-        variables = {
-            "params": adapter.parameters(without_loss(learned), frozen),
-            "batch_stats": batch_stats,
-        }
-        fetch = task.feed("train").fetch
-        return jax.lax.map(lambda x: features(variables, fetch(resident, x)[0]), xs)
+    Args:
+      identity: of the adapter's functions; equal ones share a compiled program.
+    """
+    embedded = shared("embedded", (task.identity, identity), lambda: _embedded(task, adapter))
 
     def of_split(split: str, state: State, frozen: Any) -> tuple[jax.Array, jax.Array]:
         feed = task.feed(split)
@@ -57,3 +56,19 @@ def knn_accuracy(
         return float((votes.argmax(-1) == truth).mean())
 
     return accuracy
+
+
+def _embedded(task: Task, adapter: Adapter) -> Callable[..., jax.Array]:
+    """(learned, batch_stats, frozen, resident, xs) -> features of the images of each x."""
+    features = model.feature_function(task.module, lambda images: task.augment(None, images))
+
+    @jax.jit
+    def embedded(learned: Any, batch_stats: Any, frozen: Any, resident: Any, xs: Any) -> jax.Array:
+        variables = {
+            "params": adapter.parameters(without_loss(learned), frozen),
+            "batch_stats": batch_stats,
+        }
+        fetch = task.feed("train").fetch
+        return jax.lax.map(lambda x: features(variables, fetch(resident, x)[0]), xs)
+
+    return embedded

@@ -19,6 +19,7 @@ from jaxmask.loss import cross_entropy
 from jaxmask.run import directory, result, starting, stored
 from jaxmask.run.driver import Begin
 from jaxmask.run.method import Draw, Results
+from jaxmask.run.programs import shared
 from jaxmask.run.result import Result
 from jaxmask.run.seeds import named_key
 from jaxmask.run.task import Task
@@ -60,7 +61,7 @@ def fitted(name: str, evaluator: Evaluator, task: Task, config: ConfigDict, draw
 
 
 def feature_function(task: Task, name: str) -> Callable[..., jax.Array]:
-    """(variables, uint8 images) -> features.
+    """(variables, uint8 images) -> features; compiled once for all networks of a task.
 
     Args:
       name: for errors.
@@ -69,7 +70,11 @@ def feature_function(task: Task, name: str) -> Callable[..., jax.Array]:
       InputError: the network gives none.
     """
     try:
-        return model.feature_function(task.module, lambda x: task.augment(None, x))
+        return shared(
+            "features",
+            task.identity,
+            lambda: model.feature_function(task.module, lambda x: task.augment(None, x)),
+        )
     except InputError as error:
         raise error.at(name) from None
 

@@ -16,7 +16,7 @@ NETWORK: Table = {
     "axes": ((), 'what axes of weights mean, if names do not tell: (path regex, "layers in out")'),
 }
 EXPERIMENT: Table = {
-    "recipe": ("", '"adapt", "dense", "prune" or "lottery"'),
+    "recipe": ("", '"adapt", "cascade", "dense", "lottery", "prune" or "self_mask"'),
     "seed": (0, "of all randomness; the same seed gives the same result"),
     "network": (NETWORK, ""),
     "compilation_cache": ("", 'a folder; "" is ~/.cache/jaxmask/xla, "off" disables it'),

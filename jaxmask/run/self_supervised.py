@@ -1,6 +1,6 @@
 """A method that learns without labels: trained by a loss of views, then measured by classifiers."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from jaxmask.run.embedding import knn_accuracy
 from jaxmask.run.measured import CLASSIFIERS, Draw, Trainings
 from jaxmask.run.method import UNKNOWN, Results, check_rules, identity_of, site_of
 from jaxmask.run.plan import Planned, below
+from jaxmask.run.programs import shared
 from jaxmask.run.seeds import named_key
 from jaxmask.run.task import Task, about_network
 from jaxmask.run.trainer import Ready, Trainer, Training, make_trainer
@@ -42,6 +43,7 @@ class Learning(NamedTuple):
     Attributes:
       section: its config section, settled.
       adapter, trainer, loss: as these describe.
+      identity: of the adapter's functions.
       features: the size of an embedding.
       accuracy: (state, frozen) -> of k-NN on the held-out images.
     """
@@ -53,6 +55,7 @@ class Learning(NamedTuple):
     adapter: Adapter
     trainer: Trainer
     loss: loss.ViewLoss
+    identity: Hashable
     features: int
     accuracy: Callable[[State, Any], float]
 
@@ -157,8 +160,10 @@ def learning(
     )
     check_numbers("watch_epochs", [config.watch_epochs], 1)
     check_numbers("watch_neighbors", [config.watch_neighbors], 1)
-    accuracy = knn_accuracy(task, way, config.watch_neighbors)
-    return Learning(name, task, config, section, way, trainer, of_views, features, accuracy)
+    accuracy = knn_accuracy(task, way, identity, config.watch_neighbors)
+    return Learning(
+        name, task, config, section, way, trainer, of_views, identity, features, accuracy
+    )
 
 
 def planned(at: Learning) -> tuple[Planned, ...]:
@@ -242,8 +247,9 @@ def learned(at: Learning, fit: loop.Fit, ready: Ready, params: Any, name: str = 
             f"{name or at.name}, after {fit.steps} steps: {why}; then give another --workdir"
         )
     network = unlabeled.without_loss(fit.learned)
+    parameters = shared("parameters", at.identity, lambda: jax.jit(at.adapter.parameters))
     adapted = {
-        "params": jax.jit(at.adapter.parameters)(network, ready.frozen),
+        "params": parameters(network, ready.frozen),
         "batch_stats": fit.batch_stats,
     }
     last = at.accuracy(fit.last, ready.frozen)

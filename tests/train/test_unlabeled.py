@@ -98,6 +98,22 @@ def test_the_objective_is_the_loss_of_all_views():
     assert set(problem.measured) == {"loss", "spread"}
 
 
+def test_views_of_all_sizes_share_one_set_of_masked_weights():
+    loss, calls = loss_of(), []
+    plain = network()
+
+    def parameters(learned, frozen):
+        calls.append(1)
+        return plain.parameters(learned, frozen)
+
+    counted = plain._replace(parameters=parameters)
+    problem = unlabeled.of_views(counted, embed, views, loss, steps=STEPS)
+    learned, frozen = trees(loss)
+    carried = Carried(jnp.int32(0), unlabeled.memory(loss, learned, 5))
+    jax.grad(problem.objective, has_aux=True)(learned, frozen, carried, batch())
+    assert len(calls) == 1
+
+
 def test_the_network_is_made_without_what_the_loss_learns():
     loss = loss_of()
     problem = unlabeled.of_views(network(), embed, views, loss, steps=STEPS)
