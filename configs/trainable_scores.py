@@ -32,7 +32,7 @@ pairs, by 6.1 points (paired t-test over the three seeds' means, p = 0.04). From
 on it is 1.3 points (p = 0.14), and with all of them random weights are as good: the task is that
 easy. The 900 scores of the first stage do as much as 3,348 random ones. To learn the scores of the
 largest weights helps at 10 and 20 %, and leaves the pretrained weights less of an advantage: 0.9
-points over 10 to 40 %. Published (Warmerdam, Caron, Asano 2024): SwAV's ResNet-50.
+points over 10 to 40 %. Published is a figure of SwAV's ResNet-50 (Warmerdam, Caron, Asano 2024).
 
 12 minutes of processor time. (With each seed's pretraining done once, in place of 22 times; a run
 that does it by itself gave the same accuracy and densities.)
