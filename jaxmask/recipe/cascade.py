@@ -104,6 +104,8 @@ def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Beg
         report.figures.comparison(folder, list(results))
         table = report.tables.comparison(folder, list(results))
         files.replace(folder / "table.md", report.tables.markdown(table))
+        compared = report.paired.table(folder, list(results), DISPATCHER)
+        files.replace(folder / "paired.md", report.paired.markdown(compared, DISPATCHER))
         return result.write(folder, adapt.compared(results, before))
 
     def measured_as(

@@ -59,6 +59,8 @@ def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Beg
         report.figures.comparison(folder, list(results))
         table = report.tables.comparison(folder, list(results))
         files.replace(folder / "table.md", report.tables.markdown(table))
+        compared = report.paired.table(folder, list(results), UNTOUCHED)
+        files.replace(folder / "paired.md", report.paired.markdown(compared, UNTOUCHED))
         return result.write(folder, adapt.compared(results, before))
 
     return Begin(run, (*planned_before(pretraining), *planned_below(begins)))

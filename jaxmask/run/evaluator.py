@@ -1,5 +1,6 @@
 """A method of a comparison that fits a classifier to the features of the unchanged network."""
 
+import io
 import time
 from collections.abc import Callable, Generator
 from functools import partial
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxmask import evaluate, model, signals
+from jaxmask import evaluate, files, model, signals
 from jaxmask.adapter import Evaluator
 from jaxmask.adapter.base import Classifier
 from jaxmask.errors import InputError
@@ -28,6 +29,7 @@ from jaxmask.run.tuning import Choice, best_choice
 from jaxmask.train import loop
 from jaxmask.train.records import Records
 
+PREDICTED = "predicted.npy"  # in a run directory
 Examples = tuple[jax.Array, jax.Array]  # features [N, F], labels [N]
 Extract = Callable[[str], Examples]  # of a split, by name
 
@@ -109,7 +111,8 @@ def fit(
     """Tries an evaluator's choices on validation data, then reads the test split once.
 
     Returns:
-      The classifier, and its result without `storage_bytes`. Records go to the folder.
+      The classifier, and its result without `storage_bytes`. Records go to the folder, and the
+      classes of the test images to its `predicted.npy`.
     """
     section, began = config[name], time.monotonic()
     train, validation = extracted("train"), extracted("validation")
@@ -127,7 +130,9 @@ def fit(
             )  # fmt: skip
         best = best_choice(name, choices) if choices else section.choices[0]
         classifier, chosen = attempt(best)
-        test = _measure(classifier, *extracted("test"))
+        features, labels = extracted("test")
+        test = _measure(classifier, features, labels)
+        _save_predicted(folder, classifier.logits(features), labels)
         records.write(classifier.about["steps"], 0, "test", **test)
     found = _found(name, task, config, evaluator.field, classifier, choices, chosen, test)
     return classifier, found._replace(seconds=for_features + chosen.seconds)
@@ -140,6 +145,13 @@ def _check_finite(network: str, split: str, features: np.ndarray) -> None:
             f"{network} gives features that are not finite, of {wrong} of the {len(features)} "
             f"images of the split {split!r}; use another start or compute_dtype"
         )
+
+
+def _save_predicted(folder: Path, logits: jax.Array, labels: jax.Array) -> None:
+    """Writes int32 [2, N]: the predicted classes, and the labels."""
+    content = io.BytesIO()
+    np.save(content, np.stack([logits.argmax(-1), labels]).astype(np.int32))
+    files.replace(folder / PREDICTED, content.getvalue())
 
 
 def _attempt(

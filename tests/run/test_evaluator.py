@@ -136,6 +136,7 @@ def test_features_that_are_not_finite_are_refused(name, split, value, count, tmp
         task = task._replace(
             dataset=task.dataset._replace(validation=found._replace(images=images)),
             augment=lambda key, x: jnp.where(x.min() == 255, value, augment(key, x)),
+            identity=f"{task.identity}, {value} for white images",
         )
     begin = evaluator.fitted(name, adapter.EVALUATORS[name], task, of, lambda *_: None)
     with pytest.raises(InputError) as refused:
