@@ -50,7 +50,9 @@ def show(command: str, what: str, full: bool, path: Path | None, config: ConfigD
 
 def _fields(config: ConfigDict, full: bool) -> list[tuple[str, str]]:
     """Each field with its value, and what it is; of all methods, or of those that are used."""
-    recipe, used = config.get("recipe", ""), config.get("methods", ())
+    recipe, used = config.get("recipe", ""), [*config.get("methods", ()), config.get("method")]
+    if "views" in config:  # what is learned without labels is measured by all of them
+        used += EVALUATORS
     rows = []
     for field, value in configs.fields(config):
         section = field.partition(".")[0]

@@ -6,8 +6,9 @@ RUNS are run directories, or folders to search for them. The report folder gets 
 results.parquet (one row per run), summary.csv (one row per setting: mean, standard deviation,
 p-values), table.md and figures/*.png; the table is also printed.
 
-A run of `adapt` counts as one run for each of its methods. These have their own table, with the
-bytes to store each; `--baseline=full` tests the others against fine-tuning.
+A run of `adapt`, `self_mask` or `cascade` counts as one run for each of its methods. These have
+their own table, with the bytes to store each; `--baseline=full` tests the others against
+fine-tuning.
 """
 
 import argparse

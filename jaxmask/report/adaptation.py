@@ -1,4 +1,4 @@
-"""Compares methods over many `adapt` runs: accuracy, and the bytes to store it."""
+"""Compares methods over many runs that compare some: accuracy, and the bytes to store it."""
 
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ MEANS = ("storage_bytes", "trained_numbers", "density")
 
 
 class Adaptation(NamedTuple):
-    """What a report says about `adapt` runs."""
+    """What a report says about runs that compare methods (`methods.RECIPES`)."""
 
     runs: pd.DataFrame  # of `named`
     groups: pd.DataFrame  # of `compare`
@@ -50,13 +50,13 @@ def named(frame: pd.DataFrame) -> pd.DataFrame:
     `config.start` differs.
 
     Args:
-      frame: of `collect.collect`, only runs of `adapt`.
+      frame: of `collect.collect`, only methods of runs that compare some.
     """
     # the share first: other fields (epochs, say) may differ only where it does
     frame = frame[sorted(frame, key=lambda name: name != SHARE)]
     runs, keys = groups.settings(frame)
     own = [name for name in keys[len(groups.KEYS) :] if not name.startswith(significance.TASK)]
-    runs["tuned"] = _tuned(runs, keys)
+    runs["tuned"] = tuned(runs, keys)
     said: list[list[str]] = [[] for _ in range(len(runs))]
     for column in (*own, "tuned"):
         several = runs.groupby("method")[column].transform("nunique", dropna=False) > 1
@@ -69,6 +69,22 @@ def named(frame: pd.DataFrame) -> pd.DataFrame:
     ]
     starts = runs.get("config.start", "")
     return runs.drop(columns=["series", "tuned"]).assign(method=names, initial_sha256=starts)
+
+
+def tuned(runs: pd.DataFrame, keys: list[str]) -> pd.Series:
+    """`learning_rate=0.1`, if runs of one setting and seed ended with different values; or None.
+
+    Args:
+      keys: the columns that make a setting.
+    """
+    values = pd.Series(None, runs.index, dtype="object")
+    for name in TUNED:
+        if name in runs:
+            text = runs[name].map(lambda value, name=name: f"{name}={value:g}", na_action="ignore")
+            values = values.where(values.notna(), text.astype("object"))
+    by = [runs[name] for name in keys]
+    of_seed = values.groupby([*by, runs["seed"]], dropna=False).transform("nunique")
+    return values.where(of_seed.groupby(by, dropna=False).transform("max") > 1)
 
 
 def compare(frame: pd.DataFrame, baseline: str | None, metric: str) -> pd.DataFrame:
@@ -113,6 +129,15 @@ def tasks_named(compared: pd.DataFrame, without: str = "") -> list[str]:
     columns = [name for name in groups.further(compared) if name != without]
     table = compared.assign(method="", schedule="")
     return [text.removeprefix(", ") for text in groups.series(table, columns)]
+
+
+def tasks_of(runs: pd.DataFrame) -> list[str]:
+    """The name of each run's task: `cifar100, size=64`; "" if there is only one."""
+    own = [name for name in runs if name.startswith(significance.TASK)]
+    # without the methods, which would explain some of the differences
+    settled, keys = groups.settings(runs[["seed", *own]].assign(method=""))
+    names = groups.series(settled, keys[len(groups.KEYS) :])
+    return [name.removeprefix(", ") for name in names]
 
 
 def table_of(compared: pd.DataFrame, test: str = "welch") -> pd.DataFrame:
@@ -160,18 +185,6 @@ def caption(compared: pd.DataFrame, test: str = "welch") -> str:
         said += summary.tested(compared, test, " of the same task")
         said += " The p columns are corrected, too."
     return said
-
-
-def _tuned(runs: pd.DataFrame, keys: list[str]) -> pd.Series:
-    """`learning_rate=0.1`, if runs of one setting and seed ended with different values."""
-    values = pd.Series(None, runs.index, dtype="object")
-    for name in TUNED:
-        if name in runs:
-            text = runs[name].map(lambda value, name=name: f"{name}={value:g}", na_action="ignore")
-            values = values.where(values.notna(), text.astype("object"))
-    by = [runs[name] for name in keys]
-    of_seed = values.groupby([*by, runs["seed"]], dropna=False).transform("nunique")
-    return values.where(of_seed.groupby(by, dropna=False).transform("max") > 1)
 
 
 def _said(column: str, method: str, value: Any) -> str:

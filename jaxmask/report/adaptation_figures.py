@@ -1,19 +1,33 @@
-"""Plots of many `adapt` runs: accuracy, bytes to store, fractions of labels, tuned rates."""
+"""Plots of runs that compare methods: accuracy, bytes to store, fractions of labels, rates."""
 
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from jaxmask.report import canvas, groups, mask_figures, summary
+from jaxmask.report import (
+    canvas,
+    cluster_figures,
+    embedding_figures,
+    find,
+    groups,
+    layer_figures,
+    loss_figures,
+    mask_figures,
+    methods,
+    restriction_figures,
+    summary,
+)
 from jaxmask.report.adaptation import SHARE, TUNED, Adaptation, task_of, tasks_named
+from jaxmask.report.canvas import Style
 from jaxmask.run.result import read
 
-Style = dict[str, dict[str, Any]]
-
-NAMES = ("accuracy_against_bytes", "accuracy_against_labels", "rates", "density_by_layer_adapt")
+NAMES = (
+    "accuracy_against_bytes", "accuracy_against_labels", "rates", "density_by_layer_adapt",
+    "density_by_layer_self_supervised", "accuracy_against_scores", "loss_by_epoch",
+    "embeddings_pca", "embeddings_tsne", "clusters",
+)  # fmt: skip
 # offsets of a name from its point, in points: the most readable first
 BESIDE = [
     (x, y, "left" if x > 0 else "right" if x < 0 else "center")
@@ -24,17 +38,24 @@ BESIDE = [
 
 
 def drawings(adapted: Adaptation | None) -> dict[str, Callable[[Path], bool]]:
-    """The functions that draw the plots of `adapt` runs, by name; for None they draw nothing."""
+    """The functions that draw the plots of these runs, by name; for None they draw nothing."""
     if adapted is None:
         return dict.fromkeys(NAMES, lambda path: False)
     # one style per method (and setting), the same in all figures of a report
-    methods = list(dict.fromkeys([*adapted.groups["method"], *adapted.runs["method"]]))
-    style = canvas.styles(pd.DataFrame({"series": methods, "schedule": ""}))
+    names = list(dict.fromkeys([*adapted.groups["method"], *adapted.runs["method"]]))
+    style = canvas.styles(pd.DataFrame({"series": names, "schedule": ""}))
+    metric = adapted.groups["metric"].iloc[0]
     draw: tuple[Callable[[Path], bool], ...] = (
         lambda path: against_bytes(path, adapted.groups, style),
         lambda path: against_labels(path, adapted.groups, style),
         lambda path: rates(path, adapted.runs, style),
         lambda path: layers(path, adapted.runs, style),
+        lambda path: layer_figures.draw(path, adapted.runs),
+        lambda path: restriction_figures.draw(path, adapted.runs, metric),
+        lambda path: loss_figures.draw(path, adapted.runs),
+        lambda path: embedding_figures.draw(path, adapted.runs, "PCA"),
+        lambda path: embedding_figures.draw(path, adapted.runs, "t-SNE"),
+        lambda path: cluster_figures.draw(path, adapted.runs),
     )
     return dict(zip(NAMES, draw))
 
@@ -59,14 +80,9 @@ def against_bytes(path: Path, compared: pd.DataFrame, style: Style) -> bool:
     metric = table["metric"].iloc[0]
     factor = 100 if summary.share(metric) else 1
     tasks = [task for _, task in table.groupby("task", sort=False)]
-    columns = min(len(tasks), 3)
-    rows = -(-len(tasks) // columns)
-    figure = canvas.blank(max(5.6, 4.2 * columns), 0.4 + 3.6 * rows)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for panel in panels[len(tasks) :]:
-        panel.set_visible(False)
+    figure, panels = canvas.panels(len(tasks), 3, 4.2 if len(tasks) > 1 else 5.6, 3.8)
     for panel, task in zip(panels, tasks):
-        _open(panel)
+        canvas.opened(panel)
         for line in task.to_dict("records"):
             panel.errorbar(
                 line["storage_bytes"],
@@ -101,12 +117,12 @@ def against_labels(path: Path, compared: pd.DataFrame, style: Style) -> bool:
     metric = table["metric"].iloc[0]
     factor = 100 if summary.share(metric) else 1
     figure, axes = canvas.new(7.0, 4.2)
-    style = _of_lines(style, table)
+    style = canvas.of_lines(style, table)
     for name, line in table.groupby("series", sort=False):
         line = line.sort_values(SHARE)
         axes.errorbar(100 * line[SHARE], factor * line["mean"], factor * line["std"].fillna(0),
                       label=name, capsize=2, elinewidth=0.8, **style[name])  # fmt: skip
-    _log_axis(axes, sorted(100 * table[SHARE].unique()))
+    canvas.log_axis(axes, list(100 * table[SHARE].unique()))
     axes.set_xlabel("fraction of labels in %")
     axes.set_ylabel(summary.title(metric))
     canvas.legend(axes)
@@ -115,13 +131,18 @@ def against_labels(path: Path, compared: pd.DataFrame, style: Style) -> bool:
 
 
 def layers(path: Path, runs: pd.DataFrame, style: Style) -> bool:
-    """Density of each masked leaf, mean over seeds: one line per method that masks.
+    """Density of each masked leaf, mean over seeds: one line per method with a mask of its own.
 
     Args:
       runs: of `adaptation.named`.
     """
     settled, _ = groups.settings(runs)
-    return mask_figures.layers(path, settled, _of_lines(style, settled), logarithmic=False)
+    places = map(Path, settled["folder"])
+    own = [
+        bool(methods.section_of(find.read_config(place), read(place).method)) for place in places
+    ]
+    settled = settled[own]
+    return mask_figures.layers(path, settled, canvas.of_lines(style, settled), logarithmic=False)
 
 
 def rates(path: Path, runs: pd.DataFrame, style: Style) -> bool:
@@ -141,11 +162,11 @@ def rates(path: Path, runs: pd.DataFrame, style: Style) -> bool:
     panels = [("validation", table, "validation accuracy in %", 100)]
     if len(masks):
         panels.append(("found_density", masks, "density found", 1))
-    style = _of_lines(style, table)
+    style = canvas.of_lines(style, table)
     figure = canvas.blank(1.8 + 4.2 * len(panels), 4.0)
     all_axes = figure.subplots(1, len(panels), squeeze=False).ravel()
     for axes, (column, shown, title, factor) in zip(all_axes, panels):
-        _open(axes)
+        canvas.opened(axes)
         for name, line in shown.groupby("series", sort=False):
             at = (factor * line[column]).groupby(line["value"]).agg(["mean", "std"])
             axes.errorbar(at.index, at["mean"], at["std"].fillna(0), label=name, capsize=2,
@@ -183,31 +204,6 @@ def tried(runs: pd.DataFrame) -> pd.DataFrame:
     numbers = ["value", "validation", "found_density"]
     table = pd.DataFrame(rows, columns=["method", "series", *numbers])
     return table.astype(dict.fromkeys(numbers, "float64"))
-
-
-def _of_lines(style: Style, table: pd.DataFrame) -> Style:
-    """The style of each `series`: that of its `method`, several of one with different dashes."""
-    found: Style = {}
-    count: Counter[str] = Counter()
-    for method, name in dict.fromkeys(zip(table["method"], table["series"])):
-        found[name] = {**style[method], "linestyle": ("-", "--", ":", "-.")[count[method] % 4]}
-        count[method] += 1
-    return found
-
-
-def _open(axes: Any) -> None:
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _log_axis(axes: Any, values: list[float]) -> None:
-    """A logarithmic axis with a number at each of the values."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(values))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _name(axes: Any, points: list[tuple[float, float, str]]) -> None:

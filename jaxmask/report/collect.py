@@ -23,8 +23,8 @@ OUTCOMES = ("density", "accuracy", "chosen_step", "initial_sha256")
 def collect(folders: Iterable[str | Path]) -> pd.DataFrame:
     """One row per finished run, of the given run directories and of those below given folders.
 
-    Each method of an `adapt` run is a run, see `methods.expand`, with the config fields that
-    matter for it.
+    Each method of a run that compares some (`adapt`, `self_mask`, `cascade`) is a run, see
+    `methods.expand`, with the config fields that matter for it.
 
     Columns: the numbers, strings and booleans of `result.json`, unchanged (accuracy is a fraction;
     fields that a run lacks are missing); `empty_leaves`, their number; `initial_sha256`;

@@ -10,7 +10,7 @@ from jaxmask.train.records import read_records
 
 
 def comparison(folder: Path, methods: Sequence[str]) -> None:
-    """Draws `figures/*.png` of an `adapt` run: accuracy against bytes, loss, density by layer."""
+    """Draws `figures/*.png` of a comparison: accuracy against bytes, loss, density by layer."""
     results = {name: read(folder / name) for name in methods}
     accuracy_against_bytes(folder / "figures" / "accuracy_against_bytes.png", results)
     loss_curves(

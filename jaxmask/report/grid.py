@@ -1,8 +1,9 @@
 """The report on many runs: results.csv and .parquet, summary.csv, table.md and plots.
 
-Runs of `adapt` have their own table and plots: accuracy against bytes to store. All others (dense,
-pruned) show accuracy against density. Given both, results.csv and summary.csv have the rows of
-both, table.md has two tables, and a baseline applies to the runs that include it.
+Runs that compare methods (`adapt`, `self_mask`, `cascade`) have their own table and plots: accuracy
+against bytes to store. All others (dense, pruned) show accuracy against density. Given both,
+results.csv and summary.csv have the rows of both, table.md has two tables, and a baseline applies
+to the runs that include it.
 """
 
 import sys
@@ -37,10 +38,10 @@ class Grid(NamedTuple):
 
     runs: pd.DataFrame  # of `collect.collect`
     groups: pd.DataFrame  # of `significance.compare`, and of `adaptation.compare` below them
-    table: pd.DataFrame | None  # of `summary.pivot`; None if all runs are of `adapt`
+    table: pd.DataFrame | None  # of `summary.pivot`; None if all runs compare methods
     caption: str
     density: float | None  # whose masks and weights are drawn
-    adapted: adaptation.Adaptation | None  # if there are runs of `adapt`
+    adapted: adaptation.Adaptation | None  # if there are runs that compare methods
 
 
 def write(
@@ -51,8 +52,8 @@ def write(
     Args:
       folders: run directories, or folders of them.
       out: created if needed; files of an earlier report in it are replaced.
-      baseline: a label such as `snip USS`, or a method of `adapt` such as `full`, that the
-        others are tested against; None tests nothing.
+      baseline: a label such as `snip USS`, or a method such as `full`, that the others are
+        tested against; None tests nothing.
 
     Raises:
       InputError: there is no finished run, or none of the baseline; then nothing is written.

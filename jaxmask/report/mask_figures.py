@@ -50,9 +50,7 @@ def layers(
         least = 10 ** math.floor(math.log10(positive.min()))
         axes.set_yscale("symlog", linthresh=least, linscale=0.3)
         axes.set_ylim(bottom=0)
-    names = [leaf.removesuffix("/kernel") for leaf in leaves]
-    axes.set_xticks(range(len(leaves)), names, rotation=90 if len(leaves) > 6 else 30,
-                    ha="center" if len(leaves) > 6 else "right", fontsize=7)  # fmt: skip
+    canvas.leaf_axis(axes, leaves)
     axes.set_ylabel("density of the layer")
     axes.set_title(one_density.title(runs), fontsize=9)
     canvas.legend(axes)

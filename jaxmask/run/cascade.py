@@ -14,7 +14,7 @@ from jaxmask.run import directory, evaluator, measured, result, starting, stored
 from jaxmask.run.evaluator import Examples, Extract
 from jaxmask.run.measured import CLASSIFIERS, Draw
 from jaxmask.run.result import Result
-from jaxmask.run.self_supervised import Learned, Learning, Tuned
+from jaxmask.run.self_supervised import Learned, Learning, Tuned, numbers
 from jaxmask.task import cascade as task_cascade
 from jaxmask.task import learned
 
@@ -121,7 +121,7 @@ def _finish(
         name, at.task, config, found,
         **masks_of(members, names, at),
         steps=sum(fit.steps for fit in fits), seconds=sum(fit.seconds for fit in fits),
-        trained_numbers=sum(measured.trained_numbers(fit.learned) for fit in fits),
+        trained_numbers=sum(map(numbers, members)),
         cluster_sizes=np.bincount(of.clusters).tolist(),
         seconds_of_choices=sum(choice.seconds for choice in of.dispatcher.choices),
         **tuned,

@@ -132,7 +132,7 @@ def _finish(at: Learning, expert: Learned, folder: Path) -> None:
             recipe=at.config.recipe, method="expert", dataset=at.task.dataset.name,
             seed=at.config.seed, accuracy=None, validation_accuracy=None, storage_bytes=0,
             steps=fit.steps, seconds=fit.seconds, network=at.config.network.name,
-            trained_numbers=measured.trained_numbers(fit.learned),
+            trained_numbers=self_supervised.numbers(expert),
             **measured.masks(expert.content.masks, at.task, at.config),
             more={"watched_accuracy": expert.accuracy},
         )  # fmt: skip

@@ -17,7 +17,7 @@ from jaxmask.run.result import Result
 from jaxmask.run.seeds import named_key
 from jaxmask.run.task import Task, axes
 from jaxmask.run.trainer import Training
-from jaxmask.train import loop, unlabeled
+from jaxmask.train import loop
 
 CLASSIFIERS = ("knn", "linear_probe")
 EMBEDDINGS = "embeddings.safetensors"  # in a run directory
@@ -117,8 +117,3 @@ def masks(found: Any, task: Task, config: ConfigDict) -> dict[str, Any]:
         "empty_leaves": tuple(measure.empty_leaves(found, words)),
         "mask_bits": tree.size(found),
     }
-
-
-def trained_numbers(learned: dict[str, Any]) -> int:
-    """The number of learned parameters of the network, without those of the loss."""
-    return tree.size({**unlabeled.without_loss(learned), "density": None})

@@ -161,10 +161,14 @@ def _train(
     stored.check_law(
         at.name, at.identity, at.adapter, variables["params"], fit.learned, frozen, content
     )
-    return _Trained(fit, frozen, variables["params"], content, _found(at, value, fit, content))
+    return _Trained(
+        fit, frozen, variables["params"], content, _found(at, value, fit, frozen, content)
+    )
 
 
-def _found(at: _Adapting, value: float, fit: loop.Fit, content: Stored) -> Result:
+def _found(
+    at: _Adapting, value: float, fit: loop.Fit, frozen: dict[str, Any], content: Stored
+) -> Result:
     """The result of a training, without test accuracy and storage."""
     masks, words = content.masks, axes(at.task, at.config)
     bits = tree.size(masks)
@@ -183,7 +187,7 @@ def _found(at: _Adapting, value: float, fit: loop.Fit, content: Stored) -> Resul
         density_by_leaf=measure.density_by_leaf(masks, words),
         empty_leaves=tuple(measure.empty_leaves(masks, words)),
         mask_bits=bits,
-        trained_numbers=tree.size({**fit.learned, "density": None}),
+        trained_numbers=trained_numbers(fit.learned, frozen),
         more={
             "validation_loss": fit.validation.get("loss"),
             at.section.tune: value,
@@ -194,6 +198,13 @@ def _found(at: _Adapting, value: float, fit: loop.Fit, content: Stored) -> Resul
             "waited": fit.waited,
         },
     )
+
+
+def trained_numbers(learned: dict[str, Any], frozen: dict[str, Any]) -> int:
+    """The number of learned parameters; of the scores, of those that learn ("selected")."""
+    selected = jax.tree.leaves(frozen.get("selected"))
+    fixed = sum(leaf.size - int(leaf.sum()) for leaf in selected)
+    return tree.size({**learned, "density": None}) - fixed
 
 
 def _finish(at: _Adapting, folder: Path, done: _Trained, draw: Draw) -> Result:

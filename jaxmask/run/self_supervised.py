@@ -15,7 +15,14 @@ from jaxmask.model import weights
 from jaxmask.run import directory, measured, result, starting, stored
 from jaxmask.run.embedding import knn_accuracy
 from jaxmask.run.measured import CLASSIFIERS, Draw, Trainings
-from jaxmask.run.method import UNKNOWN, Results, check_rules, identity_of, site_of
+from jaxmask.run.method import (
+    UNKNOWN,
+    Results,
+    check_rules,
+    identity_of,
+    site_of,
+    trained_numbers,
+)
 from jaxmask.run.plan import Planned, below
 from jaxmask.run.programs import shared
 from jaxmask.run.seeds import named_key
@@ -267,6 +274,11 @@ def _fault(least_spread: float, means: Mapping[str, float]) -> str:
     return ""
 
 
+def numbers(found: Learned) -> int:
+    """The number of learned parameters of the network, without those of the loss."""
+    return trained_numbers(unlabeled.without_loss(found.fit.learned), found.frozen)
+
+
 def save_network(at: Learning, found: Learned, folder: Path) -> None:
     """Writes the adapted network, from which other experiments can start."""
     about = {**about_network(at.config.network, at.task), "dataset": at.task.dataset.name}
@@ -289,7 +301,7 @@ def finish(
         name or at.name, at.task, at.config, found,
         **measured.masks(learned.content.masks, at.task, at.config),
         steps=fit.steps, seconds=fit.seconds,
-        trained_numbers=measured.trained_numbers(fit.learned),
+        trained_numbers=numbers(learned),
         watched_accuracy=learned.accuracy,
         runs=[*CLASSIFIERS, *(places if len(places) > 1 else ())],
         choices=[choice._asdict() for choice in choices],

@@ -49,8 +49,8 @@ def load(
     """Loads a learned task.
 
     Args:
-      path: a `.mask` file, a run directory of `adapt` (its best method's task) or of one of its
-        methods, or one of `dense`.
+      path: a `.mask` file, a run directory of `adapt`, `self_mask` or `cascade` (its best
+        method's task) or of one of its methods, or one of `dense`.
       base: the base weights of the task, in the form of a config's `start`. By default those of
         the run that contains the file, else those that the file names.
       adapters: those that the file may name; `{**adapter.KNOWN, "mine": ...}` adds your own.

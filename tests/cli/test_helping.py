@@ -32,6 +32,14 @@ def test_with_a_config_its_fields_are_shown_with_their_values(capsys):
     assert "--verbosity" not in told
 
 
+@pytest.mark.parametrize("name", ["digits_self", "cascade:digits"])
+def test_what_measures_embeddings_is_shown(capsys, name):
+    told = shown(capsys, f"--config={name}", "--help")
+    for section in ("mask", "knn", "linear_probe"):
+        assert f"--config.{section}.choices=" in told
+    assert "--config.lora.rank" not in told
+
+
 def test_what_is_shown_can_be_given(capsys):
     told = shown(capsys, "--config=prune_digits", "--help", "--config.train.epochs=7")
     value = r"(?:\"[^\"\n]*\"|'[^'\n]*'|\w\S*)"

@@ -97,13 +97,16 @@ BYTES = {"full": 70000, "mask": 5900, "mask_topk": 5800, "knn": 32000}
 TUNED = {"knn": "neighbors", "full": "learning_rate"}
 
 
-def make_adapt(folder, accuracies, seed=0, finished=True, tried=None, config=None):
+def make_adapt(
+    folder, accuracies, seed=0, finished=True, tried=None, config=None, recipe="adapt", **changes
+):
     """Writes a run of `adapt`: one directory for it, and one for each method below it.
 
     `accuracies` is test accuracy by method, None if the method is unfinished; `tried` the
-    validation accuracy by value, of some methods; `config` changes fields: `{"mask.stages": 2}`.
+    validation accuracy by value, of some methods; `config` changes fields: `{"mask.stages": 2}`;
+    `changes` those of the methods' results.
     """
-    fields = {"recipe": "adapt", "seed": seed, "network.name": "lenet", "data.name": "digits",
+    fields = {"recipe": recipe, "seed": seed, "network.name": "lenet", "data.name": "digits",
               "data.share": 1.0, "start": "random", "grid": [], "methods": list(accuracies),
               "mask_topk.density": 0.5, "mask.stages": 0}  # fmt: skip
     for method in BYTES:
@@ -117,18 +120,51 @@ def make_adapt(folder, accuracies, seed=0, finished=True, tried=None, config=Non
         mine = {**fields, "methods": [method]}
         if values:
             fields[f"{method}.choices"] = mine[f"{method}.choices"] = list(values)
-        chosen = max(values, key=values.get) if values else fields[f"{method}.choices"][0]
-        _write(folder / method, mine, _adapted(method, accuracy, seed, chosen))
+        chosen = (
+            max(values, key=values.get) if values else fields.get(f"{method}.choices", [0.1])[0]
+        )
+        result = {**_adapted(method, accuracy, seed, chosen), "recipe": recipe, **changes}
+        _write(folder / method, mine, result)
         for value, validation in values.items():
             result = _adapted(method, None, seed, value)
             result["validation_accuracy"] = validation
             place = folder / method / "choices" / f"rate_{value}"
             _write(place, {**mine, f"{method}.choices": [value]}, result, always=True)
-    best = {"recipe": "adapt", "method": "mask", "methods": {name: {} for name in accuracies},
+    best = {"recipe": recipe, "method": "mask", "methods": {name: {} for name in accuracies},
             "accuracy": 0.999, "seed": seed}  # fmt: skip
     _write(folder, fields, best if finished else None)
     make_run(folder / "pretrain", 0.1, "dense", files=False)
     return folder
+
+
+def add_embeddings(network, features, labels, classes=()):
+    """Puts embeddings of test images into the folder of a network."""
+    arrays = {"features": np.asarray(features, np.float32), "labels": np.asarray(labels, np.int32)}
+    save_file(arrays, network / "embeddings.safetensors", {"classes": json.dumps(list(classes))})
+
+
+def add_router(run, clusters, labels):
+    """Puts the clusters of training images into the folder of a cascade."""
+    arrays = {"clusters": np.asarray(clusters, np.int32), "labels": np.asarray(labels, np.int32)}
+    save_file(arrays, run / "router.safetensors")
+
+
+def add_losses(folder, losses):
+    """Writes the training loss of each epoch, and a validation loss that is another."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        {"step": 8 * epoch, "epoch": epoch, "split": split, "loss": loss + more if loss else None}
+        for epoch, loss in enumerate(losses, 1)
+        for split, more in (("train", 0), ("validation", 9))
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def add_mask(folder, shapes):
+    """Puts the file of a learned task with masks of these shapes into a method's folder."""
+    (folder / "masks").mkdir()
+    masks = nested({path: np.ones(shape, bool) for path, shape in shapes.items()})
+    mask.file.save(folder / "masks" / "task.mask", masks)
 
 
 def _adapted(method, accuracy, seed, value):
@@ -138,7 +174,7 @@ def _adapted(method, accuracy, seed, value):
         "recipe": "adapt", "method": method, "dataset": "digits", "network": "lenet",
         "seed": seed, "accuracy": accuracy, "validation_accuracy": accuracy,
         "density": 0.5 if masked else 1.0, "density_by_leaf": leaves,
-        "mask_bits": 200 * masked, "storage_bytes": BYTES[method] + seed,
+        "mask_bits": 200 * masked, "storage_bytes": BYTES.get(method, 0) + seed,
         "trained_numbers": 1234, TUNED.get(method, "mask_learning_rate"): value,
         "diverged": False, "seconds": 1.5, "choices": [], "runs": [],
     }  # fmt: skip

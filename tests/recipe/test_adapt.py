@@ -129,6 +129,7 @@ def test_masking_random_weights_with_a_masked_head_and_a_fraction_of_the_scores(
     assert result["accuracy"] > 0.8
     assert 0.5 <= result["density"] < 1
     assert "head/kernel" in result["density_by_leaf"]
+    assert result["trained_numbers"] == pytest.approx(result["mask_bits"] / 2, abs=8)
     start = tmp_path / "start.safetensors"
     accuracy, _ = accuracy_of(start, tmp_path / "mask", (5, 6, 7, 8, 9), 0.5)
     assert accuracy == pytest.approx(result["accuracy"], abs=0.011)

@@ -1,12 +1,19 @@
 import numpy as np
 import pandas as pd
 import pytest
-from finished_runs import BYTES, make_adapt, make_run
+from finished_runs import (
+    BYTES,
+    add_embeddings,
+    add_losses,
+    add_router,
+    make_adapt,
+    make_run,
+)
 from scipy import stats
 
 from jaxmask import report
 from jaxmask.errors import InputError
-from jaxmask.report import adaptation, adaptation_figures, canvas, grid, summary
+from jaxmask.report import adaptation, adaptation_figures, canvas, grid, mask_figures, summary
 from jaxmask.report.__main__ import main
 from jaxmask.report.collect import collect
 from jaxmask.report.grid import make
@@ -254,3 +261,42 @@ def test_names_beside_near_points_do_not_overlap():
         assert box.count_overlaps(boxes[:place]) == 0
         assert axes.bbox.x0 <= box.x0
         assert box.x1 <= axes.bbox.x1
+
+
+def test_differences_that_go_with_a_setting_are_still_of_the_task(tmp_path):
+    for loss, classes in (("swav()", [0, 1]), ("simclr()", [0, 1]), ("dino()", [2, 3])):
+        make_adapt(tmp_path / loss, {"untouched": 0.5, "mask": 0.6}, recipe="self_mask",
+                   config={"loss": loss, "data.classes": classes, "data.size": 8})  # fmt: skip
+    runs = named(tmp_path)
+    found = dict(zip(runs["method"], adaptation.tasks_of(runs)))
+    assert found["mask (loss=swav())"] == found["mask (loss=simclr())"] == "classes=[0, 1]"
+    assert found["mask (loss=dino())"] == "classes=[2, 3]"
+    assert adaptation.tasks_of(runs.iloc[:2]) == ["", ""]
+
+
+def test_a_report_on_runs_without_labels_has_their_pictures(tmp_path):
+    run = make_adapt(tmp_path / "a", {"untouched": 0.4, "dispatcher": 0.5}, recipe="cascade")
+    add_router(run, [0, 1] * 30, [0, 1, 2] * 20)
+    features = np.random.default_rng(0).normal(size=(60, 4))
+    for place, name in enumerate(("untouched", "dispatcher")):
+        add_embeddings(run / name, features, [0, 1, 2] * 20)
+        add_losses(run / name, [3.0 - place, 1.0])
+    own = {"embeddings_pca", "embeddings_tsne", "clusters", "loss_by_epoch"}
+    report.write([tmp_path / "a"], tmp_path / "out")
+    assert own == pictures(tmp_path / "out")
+    (run / "untouched" / "embeddings.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(InputError, match=r"a/untouched/embeddings\.safetensors cannot be drawn"):
+        report.write([tmp_path / "a"], tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    other = make_adapt(tmp_path / "b", {"mask": 0.5})
+    report.write([other], tmp_path / "out")
+    assert not own & pictures(tmp_path / "out")
+
+
+def test_networks_that_combine_masks_have_no_density_by_layer_of_their_own(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(mask_figures, "layers", lambda path, runs, *_, **__: drawn.append(runs))
+    methods = {"untouched": 0.4, "dispatcher": 0.5, "conditional": 0.6, "long": 0.7}
+    make_adapt(tmp_path / "a", methods, recipe="cascade", density_by_leaf={"conv": 0.5})
+    adaptation_figures.layers(tmp_path / "a.png", named(tmp_path), {name: {} for name in methods})
+    assert drawn[0]["method"].tolist() == ["dispatcher", "long"]

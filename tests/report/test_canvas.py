@@ -51,3 +51,25 @@ def test_the_same_figure_gives_the_same_bytes_and_folders_are_made(tmp_path):
         contents.append(path.read_bytes())
     assert contents[0] == contents[1]
     assert contents[0].startswith(b"\x89PNG")
+
+
+def test_a_logarithmic_axis_has_a_number_at_each_value_with_room():
+    _, axes = canvas.new(4, 3)
+    canvas.log_axis(axes, [1, 10_000, 9_000, 100, 100], ",", apart=0.1)
+    ticks = axes.xaxis.get_major_locator()()
+    assert list(ticks) == [10_000, 100, 1]
+    assert [axes.xaxis.get_major_formatter()(value) for value in ticks] == ["10,000", "100", "1"]
+    canvas.log_axis(axes, [25.0, 0.5], ".3g")
+    assert list(axes.xaxis.get_major_locator()()) == [25.0, 0.5]
+
+
+def test_long_names_are_shortened():
+    names = ["a" * 24, "b" * 25]
+    assert [canvas.shortened(name) for name in names] == ["a" * 24, "b" * 21 + "..."]
+
+
+def test_panels_are_in_rows():
+    figure, found = canvas.panels(4, 3, 2.0, 1.0)
+    assert figure.get_size_inches().tolist() == [6.0, 2.0]
+    assert len(found) == 4
+    assert [axes.get_visible() for axes in figure.axes] == [True] * 4 + [False] * 2
