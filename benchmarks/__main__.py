@@ -14,6 +14,7 @@ NAMES = (
     "masked_step",
     "masked_profile",
     "views",
+    "self_mask_losses",
     "self_mask_step",
     "convolution",
     "selection",

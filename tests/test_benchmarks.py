@@ -173,6 +173,19 @@ def test_views_runs_both_sides(capsys, monkeypatch, quick_compilation):
     assert "of the network's time" in capsys.readouterr().out
 
 
+def test_self_mask_losses_runs_each_loss_of_a_grid_once(capsys, monkeypatch, quick_compilation):
+    from benchmarks import self_mask_losses
+    from jaxmask.run import task
+
+    small = cifar_resnet.CifarResNet(blocks=1, classes=10, width=0.25)
+    monkeypatch.setattr(task.model, "create", lambda *args, **options: small)
+    results = self_mask_losses.run(rounds=1, grids=self_mask_losses.GRIDS[1:])
+    assert [result.what.split("(")[0] for result in results] == [
+        f"a step of digits_self, {loss}" for loss in ("simclr", "dino", "swav")
+    ]
+    assert "of the first" in capsys.readouterr().out
+
+
 def test_self_mask_step_runs_its_sides(capsys, monkeypatch, quick_compilation):
     small = cifar_resnet.CifarResNet(blocks=1, classes=10, width=0.25)
     monkeypatch.setattr(self_mask_step.tasks.model, "create", lambda network, **options: small)

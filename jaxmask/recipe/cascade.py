@@ -78,7 +78,7 @@ def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Beg
         if pretraining is not None:
             before = yield from pretraining(folder / "pretrain", None)
         base = self_mask.begun_from(folder, config, start, task)
-        results = {UNTOUCHED: (yield from untouched.run(base, folder / UNTOUCHED))}
+        results = {UNTOUCHED: (yield from untouched.run(base, folder / UNTOUCHED, {}))}
         tuned, own = yield from alone(at, base, DISPATCHER, folder / DISPATCHER)
         results[DISPATCHER] = own
         embeddings = cascade.embeddings_of(at, tuned.learned, DISPATCHER)

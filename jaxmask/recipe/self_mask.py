@@ -39,8 +39,10 @@ def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Beg
     begins = {
         UNTOUCHED: self_supervised.untouched(task, config, adapt.draw),
         **{
-            name: self_supervised.trained(name, methods[name], task, config, adapt.draw)
-            for name in config.methods
+            name: self_supervised.trained(
+                name, methods[name], config.methods[:index], task, config, adapt.draw
+            )
+            for index, name in enumerate(config.methods)
         },
     }
     labels = few_labels.prepare(config, list(begins), task.normalization, methods)
@@ -55,7 +57,7 @@ def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Beg
         begun = begun_from(folder, config, start, task)
         results: dict[str, Result] = {}
         for name, begin in begins.items():
-            results[name] = yield from begin.run(begun, folder / name)
+            results[name] = yield from begin.run(begun, folder / name, results)
         report.figures.comparison(folder, list(results))
         table = report.tables.comparison(folder, list(results))
         files.replace(folder / "table.md", report.tables.markdown(table))

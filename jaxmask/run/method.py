@@ -26,7 +26,7 @@ from jaxmask.train.records import Records
 Results = Mapping[str, Result]
 Draw = Callable[[Path, Result], None]  # draws the figures of a run directory
 # stands for the results of earlier methods while a config is checked
-_UNKNOWN = Result("adapt", "", "", 0, None, None, 0, 0, 0.0)
+UNKNOWN = Result("adapt", "", "", 0, None, None, 0, 0, 0.0)
 
 
 class _Trained(NamedTuple):
@@ -77,7 +77,7 @@ def trained(
       InputError: a field of the method's section has an invalid value.
     """
     site = site_of(task, config, "freeze" if config.head == "text" else "train")
-    section = method.settle(config[name], dict.fromkeys(before, _UNKNOWN))
+    section = method.settle(config[name], dict.fromkeys(before, UNKNOWN))
     if section.tune not in RATES:
         raise InputError(f"{name}.tune is {section.tune!r}; it must be {' or '.join(RATES)}")
     adapter, identity = method.build(section, site), identity_of(name, method, section, site)

@@ -33,6 +33,8 @@ class Planned(NamedTuple):
       early: whether early stopping may end it sooner.
       network: the Linen network.
       image_shape: of its input.
+      passes: what a step costs for each example, in forward and backward passes of an image; more
+        than 1 if it learns from views.
       place: its run directory, relative to that of the experiment.
     """
 
@@ -42,6 +44,7 @@ class Planned(NamedTuple):
     early: bool
     network: nn.Module
     image_shape: Shape
+    passes: float = 1.0
     place: Path = Path()
 
 
@@ -76,7 +79,7 @@ def _time(planned: Sequence[Planned]) -> str:
     alike: dict[tuple[nn.Module, Shape, int], float] = {}  # steps, by their kind
     for each in planned:
         kind = (each.network, each.image_shape, each.batch_size)
-        steps = each.steps + FORWARD * each.evaluated / each.batch_size
+        steps = each.passes * each.steps + FORWARD * each.evaluated / each.batch_size
         alike[kind] = alike.get(kind, 0.0) + steps
     roughly = sum(steps * _rough_seconds(*kind) for kind, steps in alike.items())
     if roughly < MEASURED_FROM:

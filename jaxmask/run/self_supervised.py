@@ -1,6 +1,6 @@
 """A method that learns without labels: trained by a loss of views, then measured by classifiers."""
 
-from collections.abc import Callable, Generator, Hashable, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,14 @@ from jaxmask.model import weights
 from jaxmask.run import directory, measured, result, starting, stored
 from jaxmask.run.embedding import knn_accuracy
 from jaxmask.run.measured import CLASSIFIERS, Draw, Trainings
-from jaxmask.run.method import check_rules, identity_of, site_of, trained_numbers
+from jaxmask.run.method import (
+    UNKNOWN,
+    Results,
+    check_rules,
+    identity_of,
+    site_of,
+    trained_numbers,
+)
 from jaxmask.run.plan import Planned, below
 from jaxmask.run.programs import shared
 from jaxmask.run.seeds import named_key
@@ -31,9 +38,9 @@ UNTOUCHED = "untouched"  # the starting network, as a method
 
 
 class Begin(NamedTuple):
-    """A method, checked: (starting weights, run directory) -> its trainings; what is planned."""
+    """A method, checked: (starting weights, run directory, earlier results) -> its trainings."""
 
-    run: Callable[[starting.Start, Path], Trainings]
+    run: Callable[[starting.Start, Path, Results], Trainings]
     planned: tuple[Planned, ...] = ()
 
 
@@ -93,7 +100,7 @@ def untouched(task: Task, config: ConfigDict, draw: Draw) -> Begin:
     own = directory.of_methods(config)
     classifiers = measured.classifiers(task, config, draw)
 
-    def run(start: starting.Start, folder: Path) -> Trainings:
+    def run(start: starting.Start, folder: Path, results: Results) -> Trainings:
         finished = directory.begin(folder, own)
         if finished is not None:
             return finished
@@ -103,37 +110,55 @@ def untouched(task: Task, config: ConfigDict, draw: Draw) -> Begin:
     return Begin(run)
 
 
-def trained(name: str, method: adapter.Method, task: Task, config: ConfigDict, draw: Draw) -> Begin:
+def trained(
+    name: str,
+    method: adapter.Method,
+    before: Sequence[str],
+    task: Task,
+    config: ConfigDict,
+    draw: Draw,
+) -> Begin:
     """A method of `adapter.METHODS`, trained without labels.
+
+    Args:
+      before: the names of the methods before it.
 
     Raises:
       InputError: a field has an invalid value, or the network gives no features.
     """
     own = directory.of_methods(config, name)
-    at = learning(name, method, task, own)
+    planning = learning(name, method, task, own, before)
     classifiers = measured.classifiers(task, config, draw)
 
-    def run(start: starting.Start, folder: Path) -> Trainings:
+    def run(start: starting.Start, folder: Path, results: Results) -> Trainings:
         finished = directory.begin(folder, own)
         if finished is not None:
             return finished
+        section = method.settle(config[name], results)
+        way = method.build(section, site_of(task, config, "freeze"))
+        at = planning._replace(section=section, adapter=way)
         tuned = yield from tune(at, start, folder)
         save_network(at, tuned.learned, folder)
         adapted = starting.Start(tuned.learned.variables, name, head_in_base=start.head_in_base)
         found = yield from classifiers(adapted, folder)
         return finish(at, start, tuned, found, folder, draw)
 
-    return Begin(run, planned(at))
+    return Begin(run, planned(planning))
 
 
-def learning(name: str, method: adapter.Method, task: Task, config: ConfigDict) -> Learning:
+def learning(
+    name: str, method: adapter.Method, task: Task, config: ConfigDict, before: Sequence[str] = ()
+) -> Learning:
     """A method that learns as its config section says.
+
+    Args:
+      before: the names of the methods whose results may settle its section.
 
     Raises:
       InputError: a field has an invalid value, or the network gives no features.
     """
     site = site_of(task, config, "freeze")
-    section = method.settle(config[name], {})
+    section = method.settle(config[name], dict.fromkeys(before, UNKNOWN))
     way, identity = method.build(section, site), identity_of(name, method, section, site)
     check_rules(name, way, site.parameters)
     of_views, features, training = loss_of(task, config)

@@ -80,11 +80,13 @@ class Unlabeled(NamedTuple):
       problem: (the classifier's problem, steps) -> the problem; see `train.unlabeled.of_views`.
       memory: (learned, batch size) -> what the first step carries.
       identity: of these functions, as of an adapter's.
+      passes: what a step costs for each example; see `plan.Planned`.
     """
 
     problem: Callable[[Problem, int], Problem]
     memory: Callable[[dict[str, Any], int], Any]
     identity: Hashable
+    passes: float
 
 
 def make_trainer(
@@ -208,7 +210,7 @@ def make_trainer(
 
     planned = Planned(
         steps, config.batch_size, held_out * config.epochs, config.patience > 0, task.module,
-        task.image_shape,
+        task.image_shape, unlabeled.passes if unlabeled else 1.0,
     )  # fmt: skip
     return Trainer(job, begin, test, steps_per_epoch, planned)
 

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from jaxmask import data, loss, model
 from jaxmask.errors import check_numbers
+from jaxmask.run.plan import FORWARD
 from jaxmask.run.task import Task, shapes
 from jaxmask.run.trainer import Unlabeled
 from jaxmask.train import unlabeled
@@ -23,13 +24,14 @@ def loss_of(task: Task, config: ConfigDict) -> tuple[loss.ViewLoss, int, Unlabel
     """
     of_views: loss.ViewLoss = call(config.loss, loss.VIEW_LOSSES, "loss")
     section = config.views
-    large, small = data.view_sizes(section.large_size or task.image_shape[0])
+    side = task.image_shape[0]
+    large, small = data.view_sizes(section.large_size or side)
+    small = section.small_size or small
     mean, std = task.normalization
     make = data.views(
-        mean=mean, std=std, large_size=large, small_size=section.small_size or small,
-        small=section.small, large_scale=tuple(section.large_scale),
-        small_scale=tuple(section.small_scale), flip=section.flip, jitter=section.jitter,
-        gray=section.gray, blur=section.blur,
+        mean=mean, std=std, large_size=large, small_size=small, small=section.small,
+        large_scale=tuple(section.large_scale), small_scale=tuple(section.small_scale),
+        flip=section.flip, jitter=section.jitter, gray=section.gray, blur=section.blur,
     )  # fmt: skip
     check_numbers("adversarial_step", [config.adversarial_step], 0)
     check_numbers("adversarial_mix", [config.adversarial_mix], 0)
@@ -40,7 +42,30 @@ def loss_of(task: Task, config: ConfigDict) -> tuple[loss.ViewLoss, int, Unlabel
         labeled, embed, make, of_views, steps=steps, metrics=metrics,
         adversarial_step=config.adversarial_step, adversarial_mix=config.adversarial_mix,
     )  # fmt: skip
-    return of_views, size, Unlabeled(problem, partial(unlabeled.memory, of_views), identity)
+    passes = _passes(
+        2 * (large / side) ** 2, section.small * (small / side) ** 2,
+        teacher=of_views.momentum is not None, adversarial=config.adversarial_step > 0,
+    )  # fmt: skip
+    memory = partial(unlabeled.memory, of_views)
+    return of_views, size, Unlabeled(problem, memory, identity, passes)
+
+
+def _passes(large: float, small: float, *, teacher: bool, adversarial: bool) -> float:
+    """What a step costs for each example, in forward and backward passes of an image.
+
+    A forward pass is a third of both. A teacher sees the large views forward. An
+    adversarial view takes a backward pass through the large views to their pixels, then
+    everything again but the small views' forward pass.
+
+    Args:
+      large, small: pixels of all such views of an example, in those of the image.
+    """
+    found = large + small
+    if teacher:
+        found += FORWARD * large
+    if adversarial:
+        found += FORWARD * large + large + (1 - FORWARD) * small
+    return found
 
 
 def _sizes(task: Task, embed: Any, of_views: loss.ViewLoss) -> tuple[int, tuple[str, ...]]:

@@ -168,3 +168,14 @@ def test_a_sweep_tells_what_all_its_unfinished_runs_cost(tmp_path, capsys):
     assert main(command((0, 1, 2)), sweep) == 0
     told = capsys.readouterr().out
     assert "3 runs, 1 of them finished before\n2 trainings, at most 32 steps of 64" in told
+
+
+def test_self_masking_trains_each_choice_once_on_its_views():
+    made = defaults.self_mask("digits", epochs=2)
+    made.network.name, made.network.width, made.start = "resnet20", 0.1, "random"
+    made.data.validation, made.methods = 0.5, ("mask",)
+    made.mask.choices = (1, 2)
+    made.views.small, made.views.small_size = 6, 4
+    made.knn.choices, made.linear_probe.choices = (5,), (1.0,)
+    assert check(made) == 2
+    assert [each.passes for each in recipe.prepare(made).planned] == [2 + 6 / 4] * 2

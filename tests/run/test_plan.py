@@ -11,9 +11,9 @@ from jaxmask.run.plan import Planned, below, told
 NETWORK = model.create("lenet5", classes=10)
 
 
-def planned(steps=100, batch_size=64, evaluated=0, early=False, place=""):
-    (made,) = below(place, [Planned(steps, batch_size, evaluated, early, NETWORK, (28, 28, 1))])
-    return made
+def planned(steps=100, batch_size=64, evaluated=0, early=False, place="", passes=1.0):
+    made = Planned(steps, batch_size, evaluated, early, NETWORK, (28, 28, 1), passes)
+    return below(place, [made])[0]
 
 
 @pytest.fixture
@@ -81,6 +81,14 @@ def test_equal_steps_are_measured_once_and_all_are_added(tmp_path, seconds):
 def test_validation_is_a_forward_pass(tmp_path, seconds):
     seconds(1.0, 1.0)
     assert "; about 4 minutes of" in told([planned(180, 10, 1800)], tmp_path)  # 180 + 180 / 3
+
+
+def test_views_of_an_image_cost_what_they_have_of_its_pixels(tmp_path, seconds):
+    kinds = seconds(1.0, 1.0)
+    parts = [planned(100, passes=3.0), planned(60), planned(90, 10, 900, passes=19 / 3)]
+    line = told(parts, tmp_path)  # 300 + 60 + 570 + 30, of steps that are measured once each
+    assert line.startswith("3 trainings, 250 steps of 10 to 64 images; about 16 minutes of")
+    assert len(kinds) == 2
 
 
 def test_operations_of_an_unknown_number_are_measured(tmp_path, seconds):

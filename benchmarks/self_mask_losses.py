@@ -1,0 +1,83 @@
+"""A step of each loss that a grid of self_mask compares, side by side.
+
+    python -m benchmarks.self_mask_losses
+
+The configs set epochs by these ratios, so that the losses are compared at equal time.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from benchmarks.measure import Result, command, interleaved, ratio, table
+from benchmarks.training import random_images
+from jaxmask import adapter, data
+from jaxmask.cli import config as configs
+from jaxmask.cli.sweep import expand
+from jaxmask.run import self_supervised, starting
+from jaxmask.run import task as tasks
+
+Shape = tuple[int, int, int]
+GRIDS = (("self_mask", "resnet20_losses", (32, 32, 3)), ("digits_self", "losses", (8, 8, 1)))
+
+
+def run(
+    rounds: int = 7, steps: int = 2, grids: Sequence[tuple[str, str, Shape]] = GRIDS
+) -> list[Result]:
+    """The grids, a table each; the first loss of each is what the others are compared with."""
+    results = []
+    for name, mode, shape in grids:
+        grid = expand(configs.load(configs.CONFIGS / f"{name}.py", mode))
+        losses = {(each.loss, each.adversarial_step): each for each in grid.values()}
+        sides = {_called(*key): _side(each, shape, steps) for key, each in losses.items()}
+        timings = interleaved(sides, rounds)
+        first, *others = timings
+        rows = []
+        for key, each in losses.items():
+            timing = timings[_called(*key)]
+            against = ratio(timing.seconds, timings[first].seconds)
+            milliseconds = f"{1e3 * timing.median / steps:,.3g} ms"
+            rows.append((_called(*key), milliseconds, against, str(each.mask.train.epochs)))
+        print(table((f"{name}:{mode}", "a step", "of the first", "epochs"), rows))
+        taken = {each[0]: each for each in rows}
+        results += [
+            Result(f"a step of {name}, {each}, against {first}", taken[each][1], taken[first][1],
+                   taken[each][2])
+            for each in others
+        ]  # fmt: skip
+    return results
+
+
+def _called(loss: str, adversarial_step: float) -> str:
+    return f"{loss}, adversarial views" if adversarial_step else loss
+
+
+def _side(config: ConfigDict, shape: Shape, steps: int) -> Callable[[], None]:
+    """A scan of what the recipe trains, on random images, from the middle of a training."""
+    batch = config.mask.train.batch_size
+    images = data.Split(*random_images(4 * batch, shape))
+    dataset = data.Dataset("random", images, images, images, tuple("0123456789"))
+    moments = ((0.5,) * shape[2], (0.25,) * shape[2])
+    task = tasks.make_task(config.data, config.network, dataset, moments)
+    config = ConfigDict(config)
+    config.mask.train.scan_steps = steps
+    at = self_supervised.learning("mask", adapter.METHODS["mask"], task, config)
+    ready, _ = self_supervised.from_start(at, starting.Start(None, "random"))
+    made, job = self_supervised.training(at, ready, 0.01, Path())
+    state = job.state._replace(step=jnp.full_like(job.state.step, job.steps // 2))
+    order = np.arange(steps * batch, dtype=np.int32) % job.train.examples
+    xs = next(job.train.chunks(order.reshape(steps, -1), [steps]))
+
+    def side() -> None:
+        nonlocal state
+        state = made.train(state, job.frozen, job.train.resident, xs)
+        assert np.isfinite(state.sums.totals["loss"])  # waits for the scan
+
+    return side
+
+
+if __name__ == "__main__":
+    command(run)
