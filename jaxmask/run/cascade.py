@@ -143,11 +143,7 @@ def masks_of(members: Sequence[Learned], names: Sequence[str], at: Learning) -> 
     bits = sum(each["mask_bits"] for each in fields)
     return {
         "density": sum(each["density"] * each["mask_bits"] for each in fields) / bits,
-        "density_by_leaf": {
-            f"{name}/{path}": density
-            for name, each in zip(names, fields)
-            for path, density in each["density_by_leaf"].items()
-        },
+        "density_by_network": {name: each["density"] for name, each in zip(names, fields)},
         "empty_leaves": tuple(
             f"{name}/{path}" for name, each in zip(names, fields) for path in each["empty_leaves"]
         ),

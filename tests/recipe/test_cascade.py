@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from jaxmask import adapter, data, evaluate, files, recipe, task
+from jaxmask import adapter, data, evaluate, files, recipe, report, task
 from jaxmask.cli.run import main, parse
 from jaxmask.errors import InputError
 from jaxmask.model import weights
@@ -18,20 +18,23 @@ from jaxmask.run import experts as run_experts
 from jaxmask.run import task as tasks
 from jaxmask.task import cascade
 from jaxmask.task import file as task_file
-from jaxmask.train import loop
+from jaxmask.train import checkpoint, loop
 
 QUICK = [
     "--config=cascade:digits", "--config.network.width=0.25", "--config.pretrain.train.epochs=2",
     "--config.mask.train.epochs=2", "--config.views.small=0", "--config.watch_epochs=2",
     "--config.router=mixture(components=2, principal=4)", "--config.knn.choices=10",
     "--config.linear_probe.choices=0.01", "--config.mask.choices=20.0",
+    "--config.mask.train.checkpoint_seconds=0.0", "--config.mask.train.batch_size=32",
+    "--config.data.share=0.3",
 ]  # fmt: skip
 MEASURED = ["untouched", "dispatcher", "conditional", "unconditional", "random", "long"]
 CASCADES = ["conditional", "unconditional", "random"]
-STAGES = ["dispatcher/result.json", "experts/1/result.json", "unconditional/knn/result.json",
+# before the results, and right after a checkpoint in the middle of a training
+STAGES = ["dispatcher/checkpoints", "experts/1/checkpoints", "conditional/knn/result.json",
           "random_experts/0/result.json"]  # fmt: skip
-IMAGES = 538  # of the training split, in batches of 64
-STEPS = 2 * 8
+IMAGES = 162  # of the training split, in batches of 32
+STEPS = 2 * 5
 
 
 def read(folder):
@@ -46,8 +49,32 @@ def members(folder):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
+    """A finished run; beside it copies of its folder, as SIGKILL at a stage would have left it."""
     folder = tmp_path_factory.mktemp("cascade") / "run"
-    assert main([*QUICK, f"--workdir={folder}"]) == 0
+    left = set(STAGES)
+
+    def before(path):
+        if path.is_relative_to(folder) and (stage := str(path.relative_to(folder))) in left:
+            left.remove(stage)
+            unlocked = shutil.ignore_patterns(".lock")
+            shutil.copytree(folder, folder.parent / stage.replace("/", " "), ignore=unlocked)
+
+    write, save = files.write_json, checkpoint.Checkpoints.save
+
+    def written(path, content):
+        before(path)
+        write(path, content)
+
+    def saved(self, found):
+        save(self, found)
+        self._manager.wait_until_finished()
+        before(self._folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "write_json", written)
+        patch.setattr(checkpoint.Checkpoints, "save", saved)
+        assert main([*QUICK, f"--workdir={folder}"]) == 0
+    assert not left
     return folder
 
 
@@ -201,33 +228,17 @@ def test_experts_side_by_side_are_those_of_one_after_the_other(made, tmp_path):
         assert np.mean([np.mean(a == b) for a, b in leaves]) > 0.97  # sums round otherwise
 
 
-def test_a_run_that_is_killed_at_any_stage_ends_with_the_same_masks(made, tmp_path, monkeypatch):
-    """From copies of the folder as SIGKILL would leave it before each result."""
-    folder, copies = tmp_path / "run", []
-
-    def kept(what):
-        copies.append((what, tmp_path / f"copy{len(copies)}"))
-        shutil.copytree(folder, copies[-1][1], ignore=shutil.ignore_patterns(".lock"))
-
-    write = files.write_json
-
-    def written(path, content):
-        if path.name == "result.json" and path.is_relative_to(folder):
-            kept(str(path.relative_to(folder)))
-        write(path, content)
-
-    monkeypatch.setattr(files, "write_json", written)
-    assert main([*QUICK, f"--workdir={folder}"]) == 0
-    monkeypatch.undo()
-    assert len(copies) > 20
-    wanted = {name: (made / name / "masks" / "task.mask").read_bytes() for name in CASCADES}
-    stages = [place for place, (what, _) in enumerate(copies) if what in STAGES]
-    assert len(stages) == len(STAGES)
-    for what, copy in [copies[place] for place in stages]:
-        assert main([*QUICK, f"--workdir={copy}"]) == 0, what
-        for name, content in wanted.items():
-            assert (copy / name / "masks" / "task.mask").read_bytes() == content, (what, name)
-        assert read(copy)["accuracy"] == read(made)["accuracy"]
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_run_that_is_killed_at_any_stage_ends_with_the_same_masks(made, stage, monkeypatch):
+    for name in ("comparison", "method"):  # figures take most of the time
+        monkeypatch.setattr(report.figures, name, lambda *arguments: None)
+    copy = made.parent / stage.replace("/", " ")
+    assert not (copy / "result.json").exists()
+    assert main([*QUICK, f"--workdir={copy}"]) == 0
+    for name in CASCADES:
+        mine, theirs = (each / name / "masks" / "task.mask" for each in (copy, made))
+        assert mine.read_bytes() == theirs.read_bytes()
+    assert read(copy)["accuracy"] == read(made)["accuracy"]
 
 
 @pytest.mark.parametrize(
