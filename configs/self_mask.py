@@ -49,7 +49,7 @@ from ml_collections import ConfigDict
 
 from jaxmask.recipe import defaults
 
-MODES = ("resnet20", "resnet20_losses", "resnet20_prototypes", "resnet20_frozen",
+MODES = ("resnet20", "resnet20_swav", "resnet20_losses", "resnet20_prototypes", "resnet20_frozen",
          "resnet20_top_k", "resnet56", "resnet20_long", "resnet50_swav", "resnet50_dino",
          "resnet50_timm", "prototypes", "frozen", "top_k")  # fmt: skip
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean, std of the channels
@@ -78,7 +78,26 @@ def get_config(mode: str = "resnet20") -> ConfigDict:
 
 
 def resnet20(config: ConfigDict) -> None:
-    """CIFAR-10 weights at --config.start=PATH; 5,000 images of CIFAR-100, 20 epochs."""
+    """CIFAR-10 weights at --config.start=PATH; 5,000 images of CIFAR-100, gentle views, SimCLR."""
+    resnet20_swav(config)
+    config.methods = ("mask",)
+    config.loss = "simclr(temperature=0.2)"
+    config.views.small = 0  # which SimCLR does not compare
+    config.views.large_scale = (0.5, 1.0)
+    config.views.jitter = 0.3
+    config.views.gray = config.views.blur = 0.0
+    config.mask.choices = (2.0,)
+    config.mask.train.epochs = 8
+    config.linear_probe.choices = (1e-3, 1e-2, 1e-1)
+    few = config.few_labels
+    few.shares, few.draws, few.steps = (0.1, 0.01), 2, 250
+    few.linear_probe.choices = (1e-3, 1e-2, 1e-1)
+    few.full.choices = (0.03, 0.1, 0.3)
+    few.mask.choices = (2.0, 10.0, 50.0)
+
+
+def resnet20_swav(config: ConfigDict) -> None:
+    """The same images, SwAV's views and loss, 20 epochs."""
     config.network.name = "resnet20"
     config.data.mean, config.data.std = IMAGENET
     config.data.share, config.data.validation = 0.1, 500
@@ -94,38 +113,38 @@ def resnet20(config: ConfigDict) -> None:
 
 def resnet20_losses(config: ConfigDict) -> None:
     """Four losses at equal time."""
-    resnet20(config)
+    resnet20_swav(config)
     config.methods = ("mask",)
     config.grid = ((("loss,adversarial_step,mask.train.epochs", LOSSES), ("seed", SEEDS)),)
 
 
 def resnet20_prototypes(config: ConfigDict) -> None:
     """Few, some and many prototypes."""
-    resnet20(config)
+    resnet20_swav(config)
     _prototypes(config, (10, 100, 1000))
 
 
 def resnet20_frozen(config: ConfigDict) -> None:
     """What to mask."""
-    resnet20(config)
+    resnet20_swav(config)
     _frozen(config)
 
 
 def resnet20_top_k(config: ConfigDict) -> None:
     """Masks of a given density."""
-    resnet20(config)
+    resnet20_swav(config)
     _top_k(config)
 
 
 def resnet56(config: ConfigDict) -> None:
     """The same with the deeper network."""
-    resnet20(config)
+    resnet20_swav(config)
     config.network.name = "resnet56"
 
 
 def resnet20_long(config: ConfigDict) -> None:
     """All images, the published length and prototypes."""
-    resnet20(config)
+    resnet20_swav(config)
     config.data.share, config.data.validation = 1.0, 5000
     config.loss = "swav(prototypes=500, queue=512)"
     config.watch_epochs = 5
