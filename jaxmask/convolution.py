@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jax.extend import core
 from jax.extend.core.primitives import conv_general_dilated_p, jit_p, scan_p
 
+WORTH_A_BRANCH = 2**14  # elements
+
 
 def canonical(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, with its convolutions' dimensions in the order that is fast in CPU loops.
@@ -97,9 +99,9 @@ def _convolution(images: jax.Array, kernel: jax.Array, **parameters: Any) -> jax
     """`lax.conv_general_dilated` with explicit transposes to a canonical order and back."""
     numbers = parameters.pop("dimension_numbers")
     batch, features, *space = numbers.lhs_spec
-    images = images.transpose(batch, *space, features)
+    images = _transposed(images, (batch, *space, features))
     out, into, *space = numbers.rhs_spec
-    kernel = kernel.transpose(*space, into, out)
+    kernel = _transposed(kernel, (*space, into, out))
     last = images.ndim - 1
     images, parameters = _padded(images, kernel.shape[:-2], parameters)
     order = (0, last, *range(1, last))
@@ -114,6 +116,22 @@ def _convolution(images: jax.Array, kernel: jax.Array, **parameters: Any) -> jax
     for position, dimension in enumerate((batch, *space, features)):
         back[dimension] = position
     return result.transpose(back)
+
+
+def _transposed(x: jax.Array, order: tuple[int, ...]) -> jax.Array:
+    """`x.transpose(order)`, of a large array on one device as an operation of its own.
+
+    XLA would fuse it with what computes `x`, though `x` is in memory: each activation of a residual
+    network again from those before it, back to the start of its stage, read across memory. It
+    fuses nothing into a branch. Both branches return the same; it cannot see that, nor which is
+    taken: the second, only if the first element is NaN.
+    """
+    moved = order != tuple(range(x.ndim))
+    if not moved or x.size < WORTH_A_BRANCH or jax.device_count() > 1:
+        return x.transpose(order)
+    first = x[(0,) * x.ndim]
+    turned = lambda x: jnp.flip(jnp.flip(x).transpose(order))  # noqa: E731
+    return jax.lax.cond(first == first, lambda x: x.transpose(order), turned, x)
 
 
 def _padded(

@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -164,3 +166,34 @@ def test_scans_in_float64():
         for one, other in zip(jax.tree.leaves(mixed), jax.tree.leaves(expected)):
             assert one.dtype == other.dtype
             np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_transposed_activations_are_not_computed_again():
+    """In the compiled loop, what transposes reads one array: not all that this one is made of."""
+    shape = (16, 16, 16, 8)
+
+    def loss(kernels, x):
+        for kernel in kernels:
+            found = jax.lax.conv_general_dilated(
+                x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+            x = jax.nn.relu(2 * found + x)
+        return jnp.square(x).mean()
+
+    def step(kernels, x):
+        return jax.tree.map(lambda k, g: k - g, kernels, jax.grad(loss)(kernels, x))
+
+    kernels = list(0.1 * jax.random.normal(jax.random.key(0), (4, 3, 3, 8, 8)))
+    x = jax.random.normal(jax.random.key(1), shape)
+    scan = jax.jit(
+        lambda kernels, x: jax.lax.scan(
+            lambda kernels, x: (canonical(step)(kernels, x), None), kernels, x
+        )[0]
+    )
+    text = scan.lower(kernels, x[None]).compile().as_text()
+    read = re.findall(r"= f32\[8,16,16,16\]\S* fusion\(([^)]*)\)", text)
+    assert read
+    assert max(each.count("%") for each in read) == 1
+    found = scan(kernels, x[None])
+    for one, other in zip(found, step(kernels, x)):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
