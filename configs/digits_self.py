@@ -52,7 +52,8 @@ from ml_collections import ConfigDict
 
 from jaxmask.recipe import defaults
 
-MODES = ("swav", "simclr", "losses", "few_labels")
+MODES = ("swav", "simclr", "losses", "few_labels", "prototypes", "frozen", "top_k")
+SEEDS = (1, 2, 3)  # of the ablations; 0 chose the rates
 # (loss, adversarial step, rate of what the loss learns, epochs): all take about the time of 300
 # epochs of the first
 LOSSES = (
@@ -64,7 +65,7 @@ LOSSES = (
 
 
 def get_config(mode: str = "swav") -> ConfigDict:
-    """The experiment with one of two losses, a grid of four, or what few labels do."""
+    """The experiment with one of two losses, a grid of four, few labels, or an ablation."""
     if mode not in MODES:
         raise ValueError(f"digits_self has no mode {mode!r}; its modes are {', '.join(MODES)}")
     config = defaults.self_mask("digits", epochs=300)
@@ -86,7 +87,7 @@ def get_config(mode: str = "swav") -> ConfigDict:
     config.mask.choices = (5.0, 20.0, 80.0)
     config.full.choices = (0.02, 0.1, 0.5)
     config.mask.train.learning_rate = 0.3
-    if mode in ("simclr", "few_labels"):
+    if mode in ("simclr", "few_labels", "frozen", "top_k"):
         config.loss, _, config.mask.train.learning_rate, _ = LOSSES[1]
     if mode == "losses":
         fields = "loss,adversarial_step,mask.train.learning_rate,mask.train.epochs"
@@ -103,4 +104,21 @@ def get_config(mode: str = "swav") -> ConfigDict:
         few.full.choices = (0.01, 0.03, 0.1)
         few.mask.choices = (5.0, 20.0, 50.0)
         few.full.train.batch_size = few.mask.train.batch_size = 32
+    if mode == "prototypes":
+        config.methods, config.mask.choices = ("mask",), (80.0,)
+        losses = tuple(f"swav(prototypes={count}, queue=128)" for count in (5, 20, 100))
+        config.grid = ((("loss", losses), ("seed", SEEDS)),)
+    if mode in ("frozen", "top_k"):
+        config.methods, config.mask.choices = ("mask",), (20.0,)
+        config.views.small = 0  # which SimCLR does not compare
+    if mode == "frozen":
+        rules = tuple(((path, "mask"),) for path in (".*", ".*/kernel", ".*/(kernel|scale)"))
+        config.grid = ((("mask.rules", rules), ("seed", SEEDS)),)
+    if mode == "top_k":
+        config.mask_topk.train.learning_rate = 0.1
+        config.mask_topk.train.select = "last"
+        config.mask_topk.choices = (0.5, 2.0, 8.0)  # scores start about a tenth as large
+        densities = ((("mask_topk",), 0.5), (("mask", "mask_topk"), 0.0))
+        falling = ("mask_topk.falling_epochs", (0.0, 300.0))
+        config.grid = ((("methods,mask_topk.density", densities), falling, ("seed", SEEDS)),)
     return config
