@@ -65,7 +65,7 @@ LOSSES = (
 
 
 def get_config(mode: str = "swav") -> ConfigDict:
-    """The experiment with one of two losses, a grid of four, few labels, or an ablation."""
+    """The experiment in one of its modes."""
     if mode not in MODES:
         raise ValueError(f"digits_self has no mode {mode!r}; its modes are {', '.join(MODES)}")
     config = defaults.self_mask("digits", epochs=300)
@@ -83,42 +83,74 @@ def get_config(mode: str = "swav") -> ConfigDict:
     config.views.jitter = config.views.gray = config.views.blur = 0.0
     config.views.large_scale = (0.7, 1.0)
     config.views.small_scale = (0.3, 0.7)
-    config.loss = LOSSES[0][0]
-    config.mask.choices = (5.0, 20.0, 80.0)
     config.full.choices = (0.02, 0.1, 0.5)
-    config.mask.train.learning_rate = 0.3
-    if mode in ("simclr", "few_labels", "frozen", "top_k"):
-        config.loss, _, config.mask.train.learning_rate, _ = LOSSES[1]
-    if mode == "losses":
-        fields = "loss,adversarial_step,mask.train.learning_rate,mask.train.epochs"
-        config.methods = ("mask",)
-        config.grid = (((fields, LOSSES), ("seed", (0, 1, 2))),)
-    if mode == "few_labels":
-        # found with the mode simclr; a choice by k-NN would take labels
-        config.mask.choices = (20.0,)
-        config.full.choices = (0.5,)
-        few = config.few_labels
-        few.shares = (0.2, 0.1, 0.05, 0.025)
-        few.steps = 150
-        few.linear_probe.choices = (1e-3, 1e-2, 1e-1)
-        few.full.choices = (0.01, 0.03, 0.1)
-        few.mask.choices = (5.0, 20.0, 50.0)
-        few.full.train.batch_size = few.mask.train.batch_size = 32
-    if mode == "prototypes":
-        config.methods, config.mask.choices = ("mask",), (80.0,)
-        losses = tuple(f"swav(prototypes={count}, queue=128)" for count in (5, 20, 100))
-        config.grid = ((("loss", losses), ("seed", SEEDS)),)
-    if mode in ("frozen", "top_k"):
-        config.methods, config.mask.choices = ("mask",), (20.0,)
-        config.views.small = 0  # which SimCLR does not compare
-    if mode == "frozen":
-        rules = tuple(((path, "mask"),) for path in (".*", ".*/kernel", ".*/(kernel|scale)"))
-        config.grid = ((("mask.rules", rules), ("seed", SEEDS)),)
-    if mode == "top_k":
-        config.mask_topk.train.learning_rate = 0.1
-        config.mask_topk.train.select = "last"
-        config.mask_topk.choices = (0.5, 2.0, 8.0)  # scores start about a tenth as large
-        densities = ((("mask_topk",), 0.5), (("mask", "mask_topk"), 0.0))
-        falling = ("mask_topk.falling_epochs", (0.0, 300.0))
-        config.grid = ((("methods,mask_topk.density", densities), falling, ("seed", SEEDS)),)
+    globals()[mode](config)
     return config
+
+
+def swav(config: ConfigDict) -> None:
+    """SwAV's loss, by masks and by all weights."""
+    config.loss = LOSSES[0][0]
+    config.mask.train.learning_rate = 0.3
+    config.mask.choices = (5.0, 20.0, 80.0)
+
+
+def simclr(config: ConfigDict) -> None:
+    """SimCLR's loss."""
+    swav(config)
+    config.loss, _, config.mask.train.learning_rate, _ = LOSSES[1]
+
+
+def losses(config: ConfigDict) -> None:
+    """Four losses at equal time."""
+    swav(config)
+    config.methods = ("mask",)
+    fields = "loss,adversarial_step,mask.train.learning_rate,mask.train.epochs"
+    config.grid = (((fields, LOSSES), ("seed", (0, 1, 2))),)
+
+
+def few_labels(config: ConfigDict) -> None:
+    """A fifth of the labels and fewer; networks learn at the rates that `simclr` chose."""
+    simclr(config)
+    config.mask.choices = (20.0,)
+    config.full.choices = (0.5,)
+    few = config.few_labels
+    few.shares = (0.2, 0.1, 0.05, 0.025)
+    few.steps = 150
+    few.linear_probe.choices = (1e-3, 1e-2, 1e-1)
+    few.full.choices = (0.01, 0.03, 0.1)
+    few.mask.choices = (5.0, 20.0, 50.0)
+    few.full.train.batch_size = few.mask.train.batch_size = 32
+
+
+def prototypes(config: ConfigDict) -> None:
+    """Few, some and many prototypes of SwAV's loss."""
+    swav(config)
+    config.methods, config.mask.choices = ("mask",), (80.0,)
+    counted = tuple(f"swav(prototypes={count}, queue=128)" for count in (5, 20, 100))
+    config.grid = ((("loss", counted), ("seed", SEEDS)),)
+
+
+def frozen(config: ConfigDict) -> None:
+    """What is masked (the rest is frozen): all, kernels, or kernels and the scales of norms."""
+    _ablation(config)
+    rules = tuple(((path, "mask"),) for path in (".*", ".*/kernel", ".*/(kernel|scale)"))
+    config.grid = ((("mask.rules", rules), ("seed", SEEDS)),)
+
+
+def top_k(config: ConfigDict) -> None:
+    """Half of the weights, or as many as `mask` finds in the same run; constant or falling."""
+    _ablation(config)
+    config.mask_topk.train.learning_rate = 0.1
+    config.mask_topk.train.select = "last"
+    config.mask_topk.choices = (0.5, 2.0, 8.0)  # scores start about a tenth as large
+    densities = ((("mask_topk",), 0.5), (("mask", "mask_topk"), 0.0))
+    falling = ("mask_topk.falling_epochs", (0.0, 300.0))
+    config.grid = ((("methods,mask_topk.density", densities), falling, ("seed", SEEDS)),)
+
+
+def _ablation(config: ConfigDict) -> None:
+    """Masks by SimCLR's loss at one rate, on the views that it compares."""
+    simclr(config)
+    config.methods, config.mask.choices = ("mask",), (20.0,)
+    config.views.small = 0
