@@ -29,10 +29,10 @@ class Report(NamedTuple):
       kept: int32 [shots, leaves], weights left in each leaf after each shot.
       emptied: int32 [leaves], the first shot after which the leaf, or one layer of a stack, had
         nothing left; 0: none.
-      not_finite: int32 [leaves], the first shot at which a score of a remaining weight was NaN
-        or infinite; 0: none.
-      all_zero: int32, the first shot at which every remaining weight had score 0, so that the
-        choice was random; 0: none.
+      not_finite: int32 [leaves], the first shot at which a score of a remaining weight (of any,
+        if pruned ones may come back) was NaN or infinite; 0: none.
+      all_zero: int32, the first shot at which all of these had score 0, so that the choice was
+        random; 0: none.
     """
 
     kept: jax.Array
@@ -101,7 +101,8 @@ def multi_shot(
       scope: `"global"`, `"layer"` or `"erk"`, as in `mask.keep_top`.
       key: for ties; None is a fixed key.
       monotone: pruned weights stay pruned, whatever their scores; if False, they come back if
-        their scores are high enough.
+        their scores are high enough. The scorer sees them as 0: only one that knows the original
+        weights scores them by these, such as `score.snip(loss, origin=w)`.
       report: also return a `Report`.
       begin: the share that is left before the first shot, if pruning continues from a mask.
       axes: what the axes of leaves mean, where it is not guessed; see `mask.describe`. Scopes
@@ -159,10 +160,10 @@ def _shots(
 ) -> tuple[PyTree, Report]:
     def shot(mask: PyTree, w: PyTree, batch: Any, count: jax.Array, key: jax.Array) -> Any:
         scores = like(w, aligned(w, scorer(pruned(mask, w), *batch), "the scores"))
-        kept = keep_count(
-            scores, count, scope, key=key, among=mask if monotone else None, axes=dict(words)
-        )
-        return kept, _observed(scores, mask, kept, certain_layers(w, dict(words)))
+        among = mask if monotone else None
+        kept = keep_count(scores, count, scope, key=key, among=among, axes=dict(words))
+        competing = mask if monotone else jax.tree.map(jnp.ones_like, mask)
+        return kept, _observed(scores, competing, kept, certain_layers(w, dict(words)))
 
     if jax.default_backend() == "cpu":
         shot = canonical(shot)  # because it runs in a loop
@@ -177,10 +178,10 @@ def _shots(
 
 
 def _observed(
-    scores: PyTree, before: PyTree, after: PyTree, layers: list[tuple[int, ...]]
+    scores: PyTree, competing: PyTree, after: PyTree, layers: list[tuple[int, ...]]
 ) -> tuple[jax.Array, ...]:
     """One shot's counts per leaf, which have an empty layer, or scores not finite; all zero."""
-    pairs = list(zip(jax.tree.leaves(scores), jax.tree.leaves(before)))
+    pairs = list(zip(jax.tree.leaves(scores), jax.tree.leaves(competing)))
     kept = [jnp.sum(leaf, dtype=jnp.int32) for leaf in jax.tree.leaves(after)]
     empty = [
         ~jnp.all(jnp.any(leaf, axis=tuple(set(range(leaf.ndim)) - set(stacked))))

@@ -33,7 +33,8 @@ def prepare(config: ConfigDict) -> Begin:
     `config.round_schedule`, the same number), rewinds the rest to their values at
     `config.rewind_step`, and trains again: level i. `config.shots == 1` is iterative, single shot
     (ISS), more are iterative, many shots (IMS). Each level has its own run directory and result;
-    the last level's result is that of the whole run.
+    the last level's result is that of the whole run. A criterion that brings pruned weights back
+    scores them by their initial values.
 
     Raises:
       InputError: the config is invalid.
@@ -71,7 +72,9 @@ def prepare(config: ConfigDict) -> Begin:
         levels = [found]
         for level in range(1, config.rounds + 1):
             chosen = ticket.stored_mask(folder / names[level], masks)
-            masks = masks_after(ready, fit, masks, level) if chosen is None else chosen
+            if chosen is None:
+                chosen = masks_after(ready, fit, masks, level, initial)
+            masks = chosen
             ready = ticket.ready(initial.variables, pruner.labels, masks)
             fit, found = yield from train_level(folder, level, ready, initial)
             levels.append(found)
@@ -93,23 +96,26 @@ def prepare(config: ConfigDict) -> Begin:
         )
         return result.write(folder, whole)
 
-    def masks_after(ready: Ready, fit: loop.Fit, masks: Any, level: int) -> Any:
+    def masks_after(
+        ready: Ready, fit: loop.Fit, masks: Any, level: int, initial: ticket.Initial
+    ) -> Any:
         """The next level's mask, from the weights that the level before learned."""
-        where = f", round {level}"
+        where, summed = f", round {level}", None
         if sums:
             if fit.diverged:
                 raise InputError(
                     f"{config.criterion}{where}: the loss became infinite, and so did the sum "
                     "over training; lower train.learning_rate or set train.clip"
                 )
-            summed = movement.total(fit.last.optimizer["train"])
-            scores = jax.tree.map(
+            summed = jax.tree.map(
                 lambda bits, leaf: None if bits is None else leaf,
-                masks, summed, is_leaf=lambda node: node is None,
+                masks, movement.total(fit.last.optimizer["train"]),
+                is_leaf=lambda node: node is None,
             )  # fmt: skip
-            return pruner.keep(scores, shares[level], masks, where)[0]
         weights = ticket.trained(ready, fit)
-        return pruner.prune(weights, shares[level], shares[level - 1], masks, where)[0]
+        if pruner.criterion.revives:
+            weights = ticket.unpruned(weights, initial.variables, masks)
+        return pruner.prune(weights, shares[level], shares[level - 1], masks, where, summed)[0]
 
     def train_level(
         folder: Path, level: int, ready: Ready, initial: ticket.Initial

@@ -26,6 +26,11 @@ class Subject(NamedTuple):
       image_shape: the shape of one image.
       batch_size: examples to score at a time.
       train: whether batch norms use batch statistics.
+      axes: what the axes of the parameters mean, as `mask.describe` says it.
+      origin: the weights before pruning, if pruned ones may come back, else None.
+      summed: scores summed over training, for the criteria with `sums_training`, or None.
+      passes: called with two names, the weights, and the scores that the first criterion passes on
+        to the second one; None outside of an explanation of what went wrong.
     """
 
     apply: Callable[..., tuple[jax.Array, Any]]
@@ -35,6 +40,10 @@ class Subject(NamedTuple):
     image_shape: tuple[int, ...]
     batch_size: int
     train: bool
+    axes: Any = ()
+    origin: Any = None
+    summed: Any = None
+    passes: Callable[[str, str, Any, Any], None] | None = None
 
     def loss(self, temperature: float = 1.0) -> Callable[..., jax.Array]:
         """(w, images, labels) -> mean cross-entropy of the logits divided by a temperature."""
@@ -67,8 +76,12 @@ class Criterion(NamedTuple):
       scorer: a `Subject` -> a scorer of `jaxmask.score`.
       needs_data: whether it is called with images and labels.
       double: whether it needs float64.
-      single_examples: whether it takes the gradient of each example by itself.
       sums_training: whether recipes that train before pruning use its sum over training.
+      single_examples: whether it takes the gradient of each example by itself.
+      revives: whether pruned weights may come back at later shots.
+      everywhere: whether it scores pruned weights, whose `origin` it is given, as well.
+      parts: the criteria that it is composed of.
+      weights: whether it gives weights in place of scores, half of them below 0.
     """
 
     name: str
@@ -77,6 +90,10 @@ class Criterion(NamedTuple):
     double: bool = False
     sums_training: bool = False
     single_examples: bool = False
+    revives: bool = False
+    everywhere: bool = False
+    parts: "tuple[Criterion, ...]" = ()
+    weights: bool = False
 
 
 def _temperature(name: str, value: float) -> float:
@@ -85,6 +102,11 @@ def _temperature(name: str, value: float) -> float:
             f"criterion {name!r}: temperature {value!r}; give a number from 1e-6 to 1e6"
         )
     return float(value)
+
+
+def _check_truth(name: str, setting: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise InputError(f"criterion {name!r}: {setting} {value!r}; it must be True or False")
 
 
 def of_scorer(scorer: Callable[..., Any]) -> Callable[[], Criterion]:
@@ -107,17 +129,38 @@ def of_scorer(scorer: Callable[..., Any]) -> Callable[[], Criterion]:
     return lambda: Criterion(name, build, needs_data="loss" in wanted, double="forward" in wanted)
 
 
-def snip(temperature: float = 1.0) -> Criterion:
-    """SNIP; the temperature divides the logits."""
+def magnitude() -> Criterion:
+    """`|w|`; of the original weights, where pruned ones may come back."""
+
+    def build(at: Subject) -> Callable[..., Any]:
+        if at.origin is None:
+            return score.magnitude()
+        return lambda w, *batch: score.magnitude()(at.origin)
+
+    return Criterion("magnitude", build, needs_data=False, everywhere=True)
+
+
+def snip(temperature: float = 1.0, revive: bool = False) -> Criterion:
+    """SNIP; the temperature divides the logits.
+
+    With `revive`, pruned weights have scores too, `|w_0 dL/dw|` by their original values w_0, and
+    come back at a later shot if these are high enough, as in the published many-shot SNIP. It makes
+    no difference in one shot.
+    """
     t = _temperature("snip", temperature)
-    return Criterion("snip", lambda at: score.snip(at.loss(t), at.batch_size))
+    _check_truth("snip", "revive", revive)
+    return Criterion(
+        "snip(revive=True)" if revive else "snip",
+        lambda at: score.snip(at.loss(t), at.batch_size, at.origin if revive else None),
+        revives=revive,
+        everywhere=revive,
+    )
 
 
 def grasp(temperature: float = 1.0, absolute: bool = False) -> Criterion:
     """GraSP; the temperature divides the logits (200 in the published code)."""
     t = _temperature("grasp", temperature)
-    if not isinstance(absolute, bool):
-        raise InputError(f"criterion 'grasp': absolute {absolute!r}; it must be True or False")
+    _check_truth("grasp", "absolute", absolute)
     return Criterion("grasp", lambda at: score.grasp(at.loss(t), at.batch_size, absolute))
 
 
@@ -153,23 +196,18 @@ def optimal_brain_damage(samples: int = 100) -> Criterion:
 
 def movement() -> Criterion:
     """`-w dL/dw` of one step; recipes that train before pruning sum it over training."""
-    return Criterion(
-        "movement", lambda at: score.movement(at.loss(), at.batch_size), sums_training=True
-    )
+
+    def build(at: Subject) -> Callable[..., Any]:
+        if at.summed is None:
+            return score.movement(at.loss(), at.batch_size)
+        return lambda w, *batch: at.summed
+
+    return Criterion("movement", build, sums_training=True)
 
 
 # those with settings of their own, or with more to say of themselves
-_SPECIAL = (fisher, grasp, movement, optimal_brain_damage, snip, synflow)
+_SPECIAL = (fisher, grasp, magnitude, movement, optimal_brain_damage, snip, synflow)
 CRITERIA: dict[str, Callable[..., Criterion]] = {
     **{name: of_scorer(scorer) for name, scorer in score.SCORERS.items()},
     **{each.__name__: each for each in _SPECIAL},
 }
-
-
-def criterion(text: str) -> Criterion:
-    """The criterion that a config names, with settings, such as "grasp(temperature=200)".
-
-    Raises:
-      InputError: the criterion is unknown, or does not take these settings.
-    """
-    return call(text, CRITERIA, "criterion")

@@ -1,23 +1,20 @@
 """Pruning of a network by a config's criterion, shared by `prune` and `lottery`."""
 
-import functools
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxmask import model, prune, signals, tree
-from jaxmask.errors import InputError, check_numbers
+from jaxmask import mask, prune, signals, tree
+from jaxmask.errors import InputError
 from jaxmask.mask.check import check_scope
-from jaxmask.run.criteria import Criterion, Subject, criterion
-from jaxmask.run.programs import shared
-from jaxmask.run.seeds import named_key, number
-from jaxmask.run.task import Task, axes, shapes
+from jaxmask.run.criteria import Criterion
+from jaxmask.run.scoring import Scoring, check_usable, make_scoring
+from jaxmask.run.seeds import named_key
+from jaxmask.run.task import Task, axes
 
 Variables = dict[str, Any]
 
@@ -28,16 +25,15 @@ class Pruner(NamedTuple):
     Attributes:
       criterion: with its settings.
       labels: "mask" for weights that may be pruned, "train" for others.
-      prune: (variables, density, begin, among, where) -> (mask, prune.Report): the mask is a tree
-        of bool with None where nothing is pruned; `among` is the mask to start from, `begin` its
-        density; `where` is added to the criterion in messages.
-      keep: (scores, density, among, where) -> the same from given scores.
+      prune: (variables, density, begin, among, where, summed) -> (mask, prune.Report): the mask is
+        a tree of bool with None where nothing is pruned; `among` is the mask to start from,
+        `begin` its density; `where` is added to the criterion in messages; `summed` are scores
+        summed over training, for criteria that use them.
     """
 
     criterion: Criterion
     labels: Any
     prune: Callable[..., tuple[Any, prune.Report]]
-    keep: Callable[..., tuple[Any, prune.Report]]
 
 
 def make_pruner(task: Task, config: ConfigDict) -> Pruner:
@@ -46,119 +42,57 @@ def make_pruner(task: Task, config: ConfigDict) -> Pruner:
     Raises:
       InputError: a field has an invalid value, or there is nothing to prune.
     """
-    chosen = criterion(config.criterion)
     prune.densities(config.density, config.shots, config.shot_schedule)
     check_scope(config.scope)
-    scoring = config.scoring
-    if scoring.mode not in ("eval", "train"):
-        raise InputError(f"scoring.mode is {scoring.mode!r}; it must be 'eval' or 'train'")
-    check_numbers("scoring.batch_size", [scoring.batch_size], 1)
-    check_numbers("scoring.examples_per_class", [scoring.examples_per_class], 0)
-    if chosen.single_examples and scoring.mode == "train":
-        raise InputError(
-            f"the criterion {chosen.name!r} takes gradients of single examples, which have no "
-            "batch statistics: set scoring.mode to 'eval'"
-        )
-    if chosen.needs_data and not scoring.examples_per_class and config.density != 1:
-        raise InputError(
-            f"the criterion {chosen.name!r} scores weights on data: "
-            "set scoring.examples_per_class above 0"
-        )
-    labels, words = pruned_labels(task, config), axes(task, config)
-    tie_key = named_key(config.seed, "prune/ties")
-    scores = _scorer(
-        task, chosen, config.criterion, int(scoring.batch_size), scoring.mode == "train"
-    )
+    scoring = make_scoring(task, config, config.criterion, "prune", config.density != 1)
+    words, ties = axes(task, config), named_key(config.seed, "prune/ties")
 
-    @functools.cache
-    def batch() -> tuple[jax.Array, ...]:
-        if not chosen.needs_data:
-            return ()
-        seed = number(config.seed, "prune/batch")
-        return scoring_batch(task.dataset.train, scoring.examples_per_class, seed)
+    def shots(scorer: Any, density: Any, count: int, begin: Any) -> Callable[..., Any]:
+        return prune.multi_shot(
+            scorer, density, count, config.shot_schedule, config.scope, ties,
+            monotone=not scoring.criterion.revives, report=True, begin=begin, axes=words,
+        )  # fmt: skip
 
     def apply(
-        variables: Variables, density: Any, begin: Any = 1.0, among: Any = None, where: str = ""
-    ) -> tuple[Any, prune.Report]:
+        variables: Variables, density: Any, begin: Any = 1.0, among: Any = None, where: str = "",
+        summed: Any = None,
+    ) -> tuple[Any, prune.Report]:  # fmt: skip
         signals.obey()
-        weights = tree.partition(variables["params"], labels)
-        rest = tree.combine(weights["train"], weights["freeze"])
-        key = named_key(config.seed, "prune/scores")
-        with jax.enable_x64(True) if chosen.double else nullcontext():
-            dtype = jnp.float64 if chosen.double else jnp.float32
-            w, rest, stats = jax.tree.map(
-                lambda leaf: jnp.asarray(leaf, dtype),
-                (weights["mask"], rest, variables["batch_stats"]),
+        with scoring.precision():
+            scorer, w = scoring.ready(variables, summed)
+            masks, report = shots(scorer, density, config.shots, begin)(
+                w, *scoring.batch(), among=among
             )
-            scorer = jax.tree_util.Partial(scores, rest, stats, key)
-            pruner = prune.multi_shot(
-                scorer, density, config.shots, config.shot_schedule, config.scope, tie_key,
-                report=True, begin=begin, axes=words,
-            )  # fmt: skip
-            masks, report = pruner(w, *batch(), among=among)
-        check_report(weights["mask"], report, f"{config.criterion}{where}")
+            what = f"{config.criterion}{where}"
+            shot = _failed(report)
+            if shot and scoring.criterion.parts:
+                kept = among
+                if shot > 1:
+                    before = prune.densities(density, config.shots, config.shot_schedule, begin)
+                    again = shots(scorer, before[shot - 2], shot - 1, begin)
+                    kept, _ = again(w, *scoring.batch(), among=among)
+                _explain(scoring, variables, summed, kept, f"{what}: at shot {shot}")
+        check_report(w, report, what)
         return masks, report
 
-    def keep(scores: Any, density: Any, among: Any, where: str) -> tuple[Any, prune.Report]:
-        pruner = prune.one_shot(
-            jax.tree_util.Partial(_given, scores), density, config.scope, tie_key, report=True,
-            axes=words,
-        )  # fmt: skip
-        masks, report = pruner(scores, among=among)
-        check_report(scores, report, f"{config.criterion}{where}")
-        return masks, report
-
-    return Pruner(chosen, labels, apply, keep)
+    return Pruner(scoring.criterion, scoring.labels, apply)
 
 
-def _given(scores: Any, w: Any, *batch: Any) -> Any:
-    del w, batch
-    return scores
+def _failed(report: prune.Report) -> int:
+    """The first shot whose scores said nothing; 0: none."""
+    found = np.ravel([*np.ravel(report.not_finite), report.all_zero])
+    return int(min(found[found > 0], default=0))
 
 
-def _scorer(
-    task: Task, chosen: Criterion, text: str, batch_size: int, train: bool
-) -> Callable[..., Any]:
-    """The criterion as a function of all its arrays: a single object, so compiled once for all
-    seeds, densities and starting weights."""
+def _explain(scoring: Scoring, variables: Variables, summed: Any, kept: Any, what: str) -> None:
+    """Raises InputError if a part of a composite passes on scores that the next cannot use."""
 
-    def build() -> Callable[..., Any]:
-        module: Any = task.module.clone(dtype=jnp.float64) if chosen.double else task.module
-        network = model.apply_function(module)
+    def passes(first: str, second: str, w: Any, scores: Any) -> None:
+        check_usable(f"{what}, {first} gives {second}", w, scores)
 
-        def apply(parameters: Any, stats: Any, images: jax.Array, train: bool) -> Any:
-            if jnp.issubdtype(images.dtype, jnp.integer):
-                images = task.augment(None, images)
-            return network(parameters, stats, images, train)
-
-        def scores(rest: Any, stats: Any, key: jax.Array, w: Any, *batch: Any) -> Any:
-            at = Subject(apply, rest, stats, key, task.image_shape, batch_size, train)
-            return chosen.scorer(at)(w, *batch)
-
-        return scores
-
-    return shared("scorer", f"{task.identity} {text} {batch_size} {train}", build)
-
-
-def pruned_labels(task: Task, config: ConfigDict) -> Any:
-    """The label of each parameter: may be pruned ("mask"), trained whole, or frozen."""
-    labels = tree.label(shapes(task)["params"], config.rules, default="train")
-    if not any(label == "mask" for label in jax.tree.leaves(labels)):
-        raise InputError("there is nothing to prune: label some weights 'mask' in config.rules")
-    return labels
-
-
-def scoring_batch(split: Any, examples_per_class: int, seed: int) -> tuple[jax.Array, jax.Array]:
-    """`examples_per_class` random training examples of every class: uint8 images, int32 labels.
-
-    A class with fewer gives all of them.
-    """
-    labels = np.asarray(split.labels)
-    order = np.random.default_rng(seed).permutation(len(labels))
-    shuffled = labels[order]
-    chosen = [order[shuffled == label][:examples_per_class] for label in np.unique(labels)]
-    indices = np.sort(np.concatenate(chosen))
-    return jnp.asarray(split.images[indices]), jnp.asarray(labels[indices], jnp.int32)
+    scorer, w = scoring.ready(variables, summed, passes)
+    w = w if kept is None else mask.pruned(kept, w)
+    scorer(w, *scoring.batch())
 
 
 def check_report(weights: Any, report: prune.Report, what: str) -> None:

@@ -201,6 +201,18 @@ def trained(ready: Ready, fit: loop.Fit) -> Variables:
     return {"params": params, "batch_stats": fit.batch_stats}
 
 
+def unpruned(variables: Variables, initial: Variables, masks: Any) -> Variables:
+    """Trained variables, with their initial weights where they are pruned."""
+
+    def leaf(bits: Any, trained: Any, before: Any) -> Any:
+        return trained if bits is None else jnp.where(bits, trained, before)
+
+    params = jax.tree.map(
+        leaf, masks, variables["params"], initial["params"], is_leaf=lambda node: node is None
+    )
+    return {**variables, "params": params}
+
+
 def described(
     task: Task,
     config: ConfigDict,

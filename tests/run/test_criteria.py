@@ -7,8 +7,9 @@ import pytest
 
 from jaxmask import score
 from jaxmask.errors import InputError
-from jaxmask.run import criteria
-from jaxmask.run.criteria import CRITERIA, Subject, criterion
+from jaxmask.run import composites
+from jaxmask.run.composites import criterion
+from jaxmask.run.criteria import CRITERIA, Subject
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -121,4 +122,4 @@ def test_each_says_what_it_needs():
 )
 def test_settings_that_cannot_be_used_are_refused(text, message):
     with pytest.raises(InputError, match=message):
-        criteria.criterion(text)
+        composites.criterion(text)
