@@ -18,7 +18,7 @@ from benchmarks.measure import Result, command, interleaved, ratio, table
 from benchmarks.training import random_images
 from configs import mnist_lenet
 from jaxmask import data, mask, tree
-from jaxmask.run import pruning, starting, ticket
+from jaxmask.run import scoring, starting, ticket
 from jaxmask.run.task import make_task
 from jaxmask.run.trainer import Training
 from jaxmask.train import loop
@@ -81,7 +81,7 @@ def maker(epochs: int, images: tuple[int, int]) -> Callable[[int, Path], Trainin
     train, held_out = (data.Split(*random_images(count, (28, 28, 1))) for count in images)
     dataset = data.Dataset("random", train, held_out, held_out, tuple("0123456789"))
     task = make_task(config.data, config.network, dataset, (config.data.mean, config.data.std))
-    labels = pruning.pruned_labels(task, config)
+    labels = scoring.pruned_labels(task, config)
 
     def make(seed: int, folder: Path) -> Training:
         variables = starting.random_weights(task, seed)

@@ -14,6 +14,7 @@ from jaxmask import mask, prune, report
 from jaxmask.errors import InputError, check_numbers
 from jaxmask.run import directory, result, starting, ticket
 from jaxmask.run.driver import Begin, Experiment
+from jaxmask.run.initializer import make_initializer
 from jaxmask.run.pruning import make_pruner
 from jaxmask.run.result import Result
 from jaxmask.run.trainer import Ready, Trainer, Training
@@ -41,6 +42,7 @@ def prepare(config: ConfigDict) -> Begin:
     """
     task, start = starting.task_of(config)
     pruner = make_pruner(task, config)
+    initializer = make_initializer(task, config)
     sums = pruner.criterion.sums_training
     trainer = ticket.make_trainer(task, config, sum_movement=sums)
     check_numbers("rounds", [config.rounds], 1)
@@ -65,7 +67,7 @@ def prepare(config: ConfigDict) -> Begin:
         finished = directory.begin(folder, config)
         if finished is not None:
             return finished
-        initial = ticket.initial_weights(task, start, config, folder, shared)
+        initial = ticket.initial_weights(task, start, config, folder, shared, initializer)
         masks = ticket.all_kept(initial.variables, pruner.labels)
         ready = ticket.ready(initial.variables, pruner.labels, masks)
         fit, found = yield from train_level(folder, 0, ready, initial)

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from jaxmask import report
 from jaxmask.run import directory, result, starting, ticket
 from jaxmask.run.driver import Begin, Experiment
+from jaxmask.run.initializer import make_initializer
 from jaxmask.run.pruning import make_pruner
 
 
@@ -23,6 +24,7 @@ def prepare(config: ConfigDict) -> Begin:
     """
     task, start = starting.task_of(config)
     pruner = make_pruner(task, config)
+    initializer = make_initializer(task, config)
     trainer = None
     if config.train.epochs != 0:
         trainer = ticket.make_trainer(task, config)
@@ -31,7 +33,7 @@ def prepare(config: ConfigDict) -> Begin:
         finished = directory.begin(folder, config)
         if finished is not None:
             return finished
-        initial = ticket.initial_weights(task, start, config, folder, shared)
+        initial = ticket.initial_weights(task, start, config, folder, shared, initializer)
         began = time.monotonic()
         whole = ticket.all_kept(initial.variables, pruner.labels)
         masks = whole if config.density == 1 else ticket.stored_mask(folder, whole)

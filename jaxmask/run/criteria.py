@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jaxmask import score, tree
 from jaxmask.errors import InputError, is_number
 from jaxmask.loss import cross_entropy
-from jaxmask.train.named import call
 
 MOST_SAMPLES = 100_000
 

@@ -68,7 +68,11 @@ PRUNE: Table = {
         ((".*/kernel", "mask"),),
         '(path regex, "mask" to prune or "freeze"), the first match wins; all others "train"',
     ),
-    "criterion": ("snip", 'with its settings: "grasp(temperature=200, absolute=True)"'),
+    "initial": (
+        "network",
+        'the "mask" weights: as the network or start has them; kaiming, bi_modal, scores(snip())',
+    ),
+    "criterion": ("snip", '"grasp(temperature=200)"; of several: "stack(snip(), synflow())"'),
     "density": (0.1, 'fraction of the "mask" weights to keep, in (0, 1]'),
     "scope": ("global", 'or "layer", "erk"'),
     "shots": (1, "rounds of scoring and pruning until the density is reached"),

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from jaxmask import mask, prune, signals, tree
 from jaxmask.errors import InputError
 from jaxmask.mask.check import check_scope
+from jaxmask.run.composites import criterion
 from jaxmask.run.criteria import Criterion
 from jaxmask.run.scoring import Scoring, check_usable, make_scoring
 from jaxmask.run.seeds import named_key
@@ -44,13 +45,14 @@ def make_pruner(task: Task, config: ConfigDict) -> Pruner:
     """
     prune.densities(config.density, config.shots, config.shot_schedule)
     check_scope(config.scope)
-    scoring = make_scoring(task, config, config.criterion, "prune", config.density != 1)
+    chosen = criterion(config.criterion)
+    scoring = make_scoring(task, config, chosen, config.criterion, "prune", config.density != 1)
     words, ties = axes(task, config), named_key(config.seed, "prune/ties")
 
     def shots(scorer: Any, density: Any, count: int, begin: Any) -> Callable[..., Any]:
         return prune.multi_shot(
             scorer, density, count, config.shot_schedule, config.scope, ties,
-            monotone=not scoring.criterion.revives, report=True, begin=begin, axes=words,
+            monotone=not chosen.revives, report=True, begin=begin, axes=words,
         )  # fmt: skip
 
     def apply(
@@ -65,7 +67,7 @@ def make_pruner(task: Task, config: ConfigDict) -> Pruner:
             )
             what = f"{config.criterion}{where}"
             shot = _failed(report)
-            if shot and scoring.criterion.parts:
+            if shot and chosen.parts:
                 kept = among
                 if shot > 1:
                     before = prune.densities(density, config.shots, config.shot_schedule, begin)
@@ -75,7 +77,7 @@ def make_pruner(task: Task, config: ConfigDict) -> Pruner:
         check_report(w, report, what)
         return masks, report
 
-    return Pruner(scoring.criterion, scoring.labels, apply)
+    return Pruner(chosen, scoring.labels, apply)
 
 
 def _failed(report: prune.Report) -> int:

@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 
 from jaxmask import model, tree
 from jaxmask.errors import InputError, check_numbers
-from jaxmask.run.composites import criterion
 from jaxmask.run.criteria import Criterion, Subject
 from jaxmask.run.programs import shared
 from jaxmask.run.seeds import named_key, number
@@ -29,7 +28,6 @@ class Scoring(NamedTuple):
 
     Attributes:
       criterion: with its settings.
-      text: its name in the config.
       labels: "mask" for weights that may be pruned, "train" for others.
       batch: () -> the images and labels that it scores on, or nothing if it needs none.
       precision: () -> the context in which it is computed.
@@ -38,7 +36,6 @@ class Scoring(NamedTuple):
     """
 
     criterion: Criterion
-    text: str
     labels: Any
     batch: Callable[[], tuple[jax.Array, ...]]
     precision: Callable[[], AbstractContextManager[Any]]
@@ -46,20 +43,23 @@ class Scoring(NamedTuple):
 
 
 def make_scoring(
-    task: Task, config: ConfigDict, text: str, purpose: str, used: bool = True
+    task: Task, config: ConfigDict, chosen: Criterion, text: str, purpose: str, used: bool = True
 ) -> Scoring:
     """Checks a criterion and the scoring section; nothing is scored yet.
 
     Args:
-      text: the criterion's name, with settings.
+      text: what the criterion's functions depend on.
       purpose: "prune" or "initial": the images for each are drawn on their own.
       used: whether anything will be scored; else it needs no examples.
 
     Raises:
       InputError: a field has an invalid value, or there is nothing to score.
     """
-    chosen, scoring = criterion(text), config.scoring
-    check_section(scoring)
+    scoring = config.scoring
+    if scoring.mode not in ("eval", "train"):
+        raise InputError(f"scoring.mode is {scoring.mode!r}; it must be 'eval' or 'train'")
+    check_numbers("scoring.batch_size", [scoring.batch_size], 1)
+    check_numbers("scoring.examples_per_class", [scoring.examples_per_class], 0)
     if chosen.single_examples and scoring.mode == "train":
         raise InputError(
             f"the criterion {chosen.name!r} takes gradients of single examples, which have no "
@@ -99,15 +99,7 @@ def make_scoring(
         key = named_key(config.seed, f"{purpose}/scores")
         return Partial(scores, rest, stats, key, w if chosen.revives else None, summed), w
 
-    return Scoring(chosen, text, labels, batch, precision, ready)
-
-
-def check_section(scoring: ConfigDict) -> None:
-    """Raises InputError, naming the field, for an invalid value."""
-    if scoring.mode not in ("eval", "train"):
-        raise InputError(f"scoring.mode is {scoring.mode!r}; it must be 'eval' or 'train'")
-    check_numbers("scoring.batch_size", [scoring.batch_size], 1)
-    check_numbers("scoring.examples_per_class", [scoring.examples_per_class], 0)
+    return Scoring(chosen, labels, batch, precision, ready)
 
 
 def _scores(task: Task, config: ConfigDict, chosen: Criterion, passes: Passes | None = None) -> Any:

@@ -16,6 +16,7 @@ from jaxmask import adapter, mask, maskfile, tree
 from jaxmask.errors import InputError
 from jaxmask.model import weights as weights_file
 from jaxmask.run import starting, trainer
+from jaxmask.run.initializer import NETWORK, Initializer
 from jaxmask.run.result import Result
 from jaxmask.run.seeds import named_key
 from jaxmask.run.task import Task, about_network, axes, shapes
@@ -48,25 +49,33 @@ class Initial(NamedTuple):
 
 
 def initial_weights(
-    task: Task, start: starting.Start, config: ConfigDict, folder: Path, shared: Path | None
+    task: Task,
+    start: starting.Start,
+    config: ConfigDict,
+    folder: Path,
+    shared: Path | None,
+    initializer: Initializer = NETWORK,
 ) -> Initial:
     """The starting weights of the config's seed, stored once for all runs that share them.
 
-    They are in `shared`, by network and seed, or else in the run directory itself.
+    They are in `shared`, by network, initialization and seed, or else in the run directory itself.
 
     Raises:
-      InputError: the file cannot be read, or holds weights of another network.
+      InputError: the file cannot be read, or holds weights of another network; or they are made of
+        scores that are not finite, or all zero.
     """
     name = "initial.safetensors"
     if shared is not None:
         network = {**config.network.to_dict(), "compute_dtype": ""}
         drawn = "" if start.weights is None else fingerprint(start.weights)
         made_of = [network, len(task.dataset.classes), task.image_shape, drawn]
+        made_of += initializer.made_of()
         digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
         name = f"{config.network.name}-{digest}-seed{config.seed}.safetensors"
     path = (shared or folder) / name
     if not path.exists():
         variables = starting.starting_variables(task, start, named_key(config.seed, "start"))
+        variables = initializer.change(variables)
         path.parent.mkdir(parents=True, exist_ok=True)
         weights_file.save(path, variables, about_network(config.network, task))
     try:

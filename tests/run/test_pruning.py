@@ -11,7 +11,7 @@ import small
 
 from jaxmask import prune, tree
 from jaxmask.errors import InputError
-from jaxmask.run import pruning, starting
+from jaxmask.run import pruning, scoring, starting
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -60,13 +60,14 @@ def test_pruning_goes_on_within_a_mask(made):
         assert (bits <= kernels(half)[path]).all()
 
 
-def test_scores_that_are_there_already_are_kept_by(made):
+@pytest.mark.parametrize("composed", ["movement", "stack(movement(), magnitude)"])
+def test_a_sum_over_training_is_taken_for_the_criterion_that_is_summed(made, composed):
     task, variables = made
-    pruner = pruning.make_pruner(task, config())
-    among, _ = pruner.prune(variables, 0.5)
+    pruner = pruning.make_pruner(task, config(criterion=composed))
+    among, _ = pruning.make_pruner(task, config()).prune(variables, 0.5)
     weights = tree.partition(variables["params"], pruner.labels)["mask"]
-    given = jax.tree.map(lambda leaf: -jnp.abs(leaf), weights)  # the smallest are the best
-    masks, _ = pruner.keep(given, 0.25, among, "")
+    given = jax.tree.map(lambda leaf: 1 / jnp.abs(leaf), weights)  # the smallest are the best
+    masks, _ = pruner.prune(variables, 0.25, 0.5, among, summed=given)
     bits, before = (np.concatenate([leaf.ravel() for leaf in kernels(each).values()])
                     for each in (masks, among))  # fmt: skip
     size = np.abs(np.concatenate([leaf.ravel() for leaf in kernels(weights).values()]))
@@ -77,24 +78,24 @@ def test_scores_that_are_there_already_are_kept_by(made):
 def test_labels_are_the_rules_and_all_else_is_trained_whole(made):
     task, _ = made
     rules = (("fc1/kernel", "mask"), ("fc2/.*", "freeze"))
-    labels = tree.named_leaves(pruning.pruned_labels(task, config(rules=rules)))
+    labels = tree.named_leaves(scoring.pruned_labels(task, config(rules=rules)))
     assert labels == {
         "fc1/kernel": "mask", "fc1/bias": "train", "fc2/kernel": "freeze", "fc2/bias": "freeze",
         "head/kernel": "train", "head/bias": "train",
     }  # fmt: skip
     with pytest.raises(InputError, match="nothing to prune"):
-        pruning.pruned_labels(task, config(rules=(("fc1/.*", "train"),)))
+        scoring.pruned_labels(task, config(rules=(("fc1/.*", "train"),)))
 
 
 @pytest.mark.parametrize("count", [1, 5, 1000])
 def test_scoring_takes_so_many_examples_of_every_class_drawn_by_the_seed(count):
     split = small.dataset().train
-    images, labels = map(np.asarray, pruning.scoring_batch(split, count, seed=3))
+    images, labels = map(np.asarray, scoring.scoring_batch(split, count, seed=3))
     for label in range(3):
         assert (labels == label).sum() == min(count, (split.labels == label).sum())
     pairs = {(image.tobytes(), int(label)) for image, label in zip(split.images, split.labels)}
     assert {(image.tobytes(), int(label)) for image, label in zip(images, labels)} <= (pairs)
-    again, other = (pruning.scoring_batch(split, count, seed)[0] for seed in (3, 4))
+    again, other = (scoring.scoring_batch(split, count, seed)[0] for seed in (3, 4))
     np.testing.assert_array_equal(images, again)
     assert count == 1000 or not np.array_equal(images, other)
 
@@ -105,9 +106,9 @@ def test_the_scorer_is_compiled_once_for_all_seeds_and_densities(made, monkeypat
     monkeypatch.setattr(programs, "_MADE", {})
     task, _ = made
     for changes in ({}, {"seed": 3}, {"density": 0.5}, {"shots": 4}):
-        pruning.make_pruner(task, config(**changes))
+        pruning.make_pruner(task, config(**changes)).prune(made[1], 0.5)
     assert len(programs._MADE["scorer"]) == 1
-    pruning.make_pruner(task, config(criterion="random"))
+    pruning.make_pruner(task, config(criterion="random")).prune(made[1], 0.5)
     assert len(programs._MADE["scorer"]) == 2
 
 

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from jaxmask import maskfile, tree
 from jaxmask.errors import InputError
-from jaxmask.run import pruning, starting, ticket
+from jaxmask.run import scoring, starting, ticket
 from jaxmask.run.starting import Start
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -26,7 +26,7 @@ def at():
     """A task, its variables, labels and a random mask."""
     task = small.task(CONFIG)
     variables = starting.random_weights(task, 0)
-    labels = pruning.pruned_labels(task, CONFIG)
+    labels = scoring.pruned_labels(task, CONFIG)
     random = np.random.default_rng(0)
     masks = jax.tree.map(
         lambda leaf: jnp.asarray(random.random(leaf.shape) < 0.3),
