@@ -49,12 +49,13 @@ def _networks() -> tuple[Lines, str]:
 
 def _criteria() -> tuple[Lines, str]:
     from jaxmask import score
-    from jaxmask.run import criteria
+    from jaxmask.run import composites, criteria
 
     lines = {name: _first(score.SCORERS[name]) for name in criteria.CRITERIA}
-    return (
-        lines,
-        '--config.criterion="NAME(setting=value)", of jaxmask.score; higher scores are kept',
+    lines |= {name: _first(getattr(score, name)) for name in composites.COMPOSITES}
+    return lines, (
+        '--config.criterion="NAME(setting=value)" or "stack(NAME(), NAME())", of jaxmask.score; '
+        "higher scores are kept"
     )
 
 

@@ -25,7 +25,7 @@ def listed(capsys, what):
     [
         ("configs", configs.names()),
         ("networks", model.registry.names()),
-        ("criteria", score.SCORERS),
+        ("criteria", [*score.SCORERS, "stack", "as_weights"]),
         ("adapters", [*adapter.EVALUATORS, *adapter.METHODS]),
     ],
 )

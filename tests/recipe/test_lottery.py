@@ -141,6 +141,34 @@ def test_many_shots_in_each_round(tmp_path):
     assert whole["density"] == pytest.approx(0.1, abs=1e-3)
 
 
+def test_weights_pruned_in_earlier_rounds_come_back_with_their_initial_values(
+    tmp_path, monkeypatch
+):
+    seen = []
+
+    def watched(task, made):
+        pruner = make_pruner(task, made)
+
+        def prune(variables, *rest):
+            seen.append(variables["params"])
+            return pruner.prune(variables, *rest)
+
+        return pruner._replace(prune=prune)
+
+    monkeypatch.setattr(lottery, "make_pruner", watched)
+    finished(
+        tmp_path, "lottery", criterion="stack(snip(revive=True), magnitude)", shots=2,
+        density=0.2, train__epochs=1,
+    )  # fmt: skip
+    initial, left = kernels(tmp_path / "initial.safetensors"), bits(tmp_path / "level_01")
+    trained = kernels(tmp_path / "level_01" / "weights.safetensors")
+    for name in KERNELS:
+        wanted = np.where(left[name], trained[name], initial[name])
+        np.testing.assert_array_equal(seen[1][name]["kernel"], wanted)
+    last = bits(tmp_path / "level_02")
+    assert sum((last[name] & ~left[name]).sum() for name in KERNELS) > 0
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

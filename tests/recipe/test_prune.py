@@ -17,7 +17,8 @@ WEIGHTS = 64 * 30 + 30 * 10 + 10 * 10  # kernels of LeNet-30-10
 CRITERIA = (
     "magnitude", "random", "snip", "snip(temperature=2)", "grasp", "grasp(absolute=True)",
     "synflow", "synflow(statistics='absolute')", "gradient_norm", "fisher",
-    "optimal_brain_damage(samples=3)", "movement",
+    "optimal_brain_damage(samples=3)", "movement", "snip(revive=True)", "stack(snip(), synflow())",
+    "stack(as_weights(snip()), magnitude)", "stack(grasp, snip, normalize=True)",
 )  # fmt: skip
 
 
@@ -114,6 +115,34 @@ def test_many_shots_keep_a_layer_alive_that_one_shot_empties(tmp_path, caplog):
     assert len(one["density_by_leaf"]) == 3
 
 
+@pytest.mark.parametrize(
+    ("criterion", "initial"),
+    [("stack(synflow(), magnitude)", "scores(snip())"), ("snip(revive=True)", "bi_modal")],
+)
+def test_composites_and_other_initial_weights_in_many_shots(criterion, initial, tmp_path):
+    result = finished(
+        tmp_path, criterion=criterion, initial=initial, shots=10, density=0.2, train__epochs=1
+    )
+    assert (result["method"], result["schedule"]) == (criterion, "UMS")
+    assert result["density"] == pytest.approx(0.2, abs=1e-3)
+    begun, trained = (
+        load_file(tmp_path / f"{name}.safetensors") for name in ("initial", "weights")
+    )
+    for name, bits in ticket(tmp_path).items():
+        assert (trained[f"params/{name}"][~bits] == 0).all()
+        assert (begun[f"params/{name}"] != 0).any()
+    if initial == "scores(snip())":
+        assert max(np.abs(begun[f"params/{name}"]).max() for name in ticket(tmp_path)) == 1
+
+
+def test_a_whole_network_is_trained_from_scores(tmp_path):
+    changes = {"density": 1.0, "train__epochs": 2, "train__select": "last"}
+    whole = finished(tmp_path / "a", initial="scores(snip())", **changes)
+    assert (whole["method"], whole["accuracy"] > 0.3) == ("dense", True)
+    plain = finished(tmp_path / "b", **changes)
+    assert plain["initial"]["sha256"] != whole["initial"]["sha256"]
+
+
 def test_an_empty_layer_is_reported(tmp_path, caplog):
     result = finished(
         tmp_path, criterion="magnitude", density=0.0005, train__epochs=0, network__width=0.5
@@ -162,6 +191,13 @@ def test_a_finished_run_is_not_repeated_and_another_config_is_refused(tmp_path):
         ({"criterion": "grasp(temperature=1e400)"}, "temperature inf"),
         ({"criterion": "fisher", "scoring__mode": "train"}, "gradients of single examples"),
         ({"criterion": "grasp(absolute=1)"}, "absolute 1"),
+        ({"criterion": "as_weights(snip())"}, "gives weights"),
+        ({"criterion": "stack(fisher, snip)", "scoring__mode": "train"}, "single examples"),
+        (
+            {"initial": "kaiming_uniform"},
+            "unknown initial 'kaiming_uniform'; did you mean 'kaiming'",
+        ),
+        ({"initial": "scores(snip())", "scoring__examples_per_class": 0}, "on data"),
         ({"criterion": "synflow(statistics='no')"}, "statistics 'no'"),
         ({"criterion": "optimal_brain_damage(samples=0)"}, "samples 0"),
         ({"scoring__examples_per_class": 0}, "scores weights on data"),

@@ -112,6 +112,40 @@ def test_the_scorer_is_compiled_once_for_all_seeds_and_densities(made, monkeypat
     assert len(programs._MADE["scorer"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "summed", "shots", "message"),
+    [
+        ("stack(movement, magnitude)", np.nan, 3,
+         r"stack\(movement, magnitude\), round 2: at shot 1, movement gives magnitude scores that "
+         "are not finite in 'fc1/kernel'"),
+        ("stack(stack(movement, random), magnitude)", 0.0, 1,
+         "at shot 1, movement gives random scores that are all zero, in 'fc1/kernel', 'fc2/kernel'"),
+    ],
+)  # fmt: skip
+def test_a_part_that_passes_on_nothing_is_named_with_shot_and_leaf(
+    made, text, summed, shots, message
+):
+    task, variables = made
+    pruner = pruning.make_pruner(task, config(criterion=text, shots=shots))
+    weights = tree.partition(variables["params"], pruner.labels)["mask"]
+    given = jax.tree.map(lambda leaf: jnp.full(leaf.shape, summed), weights)
+    with pytest.raises(InputError, match=message) as caught:
+        pruner.prune(variables, 0.25, where=", round 2", summed=given)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_part_may_fail_at_a_later_shot(made):
+    """A head that is emptied first lets nothing through, so that all gradients are 0."""
+    task, variables = made
+    head = jax.tree.map(lambda leaf: leaf * 1e-6, variables["params"]["head"])
+    variables = {**variables, "params": {**variables["params"], "head": head}}
+    given = config(criterion="stack(as_weights(magnitude), stack(snip, magnitude))", shots=8)
+    with pytest.raises(
+        InputError, match=r"at shot [2-8], snip gives magnitude scores that are all"
+    ):
+        pruning.make_pruner(task, given).prune(variables, 0.01)
+
+
 def report(**changes):
     given = {
         "not_finite": np.zeros(2, int),

@@ -4,11 +4,13 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import agree, batch, flat, gradient, loss, weights
 
 from jaxmask import score
+from jaxmask.errors import InputError
 
 SNIP = score.snip(loss)
 
@@ -51,3 +53,20 @@ def test_a_loss_that_feels_nothing_gives_zeros():
     dead = score.snip(lambda w, x: jnp.mean(jax.nn.relu(x @ w["w"] - 100)))
     scores = dead({"w": jnp.ones((3, 2))}, jnp.ones((5, 3)))
     chex.assert_trees_all_equal(scores, {"w": jnp.zeros((3, 2))}, strict=True)
+
+
+def test_with_their_origin_pruned_weights_are_scored_by_the_factor_in_front_of_them(x64):
+    origin = weights()
+    bits = jax.tree.map(lambda leaf: (jnp.abs(leaf) > 0.5).astype(leaf.dtype), origin)
+    w = jax.tree.map(jnp.multiply, bits, origin)
+    by_factor = jax.grad(lambda c: loss(jax.tree.map(jnp.multiply, c, origin), *batch()))(bits)
+    size = jax.tree.map(jnp.abs, by_factor)
+    scores = score.snip(loss, origin=origin)(w, *batch())
+    agree(scores, jax.tree.map(lambda leaf: leaf / flat(size).sum(), size))
+    assert (flat(scores)[flat(w) == 0] > 0).any()
+    agree(score.snip(loss, origin=w)(w, *batch()), SNIP(w, *batch()))
+
+
+def test_an_origin_of_other_shapes_is_refused():
+    with pytest.raises(InputError, match="origin"):
+        score.snip(loss, origin={"first": jnp.ones(2)})(weights(), *batch())
