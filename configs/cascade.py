@@ -5,7 +5,7 @@
     jaxmask run --config=cascade:resnet50_swav --config.start=PATH
 
 `digits`, the default: as `digits_self:simclr`, a ResNet-20 of half the width, trained on the digits
-0 to 4 of scikit-learn's, adapts to the 537 training images of the digits 5 to 9 without a label;
+0 to 4 of scikit-learn's, adapts to the 538 training images of the digits 5 to 9 without a label;
 three experts.
 
 `resnet20`: the CIFAR-10 ResNet-20 adapts to 5,000 images of CIFAR-100, 500 of them held out, by

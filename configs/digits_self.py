@@ -6,7 +6,7 @@
     jaxmask sweep --config=configs/digits_self.py:losses
 
 scikit-learn's digits, 8 x 8 pixels; a ResNet-20 of half the width, trained on the digits 0 to 4
-with labels, then 300 epochs on the 537 training images of the digits 5 to 9 without. Features are
+with labels, then 300 epochs on the 538 training images of the digits 5 to 9 without. Features are
 measured by k-NN and by a linear probe on all labels.
 
 Each method's rate is chosen from three, by k-NN on held-out images; seed 0 chose 80 and 0.1 with
