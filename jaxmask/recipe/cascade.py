@@ -9,20 +9,33 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from jaxmask import adapter, evaluate, files, report
 from jaxmask.errors import InputError, check_numbers, nearest
 from jaxmask.recipe import adapt, self_mask
-from jaxmask.run import cascade, directory, experts, measured, result, self_supervised, starting
+from jaxmask.run import (
+    cascade,
+    directory,
+    experts,
+    learning,
+    measured,
+    result,
+    self_supervised,
+    starting,
+)
 from jaxmask.run import task as tasks
 from jaxmask.run.driver import Begin, Experiment
+from jaxmask.run.learning import Learned, Learning, Tuned
 from jaxmask.run.plan import Planned, below
 from jaxmask.run.result import Result
-from jaxmask.run.self_supervised import UNTOUCHED, Learning, Tuned
+from jaxmask.run.self_supervised import UNTOUCHED
 from jaxmask.train.named import call
 
-DISPATCHER, CONTROLS = "dispatcher", ("random", "long")
+DISPATCHER, WHITENED = "dispatcher", "_whitened"
+CONTROLS = ("random", "long")
 
 
 def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Begin:
@@ -37,8 +50,10 @@ def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Beg
 
     Each is measured by k-NN and by a linear probe, beside the untouched network, the dispatcher,
     and two controls: `random`, all experts of random parts of the same sizes, and `long`, one
-    mask trained for as many steps as dispatcher and experts together. Each has a run directory
-    below the run's; a cascade is one file in it, `masks/task.mask`.
+    mask trained for as many steps as dispatcher and experts together. Whitening alone changes both
+    measures, so dispatcher and long mask are also measured whitened, `dispatcher_whitened` and
+    `long_whitened`. Each has a run directory below the run's; a cascade is one file in it,
+    `masks/task.mask`.
 
     Args:
       methods: those that train, by their names in configs.
@@ -48,7 +63,7 @@ def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Beg
     """
     clustering = _clustering(config, methods)
     task, start, pretraining = self_mask.set_up(config)
-    at = self_supervised.learning(config.method, methods[config.method], task, config)
+    at = learning.learning(config.method, methods[config.method], task, config)
     _check_masks(at)
     of = _Cascading(
         at, methods[config.method], clustering,
@@ -64,13 +79,20 @@ def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Beg
         if pretraining is not None:
             before = yield from pretraining(folder / "pretrain", None)
         base = self_mask.begun_from(folder, config, start, task)
-        results = yield from _stages(of, base, folder)
+        results, trained = yield from _stages(of, base, folder)
         report.figures.comparison(folder, list(results))
         table = report.tables.comparison(folder, list(results))
         files.replace(folder / "table.md", report.tables.markdown(table))
-        compared = report.paired.table(folder, list(results), DISPATCHER)
-        files.replace(folder / "paired.md", report.paired.markdown(compared, DISPATCHER))
-        return result.write(folder, adapt.compared(results, before))
+        paired = [
+            report.paired.markdown(report.paired.table(folder, list(results), baseline), baseline)
+            for baseline in (f"{DISPATCHER}{WHITENED}", DISPATCHER)
+        ]
+        files.replace(folder / "paired.md", "\n".join(paired))
+        whole = adapt.compared(results, before)
+        return result.write(folder, whole._replace(
+            steps=sum(each.fit.steps for each in trained),
+            seconds=sum(each.fit.seconds for each in trained),
+        ))  # fmt: skip
 
     return Begin(run, tuple(_planned(of, pretraining)))
 
@@ -87,14 +109,15 @@ class _Cascading(NamedTuple):
 
 def _stages(
     of: _Cascading, base: starting.Start, folder: Path
-) -> Generator[Any, Any, dict[str, Result]]:
-    """The results of all networks, in the order of the stages."""
+) -> Generator[Any, Any, tuple[dict[str, Result], list[Learned]]]:
+    """The results of all networks, in the order of the stages; and the masks that were trained."""
     config = of.at.config
     results = {UNTOUCHED: (yield from of.untouched.run(base, folder / UNTOUCHED, {}))}
     tuned, results[DISPATCHER] = yield from _alone(of, of.at, base, DISPATCHER, folder)
     own = cascade.embeddings_of(of.at, tuned.learned, DISPATCHER)
     router, clusters = experts.router_of(of.clustering, *own("train"), config.seed, folder)
-    parts = {"experts": clusters}
+    results[f"{DISPATCHER}{WHITENED}"] = _whitened(of, base, tuned, DISPATCHER, folder)
+    trained, parts = [tuned.learned], {"experts": clusters}
     if "random" in config.controls:
         parts["random_experts"] = experts.shuffled(clusters, config.seed)
     measured_as: dict[str, dict[str, evaluate.Router | None]] = {
@@ -106,14 +129,28 @@ def _stages(
             of.at, tuned.learned, tuned.value, part, folder / place,
             experts.side_by_side(config.experts_together, of.clustering.clusters),
         )  # fmt: skip
+        trained += found
         embeddings = [own, *(cascade.embeddings_of(of.at, each, place) for each in found)]
         made = cascade.Cascade(of.at, base, tuned, found, embeddings, part)
         for name, chooses in measured_as[place].items():
             results[name] = cascade.measure(made, chooses, name, config, folder / name, adapt.draw)
     if "long" in config.controls:
         longer = _longer(of, 1 + int(clusters.max()) + 1, (tuned.value,))
-        _, results["long"] = yield from _alone(of, longer, base, "long", folder)
-    return results
+        tuned, results["long"] = yield from _alone(of, longer, base, "long", folder)
+        results[f"long{WHITENED}"] = _whitened(of, base, tuned, "long", folder)
+        trained.append(tuned.learned)
+    return results, trained
+
+
+def _whitened(
+    of: _Cascading, base: starting.Start, tuned: Tuned, name: str, folder: Path
+) -> Result:
+    """A single mask, measured as a cascade is: a cascade without experts."""
+    embeddings = [cascade.embeddings_of(of.at, tuned.learned, name)]
+    nobody = np.zeros(0, np.int32)
+    made = cascade.Cascade(of.at, base, tuned, [], embeddings, nobody)
+    name += WHITENED
+    return cascade.measure(made, None, name, of.at.config, folder / name, adapt.draw)
 
 
 def _alone(
@@ -122,7 +159,7 @@ def _alone(
     """A mask of its own: trained (or read again from its checkpoint), measured, stored."""
     folder = folder / name
     finished = directory.begin(folder, at.config)
-    tuned = yield from self_supervised.tune(at, start, folder)
+    tuned = yield from learning.tune(at, start, folder)
     if finished is None:
         self_supervised.save_network(at, tuned.learned, folder)
         adapted = starting.Start(tuned.learned.variables, name)
@@ -138,6 +175,11 @@ def _clustering(config: ConfigDict, methods: adapt.Methods) -> evaluate.Clusteri
         raise InputError(f"unknown method {config.method!r}{nearest(str(config.method), known)}")
     if not config[config.method].choices:
         raise InputError(f"{config.method}.choices is empty; give at least one value")
+    if config[config.method].get("density") == 0:
+        raise InputError(
+            f"{config.method}.density is 0, the density that 'mask' finds; a cascade has only one "
+            "method: give a number"
+        )
     check_numbers("experts_together", [config.experts_together], 0)
     for name in config.controls:
         if name not in CONTROLS:
@@ -147,12 +189,14 @@ def _clustering(config: ConfigDict, methods: adapt.Methods) -> evaluate.Clusteri
 
 def _check_masks(at: Learning) -> None:
     """Raises InputError unless what is learned are masks of ones and zeros."""
-    parameters = tasks.shapes(at.task)["params"]
-    learned, _ = jax.eval_shape(at.adapter.init, jax.random.key(0), parameters)
-    if "scores" not in learned or at.name == "mask_sign":
+    shapes = tasks.shapes(at.task)["params"]
+    ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes)
+    learned, frozen = at.adapter.init(jax.random.key(0), ones)
+    masks = jax.tree.leaves(at.adapter.store(learned, frozen).masks) if "scores" in learned else []
+    if not masks or any(bool((leaf < 0).any()) for leaf in masks) or "density" in learned:
         raise InputError(
             f"method is {at.name!r}; a cascade is of masks that switch weights on and off, such as "
-            "'mask'"
+            "'mask', at a density that does not fall"
         )
 
 
@@ -161,13 +205,13 @@ def _longer(of: _Cascading, times: int, choices: tuple[float, ...]) -> Learning:
     longer = of.at.config.copy_and_resolve_references()
     longer[of.at.name].train.epochs *= times
     longer[of.at.name].choices = choices
-    return self_supervised.learning(of.at.name, of.method, of.at.task, longer)
+    return learning.learning(of.at.name, of.method, of.at.task, longer)
 
 
 def _planned(of: _Cascading, pretraining: Begin | None) -> Iterator[Planned]:
     config, experts = of.at.config, of.clustering.clusters
     yield from self_mask.planned_before(pretraining)
-    yield from below(DISPATCHER, self_supervised.planned(of.at))
+    yield from below(DISPATCHER, learning.planned(of.at))
     for place in ("experts", *(["random_experts"] if "random" in config.controls else [])):
         for index in range(experts):
             yield of.at.trainer.planned._replace(place=Path(place) / str(index))
