@@ -4,7 +4,7 @@
     jaxmask run --config=cascade:resnet20 --config.start=PATH
     jaxmask run --config=cascade:resnet50_swav --config.start=PATH
 
-`digits`, the default: as `digits_self:simclr`, a ResNet-20 of half the width, trained on the digits
+`digits`, the default: as in `digits_self`, a ResNet-20 of half the width, trained on the digits
 0 to 4 of scikit-learn's, adapts to the 538 training images of the digits 5 to 9 without a label;
 three experts.
 
@@ -85,7 +85,7 @@ def resnet50_swav(config: ConfigDict) -> None:
     config.network.name = "resnet50"
     config.network.compute_dtype = "bfloat16"
     config.data.validation = 5000
-    config.data.size = 224
+    config.data.decode_size = 224
     config.mask.train.schedule = "cosine(warmup_epochs=40)"
     config.mask.choices = (50.0,)
     config.knn.choices = (200,)
