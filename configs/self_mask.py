@@ -12,8 +12,8 @@
 PATH is a file of weights or a run directory: of a CIFAR-10 ResNet-20 or 56, or, for `resnet50_*`,
 the checkpoint of SwAV's, DINO's or TIMM's ResNet-50. A network is measured by k-NN and by a linear
 probe, untouched and after each method has learned; rates are chosen from three by k-NN on held-out
-images, but for `resnet20`. In every mode another set of weights is another `--config.start`; to compare several in one
-report, `jaxmask sweep` any mode with `--config.grid="((('start', ('A', 'B', 'C')),),)"`.
+images, but for `resnet20`. In every mode another set of weights is another `--config.start`; to
+compare several in one report, `jaxmask sweep` any mode with `--config.grid="((('start', ('A', 'B', 'C')),),)"`.
 
 Scaled down, CIFAR-100:
 
@@ -48,8 +48,8 @@ As published, 224 pixels, for a GPU (`--config.data.name`: `cifar10`, `cifar100`
 - `few_labels`: as `resnet50_swav`, and 10, 4, 2, 1, 0.5 and 0.25 % of the labels, five draws.
 
 Not measured: `resnet20_swav`, `resnet20_losses`, `resnet20_prototypes`, `resnet20_frozen`,
-`resnet20_top_k`; `resnet50_*`, `few_labels`, `prototypes`, `frozen`, `top_k` (no weights, data or GPU); `resnet56`;
-`resnet20_long` (105,450 steps per training).
+`resnet20_top_k`; `resnet50_*`, `few_labels`, `prototypes`, `frozen`, `top_k` (no weights, data or
+GPU); `resnet56`; `resnet20_long` (105,450 steps per training).
 """
 
 from ml_collections import ConfigDict
