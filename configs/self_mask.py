@@ -13,7 +13,8 @@ PATH is a file of weights or a run directory: of a CIFAR-10 ResNet-20 or 56, or,
 the checkpoint of SwAV's, DINO's or TIMM's ResNet-50. A network is measured by k-NN and by a linear
 probe, untouched and after each method has learned; rates are chosen from three by k-NN on held-out
 images, but for `resnet20`. In every mode another set of weights is another `--config.start`; to
-compare several in one report, `jaxmask sweep` any mode with `--config.grid="((('start', ('A', 'B', 'C')),),)"`.
+compare several in one report, `jaxmask sweep` any mode with
+`--config.grid="((('start', ('A', 'B', 'C')),),)"`.
 
 Scaled down, CIFAR-100:
 
