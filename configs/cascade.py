@@ -17,7 +17,7 @@ components. Not measured: neither the weights nor a GPU were available. With bot
 trainings' worth of 150 epochs of 703 steps, of two views of 224 pixels and six of 96 each.
 
 `--config.router="kmeans(clusters=8)"` takes another router; `--config.controls=()` leaves out the
-experts of random images and the long mask, which take twice the time of the cascade itself.
+experts of random images and the long mask: of `resnet20`, 11 of 17 trainings' worth.
 """
 
 from ml_collections import ConfigDict
