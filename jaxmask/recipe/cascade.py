@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -26,7 +25,6 @@ from jaxmask.run import (
     self_supervised,
     starting,
 )
-from jaxmask.run import task as tasks
 from jaxmask.run.driver import Begin, Experiment
 from jaxmask.run.learning import Learned, Learning, Tuned
 from jaxmask.run.plan import Planned, below
@@ -189,9 +187,8 @@ def _clustering(config: ConfigDict, methods: adapt.Methods) -> evaluate.Clusteri
 
 def _check_masks(at: Learning) -> None:
     """Raises InputError unless what is learned are masks of ones and zeros."""
-    shapes = tasks.shapes(at.task)["params"]
-    ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes)
-    learned, frozen = at.adapter.init(jax.random.key(0), ones)
+    random = starting.random_weights(at.task, at.config.seed)["params"]
+    learned, frozen = at.adapter.init(jax.random.key(0), random)
     masks = jax.tree.leaves(at.adapter.store(learned, frozen).masks) if "scores" in learned else []
     if not masks or any(bool((leaf < 0).any()) for leaf in masks) or "density" in learned:
         raise InputError(
