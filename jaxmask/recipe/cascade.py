@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -189,7 +190,9 @@ def _check_masks(at: Learning) -> None:
     """Raises InputError unless what is learned are masks of ones and zeros."""
     random = starting.random_weights(at.task, at.config.seed)["params"]
     learned, frozen = at.adapter.init(jax.random.key(0), random)
-    masks = jax.tree.leaves(at.adapter.store(learned, frozen).masks) if "scores" in learned else []
+    # of scores below any that they start with: signs are -1 there, switches 0
+    low = jax.tree.map(lambda leaf: -1 - jnp.abs(leaf), learned.get("scores"))
+    masks = jax.tree.leaves(at.adapter.store({**learned, "scores": low}, frozen).masks)
     if not masks or any(bool((leaf < 0).any()) for leaf in masks) or "density" in learned:
         raise InputError(
             f"method is {at.name!r}; a cascade is of masks that switch weights on and off, such as "
