@@ -31,8 +31,8 @@ QUICK = [
 MEASURED = ["untouched", "dispatcher", "dispatcher_whitened", "conditional", "unconditional",
             "random", "long", "long_whitened"]  # fmt: skip
 CASCADES = ["dispatcher_whitened", "conditional", "unconditional", "random"]
-# before the results, and right after a checkpoint in the middle of a training
-STAGES = ["dispatcher/checkpoints", "experts/1/checkpoints", "random_experts/0/result.json"]
+# right after a checkpoint in the middle of a training
+STAGES = ["dispatcher/checkpoints", "experts/1/checkpoints"]
 IMAGES = 162  # of the training split, in batches of 32
 STEPS = 2 * 5
 
