@@ -64,7 +64,7 @@ SEEDS = (1, 2, 3)  # of the ablations; 0 chose the rates
 LOSSES = (
     ("swav(prototypes=20, queue=128)", 6, 0.0, 0.3, 300),
     ("simclr(dimension=32, temperature=0.2)", 0, 0.0, 0.1, 500),
-    ("dino(prototypes=64, dimension=32, hidden=64)", 6, 0.0, 0.1, 254),
+    ("dino(prototypes=64, dimension=32, hidden=64)", 6, 0.0, 0.01, 254),
     ("swav(prototypes=20, queue=128)", 6, 0.1, 0.3, 145),
 )
 
