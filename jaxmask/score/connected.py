@@ -28,8 +28,8 @@ def connected(forward: Callable[..., PyTree]) -> Callable[..., PyTree]:
     A masked bias is connected where the value to which it is added lies on a path.
 
     `forward` is followed operation by operation: matrix products, convolutions, pooling, residuals,
-    normalizations, attention, scans (step by step). One whose paths are not known, such as a sort, a
-    `while_loop` or a look-up at places that come from the input, is refused.
+    normalizations, attention, scans (step by step). One whose paths are not known, such as a sort,
+    a `while_loop` or a look-up at places that come from the input, is refused.
 
     Source: Vysogorets, Kempe, Connectivity matters: neural network pruning through the lens of
     effective sparsity, 2023, https://arxiv.org/abs/2107.02306.

@@ -298,8 +298,8 @@ _KINDS: dict[Callable[..., list[Any]], str] = {
     _same: "abs asin asinh atan atanh cbrt ceil convert_element_type copy copy_p device_put erf "
     "expm1 floor log1p name neg optimization_barrier reduce_precision round sharding_constraint "
     "sign sin sinh sqrt square tan tanh",
-    _never_zero: "acos acosh cos cosh digamma erfc exp exp2 is_finite lgamma log logistic not rsqrt "
-    "eq ge gt le lt ne",
+    _never_zero: "acos acosh cos cosh digamma eq erfc exp exp2 ge gt is_finite le lgamma log "
+    "logistic lt ne not rsqrt",
     _union: "add add_any sub and or xor",
     _extreme(jnp.maximum): "max",
     _extreme(jnp.minimum): "min",
