@@ -65,7 +65,7 @@ def connected(forward: Callable[..., PyTree]) -> Callable[..., PyTree]:
             reaching = [jnp.sum(signal) for signal in signals if signal is not None]
             if not reaching:
                 raise InputError("connected: no output of forward depends on its input")
-            return sum(reaching, jnp.zeros(()))
+            return sum(reaching, jnp.zeros((), jnp.float32))
 
         paths = jax.grad(reached)(kept)
         return like(masks, jax.tree.map(lambda m, g: (m > 0) & (g > 0.5), kept, paths))
@@ -88,7 +88,7 @@ def _outputs(
     """The outputs of `forward`, followed."""
     traced = jax.make_jaxpr(forward)(jax.tree.map(_weights, masks), *inputs)
     flows = [Flow(leaf, None) for leaf in jax.tree.leaves(kept)]
-    ones = [jnp.ones(jnp.shape(leaf)) for leaf in jax.tree.leaves(inputs)]
+    ones = [jnp.ones(jnp.shape(leaf), jnp.float32) for leaf in jax.tree.leaves(inputs)]
     return follow(traced.jaxpr, traced.consts, [*flows, *(Flow(each, each) for each in ones)])
 
 

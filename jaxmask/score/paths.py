@@ -173,7 +173,7 @@ def _divide(equation: core.JaxprEqn, inputs: Sequence[Any]) -> list[Flow]:
     """A divisor is a factor that is not zero."""
     value, divisor = inputs
     if not isinstance(divisor, Flow):
-        return [_product(jnp.multiply, value, jnp.ones(jnp.shape(divisor)))]
+        return [_product(jnp.multiply, value, jnp.ones(jnp.shape(divisor), jnp.float32))]
     return [_product(jnp.multiply, value, divisor._replace(on=_one(divisor.on)))]
 
 
@@ -203,7 +203,7 @@ def _linear(*places: int) -> Callable[..., list[Flow]]:
 
         def signal(value: Any) -> jax.Array:
             found = _signal(value)
-            return jnp.zeros(jnp.shape(_on(value))) if found is None else found
+            return jnp.zeros_like(_on(value)) if found is None else found
 
         on = bind(_on)
         if all(_signal(value) is None for value in inputs):
@@ -277,7 +277,7 @@ def _stacked(values: Sequence[Any]) -> Any:
     signals = list(map(_signal, values))
     if all(signal is None for signal in signals):
         return Flow(on, None)
-    zeros = jnp.zeros(on.shape[1:])
+    zeros = jnp.zeros_like(on[0])
     return Flow(on, jnp.stack([zeros if signal is None else signal for signal in signals]))
 
 
@@ -297,7 +297,7 @@ def _not_understood(what: str) -> InputError:
 _KINDS: dict[Callable[..., list[Any]], str] = {
     _same: "abs asin asinh atan atanh cbrt ceil convert_element_type copy copy_p device_put erf "
     "expm1 floor log1p name neg optimization_barrier reduce_precision round sharding_constraint "
-    "sign sin sinh sqrt square tan tanh",
+    "sign sin sinh sqrt square stop_gradient tan tanh",
     _never_zero: "acos acosh cos cosh digamma eq erfc exp exp2 ge gt is_finite le lgamma log "
     "logistic lt ne not rsqrt",
     _union: "add add_any sub and or xor",
@@ -310,7 +310,7 @@ _KINDS: dict[Callable[..., list[Any]], str] = {
     _multiply: "mul",
     _divide: "div",
     _contract: "conv_general_dilated dot_general",
-    _linear(): "concatenate pad",
+    _linear(): "concatenate pad stack",
     _linear(0): "broadcast_in_dim dynamic_slice expand_dims gather reshape rev slice split squeeze "
     "transpose",
     _linear(0, 1): "dynamic_update_slice",
