@@ -1,6 +1,7 @@
 """Self-masking networks: masks learned without labels; the published settings, and smaller ones.
 
     jaxmask run --config=self_mask:resnet20 --config.start=PATH
+    jaxmask run --config=self_mask:resnet20_swav --config.start=PATH
     jaxmask run --config=self_mask:resnet56 --config.start=PATH
     jaxmask sweep --config=self_mask:resnet20_losses --config.start=PATH
     jaxmask sweep --config=self_mask:resnet20_prototypes --config.start=PATH
@@ -11,22 +12,26 @@
 PATH is a file of weights or a run directory: of a CIFAR-10 ResNet-20 or 56, or, for `resnet50_*`,
 the checkpoint of SwAV's, DINO's or TIMM's ResNet-50. A network is measured by k-NN and by a linear
 probe, untouched and after each method has learned; rates are chosen from three by k-NN on held-out
-images. In every mode another set of weights is another `--config.start`; to compare several in one
-report, `jaxmask sweep` any mode with `--config.grid="((('start', ('A', 'B', 'C')),),)"`.
+images, but for `resnet20`. In every mode another set of weights is another `--config.start`; to
+compare several in one report, `jaxmask sweep` any mode with
+`--config.grid="((('start', ('A', 'B', 'C')),),)"`.
 
 Scaled down, CIFAR-100:
 
-- `resnet20`, the default: 5,000 images (4,500 learned from, 500 held out), 20 epochs of 70 steps;
-  SwAV's loss with 100 prototypes and the queue of 512. Two views of 32 pixels and four of 16: the
-  published 96 of 224 pixels are 3/7, of 32 that is 13.7, which stages of stride 2 could not halve
-  (`jaxmask.data.view_sizes`); and of six views of 16, some show no more than others do.
-- `resnet56`: the same with the deeper network, at about three times the cost.
+- `resnet20`, the default: 5,000 images (4,500 learned from, 500 held out), masks alone; SimCLR's
+  loss on two gentle views of 32 pixels, 8 epochs of 70 steps at rate 2; then few labels, 10 and 1 %
+  of the 50,000, two draws. See below.
+- `resnet20_swav`: masks and full fine-tuning by SwAV's loss with 100 prototypes and the queue of
+  512, 20 epochs. Two views of 32 pixels and four of 16: the published 96 of 224 pixels are 3/7, of
+  32 that is 13.7, which stages of stride 2 could not halve (`jaxmask.data.view_sizes`); and of six
+  views of 16, some show no more than others do.
+- `resnet56`: as `resnet20_swav` with the deeper network, at about three times the cost.
 - `resnet20_long`: 45,000 images, 150 epochs, 500 prototypes, warm-up to epoch 40.
 - `resnet20_losses`: SwAV's, SimCLR's and DINO's loss, and SwAV's with adversarial views, at equal
-  time: 20, 20, 16 and 10 epochs. A step takes 0.97, 1.21 and 1.76 times the processor time of
-  SwAV's (`python -m benchmarks.self_mask_step`), by the clock on cores with much other work 0.92,
-  0.99 and 2.17 times (`python -m benchmarks.self_mask_losses`, quartiles of the last 1.82 and
-  2.22). How equal the times became, the results' `seconds` say.
+  time: 20, 30, 16 and 10 epochs. SimCLR's loss takes no small views, so it gets none: two thirds
+  of the pixels. A step of the others takes 1.21 and 1.76 times the processor time of SwAV's, by the
+  clock on cores with much other work 0.99 and 2.17 times (`python -m benchmarks.self_mask_losses`,
+  quartiles of the last 1.82 and 2.22). How equal the times became, the results' `seconds` say.
 - `resnet20_prototypes` (10, 100, 1,000), `resnet20_frozen` (masks on all parameters, all but batch
   norms, all but biases), `resnet20_top_k` (half of the weights, or the density that `mask` found;
   constant or falling from 1).
@@ -41,8 +46,11 @@ As published, 224 pixels, for a GPU (`--config.data.name`: `cifar10`, `cifar100`
   1e-6. The three differ in their starting weights alone, which is the ablation of pretraining.
 - `prototypes` (50, 500, 5,000), `frozen`, `top_k`: the ablations, from SwAV's weights.
 
-Not measured: `resnet50_*`, `prototypes`, `frozen`, `top_k` (no weights, data or GPU); `resnet56`;
-`resnet20_long` (105,450 steps per training).
+- `few_labels`: as `resnet50_swav`, and 10, 4, 2, 1, 0.5 and 0.25 % of the labels, five draws.
+
+Not measured: `resnet20_swav`, `resnet20_losses`, `resnet20_prototypes`, `resnet20_frozen`,
+`resnet20_top_k`; `resnet50_*`, `few_labels`, `prototypes`, `frozen`, `top_k` (no weights, data or
+GPU); `resnet56`; `resnet20_long` (105,450 steps per training).
 """
 
 from ml_collections import ConfigDict
@@ -51,19 +59,19 @@ from jaxmask.recipe import defaults
 
 MODES = ("resnet20", "resnet20_swav", "resnet20_losses", "resnet20_prototypes", "resnet20_frozen",
          "resnet20_top_k", "resnet56", "resnet20_long", "resnet50_swav", "resnet50_dino",
-         "resnet50_timm", "prototypes", "frozen", "top_k")  # fmt: skip
+         "resnet50_timm", "few_labels", "prototypes", "frozen", "top_k")  # fmt: skip
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean, std of the channels
 SEEDS = (0, 1, 2)
 LEARNED = ("mask", "mask_topk", "full")  # methods with settings here
 # what is masked (a path of no rule is frozen): all, all but norms, all but biases
 MASKED = tuple(((path, "mask"),) for path in (".*", ".*/kernel", ".*/(kernel|scale)"))
 EPOCHS = 20
-# (loss, adversarial step, epochs): all take about the time of 20 epochs of SwAV's
+# (loss, small views, adversarial step, epochs): all take about the time of 20 epochs of SwAV's
 LOSSES = (
-    ("swav(prototypes=100, queue=512)", 0.0, 20),
-    ("simclr", 0.0, 20),
-    ("dino(prototypes=500, dimension=128, hidden=512)", 0.0, 16),
-    ("swav(prototypes=100, queue=512)", 0.03, 10),
+    ("swav(prototypes=100, queue=512)", 4, 0.0, 20),
+    ("simclr", 0, 0.0, 30),
+    ("dino(prototypes=500, dimension=128, hidden=512)", 4, 0.0, 16),
+    ("swav(prototypes=100, queue=512)", 4, 0.03, 10),
 )
 
 
@@ -115,7 +123,8 @@ def resnet20_losses(config: ConfigDict) -> None:
     """Four losses at equal time."""
     resnet20_swav(config)
     config.methods = ("mask",)
-    config.grid = ((("loss,adversarial_step,mask.train.epochs", LOSSES), ("seed", SEEDS)),)
+    fields = "loss,views.small,adversarial_step,mask.train.epochs"
+    config.grid = (((fields, LOSSES), ("seed", SEEDS)),)
 
 
 def resnet20_prototypes(config: ConfigDict) -> None:
@@ -174,6 +183,16 @@ def resnet50_dino(config: ConfigDict) -> None:
 def resnet50_timm(config: ConfigDict) -> None:
     """TIMM's weights, learned from labels, at --config.start=PATH."""
     resnet50_swav(config)
+
+
+def few_labels(config: ConfigDict) -> None:
+    """Masks learned from all images, probes on few labels."""
+    resnet50_swav(config)
+    config.methods, config.mask.choices = ("mask",), (50.0,)
+    few = config.few_labels
+    few.shares, few.draws, few.steps = (0.1, 0.04, 0.02, 0.01, 0.005, 0.0025), 5, 5000
+    few.linear_probe.choices = (1e-3, 1e-2, 1e-1)
+    few.full.choices, few.mask.choices = _around(0.15), _around(50.0)
 
 
 def prototypes(config: ConfigDict) -> None:

@@ -12,7 +12,7 @@ import pytest
 from jaxmask.cli.run import main
 
 EPOCHS = 30
-STEPS = EPOCHS * 8  # 537 training images in batches of 64
+STEPS = EPOCHS * 8  # 538 training images in batches of 64
 COMMAND = (
     sys.executable, "-m", "jaxmask.main", "--config=digits", "--config.start=random",
     "--config.methods=('mask',)", "--config.mask.choices=(20.0,)", "--config.network.width=0.125",

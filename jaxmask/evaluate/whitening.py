@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxmask.errors import InputError
@@ -68,4 +69,5 @@ def whitening(features: np.ndarray, size: int) -> Whitening:
 
 def whiten(whitening: Whitening, features: jax.Array) -> jax.Array:
     """[N, F] whitened features of [N, D]."""
-    return (features - whitening.mean) @ whitening.directions
+    centered = features - whitening.mean
+    return jnp.matmul(centered, whitening.directions, precision="highest")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmask.loss.base import Memory, Outcome, Parameters, Teacher, ViewLoss
-from jaxmask.loss.check import check_counts, check_no_teacher, check_positive
+from jaxmask.loss.check import check_counts, check_no_teacher, check_positive, check_views
 from jaxmask.loss.head import EXACTLY, dense, in_one_dtype, linear, spread, unit
 from jaxmask.sharding import replicated
 
@@ -63,8 +63,10 @@ def simclr(dimension: int = 128, temperature: float = 0.5) -> ViewLoss:
         progress: Any,
     ) -> Outcome:
         check_no_teacher(teacher)
-        parameters, features = in_one_dtype(parameters, views)
-        hidden = jax.nn.relu(dense(parameters["hidden"], features[:2]))
+        check_views(views)
+        # the others have no gradient, not even zeros, which would go back through the network
+        parameters, features = in_one_dtype(parameters, views[:2])
+        hidden = jax.nn.relu(dense(parameters["hidden"], features))
         embeddings = unit(dense(parameters["projection"], hidden))
         logits = jnp.einsum("vbd,wcd->vbwc", embeddings, embeddings, precision=EXACTLY)
         image = jnp.eye(logits.shape[1], dtype=bool)[None, :, None, :]

@@ -6,24 +6,35 @@ https://arxiv.org/abs/2409.07577.
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from jaxmask import adapter, evaluate, files, report
 from jaxmask.errors import InputError, check_numbers, nearest
 from jaxmask.recipe import adapt, self_mask
-from jaxmask.run import cascade, directory, experts, measured, result, self_supervised, starting
-from jaxmask.run import task as tasks
+from jaxmask.run import (
+    cascade,
+    directory,
+    experts,
+    learning,
+    measured,
+    result,
+    self_supervised,
+    starting,
+)
 from jaxmask.run.driver import Begin, Experiment
+from jaxmask.run.learning import Learned, Learning, Tuned
 from jaxmask.run.plan import Planned, below
 from jaxmask.run.result import Result
-from jaxmask.run.self_supervised import UNTOUCHED, Learning, Tuned
+from jaxmask.run.self_supervised import UNTOUCHED
 from jaxmask.train.named import call
 
-DISPATCHER, CONTROLS = "dispatcher", ("random", "long")
+DISPATCHER, WHITENED = "dispatcher", "_whitened"
+CONTROLS = ("random", "long")
 
 
 def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Begin:
@@ -38,8 +49,10 @@ def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Beg
 
     Each is measured by k-NN and by a linear probe, beside the untouched network, the dispatcher,
     and two controls: `random`, all experts of random parts of the same sizes, and `long`, one
-    mask trained for as many steps as dispatcher and experts together. Each has a run directory
-    below the run's; a cascade is one file in it, `masks/task.mask`.
+    mask trained for as many steps as dispatcher and experts together. Whitening alone changes both
+    measures, so dispatcher and long mask are also measured whitened, `dispatcher_whitened` and
+    `long_whitened`. Each has a run directory below the run's; a cascade is one file in it,
+    `masks/task.mask`.
 
     Args:
       methods: those that train, by their names in configs.
@@ -49,26 +62,13 @@ def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Beg
     """
     clustering = _clustering(config, methods)
     task, start, pretraining = self_mask.set_up(config)
-    method, count = methods[config.method], clustering.clusters
-    at = self_supervised.learning(config.method, method, task, config)
+    at = learning.learning(config.method, methods[config.method], task, config)
     _check_masks(at)
-    at_long = self_supervised.learning(config.method, method, task, _longer(config, count))
-    untouched = self_supervised.untouched(task, config, adapt.draw)
-    classifiers = measured.classifiers(task, config, adapt.draw)
-    together = experts.side_by_side(config.experts_together, count)
-
-    def alone(
-        at: Learning, start: starting.Start, name: str, folder: Path
-    ) -> Generator[Any, Any, tuple[Tuned, Result]]:
-        """A mask of its own: trained (or read again from its checkpoint), measured, stored."""
-        finished = directory.begin(folder, at.config)
-        tuned = yield from self_supervised.tune(at, start, folder)
-        if finished is None:
-            self_supervised.save_network(at, tuned.learned, folder)
-            adapted = starting.Start(tuned.learned.variables, name)
-            found = yield from classifiers(adapted, folder)
-            finished = self_supervised.finish(at, start, tuned, found, folder, adapt.draw, name)
-        return tuned, finished
+    of = _Cascading(
+        at, methods[config.method], clustering,
+        self_supervised.untouched(task, config, adapt.draw),
+        measured.classifiers(task, config, adapt.draw),
+    )  # fmt: skip
 
     def run(folder: Path, shared: Path | None = None) -> Experiment:
         finished = directory.begin(folder, config)
@@ -78,42 +78,93 @@ def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Beg
         if pretraining is not None:
             before = yield from pretraining(folder / "pretrain", None)
         base = self_mask.begun_from(folder, config, start, task)
-        results = {UNTOUCHED: (yield from untouched.run(base, folder / UNTOUCHED, {}))}
-        tuned, own = yield from alone(at, base, DISPATCHER, folder / DISPATCHER)
-        results[DISPATCHER] = own
-        embeddings = cascade.embeddings_of(at, tuned.learned, DISPATCHER)
-        router, clusters = experts.router_of(clustering, *embeddings("train"), config.seed, folder)
-
-        def expert_masks(clusters: np.ndarray, place: str) -> Generator[Any, Any, cascade.Cascade]:
-            found = yield from experts.trained(
-                at, tuned.learned, tuned.value, clusters, folder / place, together
-            )
-            of_each = [cascade.embeddings_of(at, each, place) for each in found]
-            return cascade.Cascade(at, base, tuned, found, [embeddings, *of_each], clusters)
-
-        made = yield from expert_masks(clusters, "experts")
-        results["conditional"] = measured_as(made, router, "conditional", folder)
-        results["unconditional"] = measured_as(made, None, "unconditional", folder)
-        if "random" in config.controls:
-            parts = experts.shuffled(clusters, config.seed)
-            made = yield from expert_masks(parts, "random_experts")
-            results["random"] = measured_as(made, None, "random", folder)
-        if "long" in config.controls:
-            once = _with_choice(at_long, tuned.value)
-            _, results["long"] = yield from alone(once, base, "long", folder / "long")
+        results, trained = yield from _stages(of, base, folder)
         report.figures.comparison(folder, list(results))
         table = report.tables.comparison(folder, list(results))
         files.replace(folder / "table.md", report.tables.markdown(table))
-        compared = report.paired.table(folder, list(results), DISPATCHER)
-        files.replace(folder / "paired.md", report.paired.markdown(compared, DISPATCHER))
-        return result.write(folder, adapt.compared(results, before))
+        paired = [
+            report.paired.markdown(report.paired.table(folder, list(results), baseline), baseline)
+            for baseline in (f"{DISPATCHER}{WHITENED}", DISPATCHER)
+        ]
+        files.replace(folder / "paired.md", "\n".join(paired))
+        whole = adapt.compared(results, before)
+        return result.write(folder, whole._replace(
+            steps=sum(each.fit.steps for each in trained),
+            seconds=sum(each.fit.seconds for each in trained),
+        ))  # fmt: skip
 
-    def measured_as(
-        of: cascade.Cascade, router: evaluate.Router | None, name: str, folder: Path
-    ) -> Result:
-        return cascade.measure(of, router, name, config, folder / name, adapt.draw)
+    return Begin(run, tuple(_planned(of, pretraining)))
 
-    return Begin(run, tuple(_planned(config, at, at_long, count, pretraining)))
+
+class _Cascading(NamedTuple):
+    """A cascade, checked: how its masks learn, how its router is made, and what measures it."""
+
+    at: Learning
+    method: adapter.Method
+    clustering: evaluate.Clustering
+    untouched: self_supervised.Begin
+    classifiers: measured.Measure
+
+
+def _stages(
+    of: _Cascading, base: starting.Start, folder: Path
+) -> Generator[Any, Any, tuple[dict[str, Result], list[Learned]]]:
+    """The results of all networks, in the order of the stages; and the masks that were trained."""
+    config = of.at.config
+    results = {UNTOUCHED: (yield from of.untouched.run(base, folder / UNTOUCHED, {}))}
+    tuned, results[DISPATCHER] = yield from _alone(of, of.at, base, DISPATCHER, folder)
+    own = cascade.embeddings_of(of.at, tuned.learned, DISPATCHER)
+    router, clusters = experts.router_of(of.clustering, *own("train"), config.seed, folder)
+    results[f"{DISPATCHER}{WHITENED}"] = _whitened(of, base, tuned, DISPATCHER, folder)
+    trained, parts = [tuned.learned], {"experts": clusters}
+    if "random" in config.controls:
+        parts["random_experts"] = experts.shuffled(clusters, config.seed)
+    measured_as: dict[str, dict[str, evaluate.Router | None]] = {
+        "experts": {"conditional": router, "unconditional": None},
+        "random_experts": {"random": None},
+    }
+    for place, part in parts.items():
+        found = yield from experts.trained(
+            of.at, tuned.learned, tuned.value, part, folder / place,
+            experts.side_by_side(config.experts_together, of.clustering.clusters),
+        )  # fmt: skip
+        trained += found
+        embeddings = [own, *(cascade.embeddings_of(of.at, each, place) for each in found)]
+        made = cascade.Cascade(of.at, base, tuned, found, embeddings, part)
+        for name, chooses in measured_as[place].items():
+            results[name] = cascade.measure(made, chooses, name, config, folder / name, adapt.draw)
+    if "long" in config.controls:
+        longer = _longer(of, 1 + int(clusters.max()) + 1, (tuned.value,))
+        tuned, results["long"] = yield from _alone(of, longer, base, "long", folder)
+        results[f"long{WHITENED}"] = _whitened(of, base, tuned, "long", folder)
+        trained.append(tuned.learned)
+    return results, trained
+
+
+def _whitened(
+    of: _Cascading, base: starting.Start, tuned: Tuned, name: str, folder: Path
+) -> Result:
+    """A single mask, measured as a cascade is: a cascade without experts."""
+    embeddings = [cascade.embeddings_of(of.at, tuned.learned, name)]
+    nobody = np.zeros(0, np.int32)
+    made = cascade.Cascade(of.at, base, tuned, [], embeddings, nobody)
+    name += WHITENED
+    return cascade.measure(made, None, name, of.at.config, folder / name, adapt.draw)
+
+
+def _alone(
+    of: _Cascading, at: Learning, start: starting.Start, name: str, folder: Path
+) -> Generator[Any, Any, tuple[Tuned, Result]]:
+    """A mask of its own: trained (or read again from its checkpoint), measured, stored."""
+    folder = folder / name
+    finished = directory.begin(folder, at.config)
+    tuned = yield from learning.tune(at, start, folder)
+    if finished is None:
+        self_supervised.save_network(at, tuned.learned, folder)
+        adapted = starting.Start(tuned.learned.variables, name)
+        found = yield from of.classifiers(adapted, folder)
+        finished = self_supervised.finish(at, start, tuned, found, folder, adapt.draw, name)
+    return tuned, finished
 
 
 def _clustering(config: ConfigDict, methods: adapt.Methods) -> evaluate.Clustering:
@@ -123,6 +174,11 @@ def _clustering(config: ConfigDict, methods: adapt.Methods) -> evaluate.Clusteri
         raise InputError(f"unknown method {config.method!r}{nearest(str(config.method), known)}")
     if not config[config.method].choices:
         raise InputError(f"{config.method}.choices is empty; give at least one value")
+    if config[config.method].get("density") == 0:
+        raise InputError(
+            f"{config.method}.density is 0, the density that 'mask' finds; a cascade has only one "
+            "method: give a number"
+        )
     check_numbers("experts_together", [config.experts_together], 0)
     for name in config.controls:
         if name not in CONTROLS:
@@ -132,38 +188,33 @@ def _clustering(config: ConfigDict, methods: adapt.Methods) -> evaluate.Clusteri
 
 def _check_masks(at: Learning) -> None:
     """Raises InputError unless what is learned are masks of ones and zeros."""
-    parameters = tasks.shapes(at.task)["params"]
-    learned, _ = jax.eval_shape(at.adapter.init, jax.random.key(0), parameters)
-    if "scores" not in learned or at.name == "mask_sign":
+    random = starting.random_weights(at.task, at.config.seed)["params"]
+    learned, frozen = at.adapter.init(jax.random.key(0), random)
+    # of scores below any that they start with: signs are -1 there, switches 0
+    low = jax.tree.map(lambda leaf: -1 - jnp.abs(leaf), learned.get("scores"))
+    masks = jax.tree.leaves(at.adapter.store({**learned, "scores": low}, frozen).masks)
+    if not masks or any(bool((leaf < 0).any()) for leaf in masks) or "density" in learned:
         raise InputError(
             f"method is {at.name!r}; a cascade is of masks that switch weights on and off, such as "
-            "'mask'"
+            "'mask', at a density that does not fall"
         )
 
 
-def _longer(config: ConfigDict, experts: int) -> ConfigDict:
-    """The config with the epochs of the dispatcher and its experts together."""
-    longer = config.copy_and_resolve_references()
-    longer[config.method].train.epochs *= 1 + experts
-    return longer
+def _longer(of: _Cascading, times: int, choices: tuple[float, ...]) -> Learning:
+    """The dispatcher's method with so many times its epochs, and these values to try."""
+    longer = of.at.config.copy_and_resolve_references()
+    longer[of.at.name].train.epochs *= times
+    longer[of.at.name].choices = choices
+    return learning.learning(of.at.name, of.method, of.at.task, longer)
 
 
-def _with_choice(at: Learning, value: float) -> Learning:
-    """The same with one value to try."""
-    config = at.config.copy_and_resolve_references()
-    config[at.name].choices = (value,)
-    section = at.section.copy_and_resolve_references()
-    section.choices = (value,)
-    return at._replace(config=config, section=section)
-
-
-def _planned(
-    config: ConfigDict, at: Learning, at_long: Learning, experts: int, pretraining: Begin | None
-) -> Iterator[Planned]:
+def _planned(of: _Cascading, pretraining: Begin | None) -> Iterator[Planned]:
+    config, experts = of.at.config, of.clustering.clusters
     yield from self_mask.planned_before(pretraining)
-    yield from below(DISPATCHER, self_supervised.planned(at))
+    yield from below(DISPATCHER, learning.planned(of.at))
     for place in ("experts", *(["random_experts"] if "random" in config.controls else [])):
         for index in range(experts):
-            yield at.trainer.planned._replace(place=Path(place) / str(index))
+            yield of.at.trainer.planned._replace(place=Path(place) / str(index))
     if "long" in config.controls:
-        yield at_long.trainer.planned._replace(place=Path("long"))
+        longer = _longer(of, 1 + experts, config[of.at.name].choices[:1])
+        yield longer.trainer.planned._replace(place=Path("long"))

@@ -12,9 +12,9 @@ from ml_collections import ConfigDict
 from jaxmask import adapter, evaluate
 from jaxmask.run import directory, evaluator, measured, result, starting, stored
 from jaxmask.run.evaluator import Examples, Extract
+from jaxmask.run.learning import Learned, Learning, Tuned, numbers
 from jaxmask.run.measured import CLASSIFIERS, Draw
 from jaxmask.run.result import Result
-from jaxmask.run.self_supervised import Learned, Learning, Tuned, numbers
 from jaxmask.task import cascade as task_cascade
 from jaxmask.task import learned
 
@@ -56,7 +56,8 @@ def measure(
     """Measures a cascade by k-NN and a linear probe, and writes its task.
 
     Its embedding is `[D(x), E_1(x), ..., E_K(x)]`, with a router only that of its choice and zeros
-    for the others, whitened to the size of D(x); see `evaluate.whitening`.
+    for the others, whitened to the size of D(x); see `evaluate.whitening`. Without experts it is
+    that of the dispatcher, whitened: what a cascade's embedding is to be compared with.
 
     Args:
       router: of a conditional cascade; None for all experts.

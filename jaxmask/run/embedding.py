@@ -18,25 +18,28 @@ from jaxmask.train.unlabeled import without_loss
 BATCH = 512
 
 
-def knn_accuracy(
-    task: Task,
-    adapter: Adapter,
-    identity: Hashable,
-    neighbors: int,
-    temperature: float = 0.1,
-) -> Callable[[State, Any], float]:
-    """(state of a training, frozen trees) -> accuracy of k-NN on the validation images.
+def watching(
+    task: Task, adapter: Adapter, identity: Hashable, neighbors: int
+) -> Callable[[State, Any], dict[str, float]]:
+    """(state of a training, frozen trees) -> measures of its embeddings, by name.
 
-    The voters are the training images; both are embedded on the device, where they are.
+    `knn_accuracy`: of k-NN on the validation images, where the training images vote. `dimensions`:
+    over how many directions the validation images' unit-norm embeddings spread, `(sum l)^2 / sum
+    l^2` of the eigenvalues l of their covariance (the participation ratio): 1 on a line.
+
+    All are embedded on the device, where they are.
 
     Args:
       identity: of the adapter's functions; equal ones share a compiled program.
+      neighbors: how many vote.
     """
     embedded = shared("embedded", (task.identity, identity), lambda: _embedded(task, adapter))
 
     def of_split(split: str, state: State, frozen: Any) -> tuple[jax.Array, jax.Array]:
         feed = task.feed(split)
-        order, valid = complete_order(feed.examples, min(BATCH, max(feed.examples, 1)))
+        devices = task.mesh.size
+        batch = -(-min(BATCH, max(feed.examples, 1)) // devices) * devices
+        order, valid = complete_order(feed.examples, batch)
         found = []
         for piece in feed.chunks(order, [1] * len(order)):
             signals.obey()
@@ -46,21 +49,32 @@ def knn_accuracy(
         whole = jnp.concatenate(found)[np.flatnonzero(valid.ravel())]
         return whole, jnp.asarray(getattr(task.dataset, split).labels)
 
-    def accuracy(state: State, frozen: Any) -> float:
+    def measures(state: State, frozen: Any) -> dict[str, float]:
         voters, labels = of_split("train", state, frozen)
         queries, truth = of_split("validation", state, frozen)
         votes = evaluate.knn(
-            voters, labels, queries, classes=len(task.dataset.classes),
-            neighbors=neighbors, temperature=temperature,
-        )  # fmt: skip
-        return float((votes.argmax(-1) == truth).mean())
+            voters, labels, queries, classes=len(task.dataset.classes), neighbors=neighbors
+        )
+        return {
+            "knn_accuracy": float((votes.argmax(-1) == truth).mean()),
+            "dimensions": dimensions(queries),
+        }
 
-    return accuracy
+    return measures
+
+
+def dimensions(features: jax.Array) -> float:
+    """The participation ratio of unit-norm features [N, F]; see `watching`."""
+    vectors = np.asarray(evaluate.unit(features), np.float64)
+    covariance = np.cov(vectors.T, bias=True).reshape(vectors.shape[1], -1)
+    return float(np.trace(covariance) ** 2 / max((covariance**2).sum(), 1e-300))
 
 
 def _embedded(task: Task, adapter: Adapter) -> Callable[..., jax.Array]:
     """(learned, batch_stats, frozen, resident, xs) -> features of the images of each x."""
-    features = model.feature_function(task.module, lambda images: task.augment(None, images))
+    # not the task itself, whose images would stay as long as this program
+    augment, fetch = task.augment, task.feed("train").fetch
+    features = model.feature_function(task.module, lambda images: augment(None, images))
 
     @jax.jit
     def embedded(learned: Any, batch_stats: Any, frozen: Any, resident: Any, xs: Any) -> jax.Array:
@@ -68,7 +82,6 @@ def _embedded(task: Task, adapter: Adapter) -> Callable[..., jax.Array]:
             "params": adapter.parameters(without_loss(learned), frozen),
             "batch_stats": batch_stats,
         }
-        fetch = task.feed("train").fetch
         return jax.lax.map(lambda x: features(variables, fetch(resident, x)[0]), xs)
 
     return embedded

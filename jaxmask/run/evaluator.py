@@ -71,11 +71,12 @@ def feature_function(task: Task, name: str) -> Callable[..., jax.Array]:
     Raises:
       InputError: the network gives none.
     """
+    augment, module = task.augment, task.module  # not the task, whose images would stay
     try:
         return shared(
             "features",
             task.identity,
-            lambda: model.feature_function(task.module, lambda x: task.augment(None, x)),
+            lambda: model.feature_function(module, lambda x: augment(None, x)),
         )
     except InputError as error:
         raise error.at(name) from None

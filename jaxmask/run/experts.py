@@ -10,10 +10,10 @@ from absl import logging
 
 from jaxmask import evaluate
 from jaxmask.model import weights
-from jaxmask.run import directory, measured, result, self_supervised
+from jaxmask.run import directory, learning, measured, result
+from jaxmask.run.learning import Learned, Learning
 from jaxmask.run.result import Result
 from jaxmask.run.seeds import number
-from jaxmask.run.self_supervised import Learned, Learning
 from jaxmask.run.trainer import Ready, Training
 from jaxmask.train import unlabeled
 
@@ -104,13 +104,13 @@ def trained(
         name = f"{at.name}/{kind}/{cluster}"
         scores = unlabeled.without_loss(dispatcher.fit.learned)
         ready = Ready(
-            self_supervised.with_loss(at, scores, name),
+            learning.with_loss(at, scores, name),
             dispatcher.frozen,
             dispatcher.fit.batch_stats,
         )
         part = feed._replace(members=members)
         place = folder / str(cluster)
-        return ready, self_supervised.training(at, ready, value, place, name, part)
+        return ready, learning.training(at, ready, value, place, name, part)
 
     found: list[Learned] = []
     count = int(clusters.max()) + 1
@@ -119,7 +119,7 @@ def trained(
         fits = yield [training for _, training in group]
         for (ready, _), fit in zip(group, fits):
             name = f"{kind}/{len(found)}"
-            found.append(self_supervised.learned(at, fit, ready, dispatcher.params, name))
+            found.append(learning.learned_by(at, fit, ready, dispatcher.params, name))
             _finish(at, found[-1], folder / str(len(found) - 1))
     return found
 
@@ -132,7 +132,7 @@ def _finish(at: Learning, expert: Learned, folder: Path) -> None:
             recipe=at.config.recipe, method="expert", dataset=at.task.dataset.name,
             seed=at.config.seed, accuracy=None, validation_accuracy=None, storage_bytes=0,
             steps=fit.steps, seconds=fit.seconds, network=at.config.network.name,
-            trained_numbers=self_supervised.numbers(expert),
+            trained_numbers=learning.numbers(expert),
             **measured.masks(expert.content.masks, at.task, at.config),
             more={"watched_accuracy": expert.accuracy},
         )  # fmt: skip

@@ -44,10 +44,10 @@ def check(config: ConfigDict) -> None:
     section = config.few_labels
     check_numbers("few_labels.shares", section.shares, 0)
     for share in section.shares:
-        if not 0 < share <= config.data.share:
+        if not 0 < share <= 1:
             raise InputError(
                 f"few_labels.shares has {share}; give fractions of the training labels above 0 and "
-                f"at most data.share, {config.data.share:g}: of images that masks are learned from"
+                "at most 1"
             )
     if len(set(section.shares)) < len(section.shares):
         raise InputError(f"few_labels.shares has a value twice: {tuple(section.shares)}")

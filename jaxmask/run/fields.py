@@ -118,6 +118,7 @@ SELF_MASK: Table = {
     "watch_epochs": (5, "epochs between measurements by k-NN on the held-out images"),
     "watch_neighbors": (20, "of these measurements"),
     "least_spread": (0.01, "embeddings that are closer together have collapsed: training ends"),
+    "least_dimensions": (1.1, "embeddings that spread over fewer have collapsed onto a line"),
     "few_labels": (FEW_LABELS, ""),
 }
 CASCADE: Table = {

@@ -240,4 +240,5 @@ def identity_of(name: str, method: Method, section: ConfigDict, site: Site) -> H
     fields = json.loads(section.to_json())
     for field in ("train", "choices", *method.arrays):
         fields.pop(field, None)
-    return (name, method.build, json.dumps(fields), site.head)
+    axes = tuple(sorted(site.axes.items()))
+    return (name, method.build, json.dumps(fields), site.name, site.head, axes)

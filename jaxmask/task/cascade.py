@@ -85,8 +85,8 @@ def members(file: task_file.TaskFile) -> list[task_file.TaskFile]:
     names = [DISPATCHER, *sorted(changes, key=lambda name: (len(name), name))]
     with schema.naming(file.path):
         check_used(file.stored, GROUPS, tree.named_leaves(masks))
-        if DISPATCHER not in masks or not changes or file.signs:
-            raise InputError("it is no cascade: it lacks the masks of a dispatcher and of experts")
+        if DISPATCHER not in masks or file.signs:
+            raise InputError("it is no cascade: it lacks the masks of a dispatcher")
     settings = {
         name: value
         for name, value in file.stored.settings.items()
@@ -123,26 +123,13 @@ def served(
     """
     parts = members(file)
     module, prepare = learned.pipeline(file.about, len(file.about["classes"]), network)
-    adapter = task_file.adapter_of(parts[0], adapters)
-    for part in parts:
-        restored = jax.eval_shape(partial(task_file.put_on, base, part, adapter))
-        schema.check_network(file.about, restored, module, file.path, head=False)
-    kinds, stacked = library.kinds(parts, adapters)
-    if len(kinds) != 1:
-        raise InputError(f"{file.path}: the networks of the cascade differ in their arrays")
-    conditional = bool(file.about.get("conditional"))
-    arrays = file.stored.arrays
-    variables = {
-        "base": jax.tree.map(jnp.asarray, dict(base)),
-        "members": stacked[0],
-        **_maps(file, len(parts), conditional),
-        "head": jax.tree.map(jnp.asarray, arrays["params"]["head"]),
-    }
+    kind, variables = _checked(base, file, parts, adapters, module)
+    conditional, experts = "router" in variables, jnp.arange(1, len(parts))
 
     def features(variables: dict[str, Any], index: Any, images: jax.Array) -> jax.Array:
         """Of one member, for its input images."""
         one = jax.tree.map(lambda leaf: leaf[index], variables["members"])
-        network = library.variables(kinds[0], variables["base"], one)
+        network = library.variables(kind, variables["base"], one)
         found: Any = module.apply(network, images, features=True, **model.mode(module, False))
         return found.astype(jnp.float32)
 
@@ -150,23 +137,23 @@ def served(
     def embed(variables: dict[str, Any], images: jax.Array) -> jax.Array:
         inputs = prepare(images)
         own = features(variables, 0, inputs)
-        each = jnp.arange(1, len(parts))
         if conditional:
             chosen = evaluate.route(variables["router"], own)
             of_expert = library.grouped(
-                partial(features, variables), each, inputs, chosen,
+                partial(features, variables), experts, inputs, chosen,
                 group=library.GROUP, classes=own.shape[-1],
             )  # fmt: skip
-            experts = only(of_expert, chosen, len(each))
+            theirs = only(of_expert, chosen, len(experts))
         else:
-            found = jax.lax.map(lambda index: features(variables, index, inputs), each)
-            experts = jnp.moveaxis(found, 0, 1).reshape(len(own), -1)
-        return evaluate.whiten(variables["whitening"], jnp.concatenate([own, experts], axis=1))
+            found = jax.lax.map(lambda index: features(variables, index, inputs), experts)
+            theirs = jnp.moveaxis(found, 0, 1).reshape(len(own), -1)
+        return evaluate.whiten(variables["whitening"], jnp.concatenate([own, theirs], axis=1))
 
     @jax.jit
     def logits(variables: dict[str, Any], images: jax.Array) -> jax.Array:
         head = variables["head"]
-        return embed(variables, images) @ head["kernel"] + head["bias"]
+        embeddings = embed(variables, images)
+        return jnp.matmul(embeddings, head["kernel"], precision="highest") + head["bias"]
 
     return Served(embed, logits, variables, module, prepare)
 
@@ -177,18 +164,55 @@ def only(features: jax.Array, chosen: jax.Array, experts: int) -> jax.Array:
     return (places[:, :, None] * features[:, None, :]).reshape(len(features), -1)
 
 
+def _checked(
+    base: Mapping[str, Tree],
+    file: task_file.TaskFile,
+    parts: Sequence[task_file.TaskFile],
+    adapters: task_file.Adapters,
+    module: nn.Module,
+) -> tuple[library.Kind, dict[str, Any]]:
+    """How the members are restored, and the variables of `Served`.
+
+    Raises:
+      InputError: the file's content does not fit together.
+    """
+    adapter = task_file.adapter_of(parts[0], adapters)
+    wanted = set(tree.paths(base.get("batch_stats", {})))
+    for part in parts:
+        restored = jax.eval_shape(partial(task_file.put_on, base, part, adapter))
+        schema.check_network(file.about, restored, module, file.path, head=False)
+        if wanted - set(tree.paths(part.batch_stats)):
+            raise InputError(
+                f"{file.path}: a network of the cascade lacks batch statistics: give the file as "
+                "it was written"
+            )
+    kinds, stacked = library.kinds(parts, adapters)
+    if len(kinds) != 1:
+        raise InputError(f"{file.path}: the networks of the cascade differ in their arrays")
+    variables = {
+        "base": jax.tree.map(jnp.asarray, dict(base)),
+        "members": stacked[0],
+        **_maps(file, len(parts), bool(file.about.get("conditional"))),
+        "head": jax.tree.map(jnp.asarray, file.stored.arrays["params"]["head"]),
+    }
+    return kinds[0], variables
+
+
 def _differ(mask: Any, other: Any) -> np.ndarray:
     return np.asarray(mask) != np.asarray(other)
 
 
 def _changed(file: task_file.TaskFile, mask: Tree, change: Tree) -> Tree:
-    try:
-        return jax.tree.map(np.logical_xor, mask, change)
-    except ValueError:
+    theirs, own = (
+        {path: np.shape(leaf) for path, leaf in tree.named_leaves(each).items()}
+        for each in (change, mask)
+    )
+    if theirs != own:
         raise InputError(
             f"{file.path}: the masks of its experts are not of the dispatcher's weights: give the "
             "file as it was written"
-        ) from None
+        )
+    return jax.tree.map(np.logical_xor, mask, change)
 
 
 def _maps(file: task_file.TaskFile, count: int, conditional: bool) -> dict[str, Any]:
@@ -198,9 +222,9 @@ def _maps(file: task_file.TaskFile, count: int, conditional: bool) -> dict[str, 
         whitening = _whitening(arrays["whitening"])
         size, kept = whitening.directions.shape
         head = arrays["params"]["head"]
-        fits = whitening.mean.shape == (size,) and np.shape(head["kernel"]) == (
-            kept, len(file.about["classes"]),
-        )  # fmt: skip
+        classes = len(file.about["classes"])
+        fits = whitening.mean.shape == (size,) and size % count == 0
+        fits &= np.shape(head["kernel"]) == (kept, classes)
         found: dict[str, Any] = {"whitening": whitening}
         if conditional:
             own = dict(arrays["router"])

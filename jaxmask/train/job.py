@@ -46,7 +46,8 @@ class Watch(NamedTuple):
     Attributes:
       every: epochs between measurements; the last epoch is always measured.
       measure: (state) -> values by name, for the records.
-      fault: (the epoch's training means) -> why training is to end, or "".
+      fault: (the epoch's training means, and what was measured after it, by name) -> why training
+        is to end, or "".
     """
 
     every: int

@@ -272,8 +272,9 @@ def _watch(run: _Run, state: State, epoch: int, training: dict[str, float]) -> N
     if watch is None or run.progress.ended == DIVERGED:
         return
     if (epoch + 1) % watch.every == 0 or epoch + 1 == epochs:
-        end = (epoch + 1) * run.job.steps_per_epoch
-        run.records.write(end, epoch + 1, "watched", **watch.measure(state))
+        end, measured = (epoch + 1) * run.job.steps_per_epoch, watch.measure(state)
+        run.records.write(end, epoch + 1, "watched", **measured)
+        training = {**training, **measured}
     if fault := watch.fault(training):
         run.progress = run.progress._replace(ended=fault)
 

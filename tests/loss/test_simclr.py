@@ -126,3 +126,16 @@ def test_loss_and_gradient_equal_torch(x64):
     wanted.backward()
     assert float(WAY.loss(head, {}, views, None, 0.5)[0]) == pytest.approx(wanted.item())
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b.grad, atol=1e-12), found, theirs)
+
+
+def test_small_views_send_nothing_back_through_the_network():
+    """Not even zeros, for which all of it would be computed."""
+    head, views, sent = parameters(WAY, dtype="float32"), jnp.ones((4, 3, 6)), []
+
+    @jax.custom_vjp
+    def network(view):
+        return view
+
+    network.defvjp(lambda view: (view, None), lambda _, back: (sent.append(1), (back,))[1])
+    jax.grad(lambda views: WAY.loss(head, {}, list(map(network, views)), None, 0.5)[0])(list(views))
+    assert len(sent) == 2

@@ -28,8 +28,9 @@ QUICK = [
     "--config.mask.train.checkpoint_seconds=0.0", "--config.mask.train.batch_size=32",
     "--config.data.share=0.3",
 ]  # fmt: skip
-MEASURED = ["untouched", "dispatcher", "conditional", "unconditional", "random", "long"]
-CASCADES = ["conditional", "unconditional", "random"]
+MEASURED = ["untouched", "dispatcher", "dispatcher_whitened", "conditional", "unconditional",
+            "random", "long", "long_whitened"]  # fmt: skip
+CASCADES = ["dispatcher_whitened", "conditional", "unconditional", "random"]
 # before the results, and right after a checkpoint in the middle of a training
 STAGES = ["dispatcher/checkpoints", "experts/1/checkpoints", "conditional/knn/result.json",
           "random_experts/0/result.json"]  # fmt: skip
@@ -90,6 +91,22 @@ def test_every_network_is_measured_by_both_classifiers(made):
         assert kept["features"].shape == (224, 16)
         assert ("clusters" in kept) == (name == "conditional")
     assert (made / "table.md").read_text().count("\n") == 2 + len(MEASURED)
+    assert read(made)["steps"] == 8 * STEPS  # a dispatcher, two experts twice, the long mask
+
+
+@pytest.mark.parametrize("name", ["dispatcher", "long"])
+def test_a_single_mask_is_also_measured_whitened(made, name):
+    plain, white = (
+        load_file(made / each / "embeddings.safetensors")["features"].astype(np.float64)
+        for each in (name, f"{name}_whitened")
+    )
+    basis = np.concatenate([plain, np.ones((len(plain), 1))], axis=1)
+    there = basis @ np.linalg.lstsq(basis, white, rcond=None)[0]
+    np.testing.assert_allclose(there, white, atol=0.02)  # an affine map of the plain one
+    spread = np.linalg.svd(white - white.mean(0), compute_uv=False)
+    assert spread[0] < 4 * spread[len(spread) // 2]
+    single, whole = (read(made / each)["mask_bits"] for each in (f"{name}_whitened", name))
+    assert single == whole
 
 
 def test_experts_take_as_many_steps_as_the_dispatcher_and_the_long_mask_as_all(made):
@@ -248,6 +265,7 @@ def test_a_run_that_is_killed_at_any_stage_ends_with_the_same_masks(made, stage,
         ("router=mixture(components=0)", "components is 0"),
         ("method=full", "a cascade is of masks"),
         ("method=mask_sign", "a cascade is of masks"),
+        ("mask.transform=sign(init=magnitude())", "a cascade is of masks"),
         ("method=masks", "did you mean 'mask'"),
         ("controls=('shuffled',)", "unknown control 'shuffled'"),
         ("experts_together=-1", "experts_together"),
@@ -257,6 +275,18 @@ def test_a_run_that_is_killed_at_any_stage_ends_with_the_same_masks(made, stage,
 )
 def test_an_invalid_config_is_refused(override, message):
     config, _ = parse(["--config=cascade:digits", f"--config.{override}"])
+    with pytest.raises(InputError, match=message):
+        recipe.prepare(config)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("falling_epochs=5.0", "does not fall"), ("density=0.0", "mask_topk.density is 0")],
+)
+def test_a_density_that_is_not_fixed_is_refused(override, message):
+    config, _ = parse(["--config=cascade:digits", "--config.method=mask_topk",
+                       "--config.mask_topk.train.select=last",
+                       f"--config.mask_topk.{override}"])  # fmt: skip
     with pytest.raises(InputError, match=message):
         recipe.prepare(config)
 

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from jaxmask import data, recipe, task
+from jaxmask import adapter, data, recipe, task
 from jaxmask.cli.run import main, parse
 from jaxmask.errors import InputError
+from jaxmask.run import learning
 from jaxmask.train.records import read_records
 
 QUICK = [
@@ -113,6 +114,25 @@ def test_a_collapse_ends_the_run_with_advice(learned, tmp_path, capsys):
     assert told.startswith("jaxmask: mask, after 8 steps: the embeddings have collapsed")
     assert "lower the rates" in told
     assert not (tmp_path / "run" / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"spread": 0.001}, "to a point"),
+        ({"spread": 0.9, "dimensions": 1.05}, "onto a line"),
+        ({"spread": 0.9, "dimensions": 4.0, "prototypes_used": 0.1}, "onto a single prototype"),
+        ({"spread": 0.9, "dimensions": 4.0, "prototypes_used": 0.2}, ""),
+        ({}, ""),
+    ],
+)
+def test_each_kind_of_collapse_is_named(values, told):
+    config, _ = parse(QUICK)
+    task, _, _ = recipe.self_mask.set_up(config)
+    at = learning.learning("mask", adapter.METHODS["mask"], task, config)  # of ten prototypes
+    found = learning._fault(at, values)
+    assert told in found
+    assert bool(found) == bool(told)
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,14 @@ def test_it_is_no_network_and_no_task_to_share_a_batch_with(made, tmp_path, caps
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda masks, arrays: masks.pop("changes"), "it is no cascade"),
+        (lambda masks, arrays: masks.pop("changes"), "do not fit together"),
+        (lambda masks, arrays: masks["changes"].pop("1"), "do not fit together"),
+        (
+            lambda masks, arrays: masks["changes"]["1"]["fc1"].update(
+                kernel=np.ones((1, 15), bool)
+            ),
+            "not of the dispatcher's weights",
+        ),
         (lambda masks, arrays: masks.pop("dispatcher"), "it is no cascade"),
         (lambda masks, arrays: arrays.pop("router"), "do not fit together"),
         (lambda masks, arrays: arrays.pop("whitening"), "do not fit together"),
