@@ -241,7 +241,8 @@ def test_attention_joins_tokens_and_channels_meet_in_a_normalization():
         x = (x - x.mean()) / jnp.sqrt(x.var() + 1e-5)
         return x[:, :1] @ w["b"]
 
-    found = score.connected(normalized)({"a": np.eye(2) > 0, "b": np.ones((1, 1), bool)}, jnp.ones((1, 2)))
+    masks = {"a": np.eye(2) > 0, "b": np.ones((1, 1), bool)}
+    found = score.connected(normalized)(masks, jnp.ones((1, 2)))
     assert found["a"].tolist() == [[True, False], [False, True]]
 
 
