@@ -99,7 +99,8 @@ def _never_zero(equation: core.JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
 
 def _union(equation: core.JaxprEqn, inputs: Sequence[Any]) -> list[Flow]:
     """A sum, entry by entry. An addend without signal, a masked bias, belongs to the sum."""
-    shape = equation.outvars[0].aval.shape
+    aval: Any = equation.outvars[0].aval
+    shape = aval.shape
     on = _cut(jnp.broadcast_to(sum(map(_on, inputs)), shape))
     signals = [signal for signal in map(_signal, inputs) if signal is not None]
     if not signals:
@@ -218,8 +219,10 @@ def _gathering(add: Callable[[jax.Array, dict[str, Any]], jax.Array]) -> Callabl
 
     def rule(equation: core.JaxprEqn, inputs: Sequence[Any]) -> list[Flow]:
         (value,) = inputs
-        cut = [part if part is None else _cut(add(part, equation.params)) for part in value]
-        return [Flow(*cut)]
+        on = _cut(add(value.on, equation.params))
+        if value.signal is None:
+            return [Flow(on, None)]
+        return [Flow(on, _cut(add(value.signal, equation.params)))]
 
     return rule
 
@@ -244,14 +247,8 @@ def _scan(equation: core.JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
     """A loop, step by step: what is known of its carry changes from step to step."""
     body, length = equation.params["jaxpr"], equation.params["length"]
     # counted by their further axis, as the parameters are named differently across JAX versions
-    count = sum(
-        outer.aval.ndim > inner.aval.ndim
-        for outer, inner in zip(equation.invars, body.jaxpr.invars, strict=True)
-    )
-    stacks = sum(
-        outer.aval.ndim > inner.aval.ndim
-        for outer, inner in zip(equation.outvars, body.jaxpr.outvars, strict=True)
-    )
+    count = _with_an_axis_more(equation.invars, body.jaxpr.invars)
+    stacks = _with_an_axis_more(equation.outvars, body.jaxpr.outvars)
     carries = len(equation.outvars) - stacks
     start = len(inputs) - count - carries
     fixed, carry, sliced = (
@@ -268,6 +265,10 @@ def _scan(equation: core.JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
     if equation.params["reverse"]:
         steps.reverse()
     return [*carry, *map(_stacked, zip(*steps, strict=True))]
+
+
+def _with_an_axis_more(outside: Any, inside: Any) -> int:
+    return sum(a.aval.ndim > b.aval.ndim for a, b in zip(outside, inside, strict=True))
 
 
 def _stacked(values: Sequence[Any]) -> Any:
