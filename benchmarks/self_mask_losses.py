@@ -17,7 +17,7 @@ from benchmarks.training import random_images
 from jaxmask import adapter, data
 from jaxmask.cli import config as configs
 from jaxmask.cli.sweep import expand
-from jaxmask.run import self_supervised, starting
+from jaxmask.run import learning, starting
 from jaxmask.run import task as tasks
 
 Shape = tuple[int, int, int]
@@ -64,9 +64,9 @@ def _side(config: ConfigDict, shape: Shape, steps: int) -> Callable[[], None]:
     task = tasks.make_task(config.data, config.network, dataset, moments)
     config = ConfigDict(config)
     config.mask.train.scan_steps = steps
-    at = self_supervised.learning("mask", adapter.METHODS["mask"], task, config)
-    ready, _ = self_supervised.from_start(at, starting.Start(None, "random"))
-    made, job = self_supervised.training(at, ready, 0.01, Path())
+    at = learning.learning("mask", adapter.METHODS["mask"], task, config)
+    ready, _ = learning.from_start(at, starting.Start(None, "random"))
+    made, job = learning.training(at, ready, 0.01, Path())
     state = job.state._replace(step=jnp.full_like(job.state.step, job.steps // 2))
     order = np.arange(steps * batch, dtype=np.int32) % job.train.examples
     xs = next(job.train.chunks(order.reshape(steps, -1), [steps]))

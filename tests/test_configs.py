@@ -41,5 +41,7 @@ def test_every_run_of_a_mode_is_accepted_by_its_recipe(name, mode):
         run.data.decode_size, run.data.size = 0, 32
         run.data.classes = run.pretrain.data.classes = ()
         run.start = "random"
+        if name == "self_mask":  # smaller shares of digits have not an image of each class
+            run.few_labels.shares = tuple(share for share in run.few_labels.shares if share > 0.01)
         trained = [method for method in run.methods if method != "linear_probe"]
         assert len(recipe.prepare(run).planned) >= len(trained)

@@ -1,6 +1,6 @@
 """Adapt a trained network to a new task, and compare methods of doing so."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -74,9 +74,7 @@ def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
         results: dict[str, Result] = {}
         for name, begin in begins.items():
             results[name] = yield from begin(begun, folder / name, results)
-        report.figures.comparison(folder, list(results))
-        table = report.tables.comparison(folder, list(results))
-        files.replace(folder / "table.md", report.tables.markdown(table))
+        write_comparison(folder, list(results))
         return result.write(folder, compared(results, before))
 
     parts = {"pretrain": run_pretraining, **begins} if pretrain else begins
@@ -147,6 +145,23 @@ def begun_from(
 def draw(folder: Path, found: Result) -> None:
     """Draws the figures of a method's run directory."""
     report.figures.method(folder, found.method, found.density_by_leaf)
+
+
+def write_comparison(folder: Path, methods: Sequence[str], *baselines: str) -> None:
+    """Writes the figures and `table.md` of a run that compares methods.
+
+    Args:
+      baselines: networks to compare the others with image by image, in `paired.md`.
+    """
+    report.figures.comparison(folder, methods)
+    table = report.tables.comparison(folder, methods)
+    files.replace(folder / "table.md", report.tables.markdown(table))
+    if baselines:
+        paired = (
+            report.paired.markdown(report.paired.table(folder, methods, each), each)
+            for each in baselines
+        )
+        files.replace(folder / "paired.md", "\n".join(paired))
 
 
 def compared(results: Mapping[str, Result], pretraining: Result | None) -> Result:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxmask import adapter, evaluate, files, report
+from jaxmask import adapter, evaluate
 from jaxmask.errors import InputError, check_numbers, nearest
 from jaxmask.recipe import adapt, self_mask
 from jaxmask.run import (
@@ -79,14 +79,7 @@ def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Beg
             before = yield from pretraining(folder / "pretrain", None)
         base = self_mask.begun_from(folder, config, start, task)
         results, trained = yield from _stages(of, base, folder)
-        report.figures.comparison(folder, list(results))
-        table = report.tables.comparison(folder, list(results))
-        files.replace(folder / "table.md", report.tables.markdown(table))
-        paired = [
-            report.paired.markdown(report.paired.table(folder, list(results), baseline), baseline)
-            for baseline in (f"{DISPATCHER}{WHITENED}", DISPATCHER)
-        ]
-        files.replace(folder / "paired.md", "\n".join(paired))
+        adapt.write_comparison(folder, list(results), f"{DISPATCHER}{WHITENED}", DISPATCHER)
         whole = adapt.compared(results, before)
         return result.write(folder, whole._replace(
             steps=sum(each.fit.steps for each in trained),

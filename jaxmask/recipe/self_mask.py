@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from jaxmask import adapter, files, report
+from jaxmask import adapter
 from jaxmask.errors import InputError, nearest
 from jaxmask.recipe import adapt, few_labels
 from jaxmask.run import directory, result, self_supervised, starting
@@ -58,11 +58,7 @@ def prepare(config: ConfigDict, methods: adapt.Methods = adapter.METHODS) -> Beg
         results: dict[str, Result] = {}
         for name, begin in begins.items():
             results[name] = yield from begin.run(begun, folder / name, results)
-        report.figures.comparison(folder, list(results))
-        table = report.tables.comparison(folder, list(results))
-        files.replace(folder / "table.md", report.tables.markdown(table))
-        compared = report.paired.table(folder, list(results), UNTOUCHED)
-        files.replace(folder / "paired.md", report.paired.markdown(compared, UNTOUCHED))
+        adapt.write_comparison(folder, list(results), UNTOUCHED)
         found = adapt.compared(results, before)
         if few := (yield from labels.run(folder)):
             found = found._replace(more={**found.more, "few_labels": few})

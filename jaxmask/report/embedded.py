@@ -10,9 +10,7 @@ import pandas as pd
 
 from jaxmask.errors import InputError
 from jaxmask.report import adaptation, groups, methods
-
-EMBEDDINGS = "embeddings.safetensors"  # in the folder of each network
-ROUTER = "router.safetensors"  # in the folder of a cascade
+from jaxmask.run.result import EMBEDDINGS, ROUTER
 
 
 class Embedded(NamedTuple):

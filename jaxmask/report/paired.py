@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from jaxmask.report import summary
+from jaxmask.run.result import PREDICTED
 
-PREDICTED = "predicted.npy"  # in a classifier's run directory: int32 [2, N], classes and labels
 CLASSIFIERS = {"linear_probe": "linear probe", "knn": "k-NN"}
 
 

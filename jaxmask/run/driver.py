@@ -92,8 +92,9 @@ def _fits(trainings: Sequence[Training]) -> list[loop.Fit]:
         alike.setdefault(_kind(training), []).append(place)
     found: dict[int, loop.Fit] = {}
     for places in alike.values():
-        programs = trainings[places[0]].programs
-        fits = loop.fit_together(programs, [trainings[place].job for place in places])
+        programs, jobs = trainings[places[0]].programs, [trainings[place].job for place in places]
+        alone = len(jobs) == 1
+        fits = [loop.fit(programs, jobs[0])] if alone else loop.fit_together(programs, jobs)
         found.update(zip(places, fits))
     return [found[place] for place in range(len(trainings))]
 

@@ -29,7 +29,6 @@ from jaxmask.run.tuning import Choice, best_choice
 from jaxmask.train import loop
 from jaxmask.train.records import Records
 
-PREDICTED = "predicted.npy"  # in a run directory
 Examples = tuple[jax.Array, jax.Array]  # features [N, F], labels [N]
 Extract = Callable[[str], Examples]  # of a split, by name
 
@@ -132,8 +131,9 @@ def fit(
         best = best_choice(name, choices) if choices else section.choices[0]
         classifier, chosen = attempt(best)
         features, labels = extracted("test")
-        test = _measure(classifier, features, labels)
-        _save_predicted(folder, classifier.logits(features), labels)
+        logits = classifier.logits(features)
+        test = _measured(logits, labels)
+        _save_predicted(folder, logits, labels)
         records.write(classifier.about["steps"], 0, "test", **test)
     found = _found(name, task, config, evaluator.field, classifier, choices, chosen, test)
     return classifier, found._replace(seconds=for_features + chosen.seconds)
@@ -152,7 +152,7 @@ def _save_predicted(folder: Path, logits: jax.Array, labels: jax.Array) -> None:
     """Writes int32 [2, N]: the predicted classes, and the labels."""
     content = io.BytesIO()
     np.save(content, np.stack([logits.argmax(-1), labels]).astype(np.int32))
-    files.replace(folder / PREDICTED, content.getvalue())
+    files.replace(folder / result.PREDICTED, content.getvalue())
 
 
 def _attempt(
@@ -167,7 +167,8 @@ def _attempt(
     signals.obey()
     began = time.monotonic()
     classifier = evaluator.fit(*train, value, classes, section)
-    measured = _measure(classifier, *validation)
+    features, labels = validation
+    measured = _measured(classifier.logits(features), labels)
     seconds = time.monotonic() - began
     return classifier, Choice(value, measured["accuracy"], measured["loss"], seconds)
 
@@ -229,8 +230,7 @@ def _finish(
     return result.write(folder, found)
 
 
-def _measure(classifier: Classifier, features: jax.Array, labels: jax.Array) -> dict[str, float]:
-    logits = classifier.logits(features)
+def _measured(logits: jax.Array, labels: jax.Array) -> dict[str, float]:
     return {
         "loss": float(cross_entropy(logits, labels).mean()),
         "accuracy": float((logits.argmax(-1) == labels).mean()),

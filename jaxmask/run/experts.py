@@ -17,7 +17,6 @@ from jaxmask.run.seeds import number
 from jaxmask.run.trainer import Ready, Training
 from jaxmask.train import unlabeled
 
-ROUTER = "router.safetensors"  # in a run directory
 Trainings = Generator[Any, Any, list[Learned]]
 
 
@@ -43,7 +42,7 @@ def router_of(
       embeddings: [N, F] of the training images, by the dispatcher.
       labels: [N], kept beside the clusters for pictures of both.
     """
-    path = folder / ROUTER
+    path = folder / result.ROUTER
     if not path.exists():
         router = clustering.fit(np.asarray(embeddings), number(seed, "router"))
         clusters = np.asarray(evaluate.route(router, embeddings))

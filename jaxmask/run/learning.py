@@ -190,9 +190,8 @@ def learned_by(at: Learning, fit: loop.Fit, ready: Ready, params: Any, name: str
         "params": parameters(network, ready.frozen),
         "batch_stats": fit.batch_stats,
     }
-    last = at.measures(fit.last, ready.frozen)
     content = at.adapter.store(network, ready.frozen)
-    return Learned(fit, ready.frozen, params, content, adapted, last["knn_accuracy"])
+    return Learned(fit, ready.frozen, params, content, adapted, fit.watched["knn_accuracy"])
 
 
 def _fault(at: Learning, values: Mapping[str, float]) -> str:

@@ -13,14 +13,13 @@ from safetensors.numpy import save as to_safetensors
 from jaxmask import adapter, files, tree
 from jaxmask.mask import measure
 from jaxmask.run import evaluator, starting
-from jaxmask.run.result import Result
+from jaxmask.run.result import EMBEDDINGS, Result
 from jaxmask.run.seeds import named_key
 from jaxmask.run.task import Task, axes
 from jaxmask.run.trainer import Training
 from jaxmask.train import loop
 
 CLASSIFIERS = ("knn", "linear_probe")
-EMBEDDINGS = "embeddings.safetensors"  # in a run directory
 MOST = 2000  # embeddings of test images that are kept
 Draw = Callable[[Path, Result], None]
 Trainings = Generator[Training, loop.Fit, Result]

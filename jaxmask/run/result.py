@@ -9,6 +9,10 @@ from jaxmask import files
 from jaxmask.errors import InputError
 
 NAME = "result.json"
+# beside it, of networks and classifiers that reports look into
+PREDICTED = "predicted.npy"  # int32 [2, N]: the classes of the test images, and their labels
+EMBEDDINGS = "embeddings.safetensors"  # of a network, of some test images
+ROUTER = "router.safetensors"  # of a cascade, with the clusters of the training images
 # old field names and their new names
 _RENAMED = {"regularisation": "regularization", "neighbours": "neighbors"}
 LIBRARIES = ("jaxmask", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")

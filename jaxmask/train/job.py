@@ -1,6 +1,6 @@
 """A training run: its input (`Job`), and its result (`Fit`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,6 +93,7 @@ class Fit(NamedTuple):
         of all); `waited`: the fraction of them that the device was idle because data was late.
       stopped_early: by `patience`; `diverged`: the loss was not finite at some epoch's end.
       fault: why `Watch.fault` ended training, or "".
+      watched: what `Watch.measure` gave last.
       last: the state after the last step.
     """
 
@@ -107,3 +108,4 @@ class Fit(NamedTuple):
     diverged: bool
     last: State
     fault: str = ""
+    watched: Mapping[str, float] = {}

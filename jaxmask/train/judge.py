@@ -1,6 +1,7 @@
 """Which epoch to keep, and early stopping: both by the validation split."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 PATIENCE, DIVERGED = "patience", "diverged"
@@ -16,6 +17,7 @@ class Progress(NamedTuple):
       ended: why training ended before its last epoch: "patience", "diverged", what a
         `Watch.fault` said, or None.
       seconds: spent so far, summed over interruptions; `waited`: of these, on data.
+      watched: what `Watch.measure` gave last.
     """
 
     chosen: dict[str, Any] | None = None
@@ -24,6 +26,7 @@ class Progress(NamedTuple):
     ended: str | None = None
     seconds: float = 0.0
     waited: float = 0.0
+    watched: Mapping[str, float] = {}
 
 
 def judge(

@@ -133,6 +133,7 @@ def _fitted(run: _Run) -> Fit:
         diverged=run.progress.ended == DIVERGED,
         last=run.state,
         fault="" if run.progress.ended in (None, PATIENCE, DIVERGED) else run.progress.ended,
+        watched=run.progress.watched,
     )
 
 
@@ -274,6 +275,7 @@ def _watch(run: _Run, state: State, epoch: int, training: dict[str, float]) -> N
     if (epoch + 1) % watch.every == 0 or epoch + 1 == epochs:
         end, measured = (epoch + 1) * run.job.steps_per_epoch, watch.measure(state)
         run.records.write(end, epoch + 1, "watched", **measured)
+        run.progress = run.progress._replace(watched=measured)
         training = {**training, **measured}
     if fault := watch.fault(training):
         run.progress = run.progress._replace(ended=fault)

@@ -31,9 +31,8 @@ QUICK = [
 MEASURED = ["untouched", "dispatcher", "dispatcher_whitened", "conditional", "unconditional",
             "random", "long", "long_whitened"]  # fmt: skip
 CASCADES = ["dispatcher_whitened", "conditional", "unconditional", "random"]
-# before the results, and right after a checkpoint in the middle of a training
-STAGES = ["dispatcher/checkpoints", "experts/1/checkpoints", "conditional/knn/result.json",
-          "random_experts/0/result.json"]  # fmt: skip
+# right after a checkpoint in the middle of a training
+STAGES = ["dispatcher/checkpoints", "experts/1/checkpoints"]
 IMAGES = 162  # of the training split, in batches of 32
 STEPS = 2 * 5
 
@@ -223,7 +222,7 @@ def pretended(state, job):
     return loop.Fit(
         learned=learned, batch_stats=jax.tree.map(np.asarray, state.batch_stats), validation={},
         epoch=2, steps=job.steps, seconds=1.0, waited=0.0, stopped_early=False, diverged=False,
-        last=state,
+        last=state, watched={"knn_accuracy": 0.5},
     )  # fmt: skip
 
 

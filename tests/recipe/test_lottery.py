@@ -71,6 +71,7 @@ def started(folder, monkeypatch, **changes):
 def test_rewinding_restores_the_initial_weights_bit_for_bit(tmp_path, monkeypatch):
     seen = started(tmp_path, monkeypatch, density=0.1, train__epochs=1)
     initial = kernels(tmp_path / "initial.safetensors")
+    assert len(seen) > 1
     for level, (step, weights) in enumerate(seen):
         left = bits(tmp_path / f"level_{level:02d}")
         assert step == 0

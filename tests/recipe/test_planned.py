@@ -26,6 +26,7 @@ def pretended(job):
         learned=job.state.learned, batch_stats=job.state.batch_stats, epoch=1, steps=job.steps,
         validation={"loss": 1.0, "accuracy": 0.5} if job.validation else {}, seconds=0.0,
         waited=0.0, stopped_early=False, diverged=False, last=job.state,
+        watched={"knn_accuracy": 0.5},
     )  # fmt: skip
 
 

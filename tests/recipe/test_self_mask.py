@@ -74,29 +74,28 @@ def test_the_adapted_network_is_a_start_for_other_runs(learned, tmp_path):
 
 
 def test_a_mask_of_the_density_that_mask_found(learned, tmp_path):
-    """By `mask_topk`, from the first step or falling to it."""
+    """By `mask_topk`, falling to it."""
     fields = ("methods", "loss", "views", "knn", "linear_probe")
     replaced = tuple(f"--config.{field}" for field in fields)
     quick = [each for each in QUICK if not each.startswith(replaced)]
-    for falling in (0.0, 1.5):
-        folder = tmp_path / str(falling)
-        given = [*quick, "--config.methods=('mask', 'mask_topk')", "--config.watch_epochs=2",
-                 "--config.loss=simclr(dimension=8)", "--config.views.small=0",
-                 "--config.knn.choices=10", "--config.linear_probe.choices=0.01",
-                 "--config.mask.train.epochs=2", "--config.mask_topk.train.epochs=2",
-                 "--config.mask_topk.train.select=last", "--config.mask_topk.choices=1.0",
-                 "--config.mask_topk.density=0.0", f"--config.mask_topk.falling_epochs={falling}",
-                 f"--config.start={learned / 'pretrain'}", f"--workdir={folder}"]  # fmt: skip
-        assert main(given) == 0
-        free, exact = (read(folder / name) for name in ("mask", "mask_topk"))
-        assert 0 < free["density"] < 1
-        apart = abs(exact["density"] - free["density"]) * exact["mask_bits"]
-        assert apart <= len(exact["density_by_leaf"])
-        assert exact["trained_numbers"] == free["trained_numbers"]
-        lines = read_records(folder / "mask_topk")
-        during = [line["density"] for line in lines if line["split"] == "train"]
-        assert (during[0] > during[1]) == bool(falling)
-        assert during[1] == pytest.approx(exact["density"], abs=1e-6)
+    folder = tmp_path / "run"
+    given = [*quick, "--config.methods=('mask', 'mask_topk')", "--config.watch_epochs=2",
+             "--config.loss=simclr(dimension=8)", "--config.views.small=0",
+             "--config.knn.choices=10", "--config.linear_probe.choices=0.01",
+             "--config.mask.train.epochs=2", "--config.mask_topk.train.epochs=2",
+             "--config.mask_topk.train.select=last", "--config.mask_topk.choices=1.0",
+             "--config.mask_topk.density=0.0", "--config.mask_topk.falling_epochs=1.5",
+             f"--config.start={learned / 'pretrain'}", f"--workdir={folder}"]  # fmt: skip
+    assert main(given) == 0
+    free, exact = (read(folder / name) for name in ("mask", "mask_topk"))
+    assert 0 < free["density"] < 1
+    apart = abs(exact["density"] - free["density"]) * exact["mask_bits"]
+    assert apart <= len(exact["density_by_leaf"])
+    assert exact["trained_numbers"] == free["trained_numbers"]
+    lines = read_records(folder / "mask_topk")
+    during = [line["density"] for line in lines if line["split"] == "train"]
+    assert during[0] > during[1]
+    assert during[1] == pytest.approx(exact["density"], abs=1e-6)
 
 
 def test_a_finished_run_is_only_shown(learned, capsys):

@@ -219,6 +219,7 @@ def test_what_is_watched_is_measured_every_few_epochs_and_at_the_end(every, step
     records = [line for line in read_records(tmp_path) if line["split"] == "watched"]
     assert [line["step"] for line in records] == steps
     assert [line["seen"] for line in records] == list(range(1, len(steps) + 1))
+    assert fit.watched == {"seen": len(steps)}
     assert fit.fault == ""
 
 
@@ -228,6 +229,7 @@ def test_a_fault_ends_training_and_is_told_again(tmp_path):
 
     def fault(means):
         losses.append(means["loss"])
+        assert means["seen"] == len(losses)  # what was measured after the epoch, too
         return "it is bad" if len(losses) == 2 else ""
 
     def train():
@@ -241,3 +243,4 @@ def test_a_fault_ends_training_and_is_told_again(tmp_path):
     np.testing.assert_allclose(losses, told)
     again = train()  # the run has ended
     assert (again.fault, again.steps, len(losses)) == ("it is bad", 18, 2)
+    assert again.watched == fit.watched == {"seen": 2}
