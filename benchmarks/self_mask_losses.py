@@ -2,12 +2,14 @@
 
     python -m benchmarks.self_mask_losses
 
-The configs set epochs by these ratios, so that the losses are compared at equal time.
+The configs set epochs by these ratios, so that the losses are compared at equal time. Operations
+are those of the program as traced, before the compiler changes it.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
@@ -32,16 +34,19 @@ def run(
     for name, mode, shape in grids:
         grid = expand(configs.load(configs.CONFIGS / f"{name}.py", mode))
         losses = {(each.loss, each.adversarial_step): each for each in grid.values()}
-        sides = {_called(*key): _side(each, shape, steps) for key, each in losses.items()}
-        timings = interleaved(sides, rounds)
+        made = {_called(*key): _side(each, shape, steps) for key, each in losses.items()}
+        timings = interleaved({name: side for name, (side, _) in made.items()}, rounds)
         first, *others = timings
         rows = []
         for key, each in losses.items():
             timing = timings[_called(*key)]
             against = ratio(timing.seconds, timings[first].seconds)
             milliseconds = f"{1e3 * timing.median / steps:,.3g} ms"
-            rows.append((_called(*key), milliseconds, against, str(each.mask.train.epochs)))
-        print(table((f"{name}:{mode}", "a step", "of the first", "epochs"), rows))
+            operations = f"{made[_called(*key)][1] / made[first][1]:.2f}"
+            epochs = str(each.mask.train.epochs)
+            rows.append((_called(*key), milliseconds, against, operations, epochs))
+        head = (f"{name}:{mode}", "a step", "of the first", "operations of the first's", "epochs")
+        print(table(head, rows))
         taken = {each[0]: each for each in rows}
         results += [
             Result(f"a step of {name}, {each}, against {first}", taken[each][1], taken[first][1],
@@ -55,8 +60,12 @@ def _called(loss: str, adversarial_step: float) -> str:
     return f"{loss}, adversarial views" if adversarial_step else loss
 
 
-def _side(config: ConfigDict, shape: Shape, steps: int) -> Callable[[], None]:
-    """A scan of what the recipe trains, on random images, from the middle of a training."""
+def _side(config: ConfigDict, shape: Shape, steps: int) -> tuple[Callable[[], None], float]:
+    """A scan of what the recipe trains, on random images, from the middle of a training.
+
+    Returns:
+      What runs it, and the floating-point operations of a step.
+    """
     batch = config.mask.train.batch_size
     images = data.Split(*random_images(4 * batch, shape))
     dataset = data.Dataset("random", images, images, images, tuple("0123456789"))
@@ -71,12 +80,15 @@ def _side(config: ConfigDict, shape: Shape, steps: int) -> Callable[[], None]:
     order = np.arange(steps * batch, dtype=np.int32) % job.train.examples
     xs = next(job.train.chunks(order.reshape(steps, -1), [steps]))
 
+    x = jax.tree.map(lambda leaf: leaf[0], xs)
+    traced = made.step.lower(state, job.frozen, job.train.resident, x)
+
     def side() -> None:
         nonlocal state
         state = made.train(state, job.frozen, job.train.resident, xs)
         assert np.isfinite(state.sums.totals["loss"])  # waits for the scan
 
-    return side
+    return side, traced.cost_analysis()["flops"]
 
 
 if __name__ == "__main__":

@@ -28,10 +28,9 @@ Scaled down, CIFAR-100:
 - `resnet56`: as `resnet20_swav` with the deeper network, at about three times the cost.
 - `resnet20_long`: 45,000 images, 150 epochs, 500 prototypes, warm-up to epoch 40.
 - `resnet20_losses`: SwAV's, SimCLR's and DINO's loss, and SwAV's with adversarial views, at equal
-  time: 20, 30, 16 and 10 epochs. SimCLR's loss takes no small views, so it gets none: two thirds
-  of the pixels. A step of the others takes 1.21 and 1.76 times the processor time of SwAV's, by the
-  clock on cores with much other work 0.99 and 2.17 times (`python -m benchmarks.self_mask_losses`,
-  quartiles of the last 1.82 and 2.22). How equal the times became, the results' `seconds` say.
+  time: 20, 26, 18 and 10 epochs. A step takes 1, 0.78, 1.12 and 1.98 times SwAV's on two CPU cores
+  (`python -m benchmarks.self_mask_losses`); SimCLR's loss takes no small views, so it gets none.
+  How equal the times became, the results' `seconds` say.
 - `resnet20_prototypes` (10, 100, 1,000), `resnet20_frozen` (masks on all parameters, all but batch
   norms, all but biases), `resnet20_top_k` (half of the weights, or the density that `mask` found;
   constant or falling from 1).
@@ -75,8 +74,8 @@ EPOCHS = 20
 # (loss, small views, adversarial step, epochs): all take about the time of 20 epochs of SwAV's
 LOSSES = (
     ("swav(prototypes=100, queue=512)", 4, 0.0, 20),
-    ("simclr", 0, 0.0, 30),
-    ("dino(prototypes=500, dimension=128, hidden=512)", 4, 0.0, 16),
+    ("simclr", 0, 0.0, 26),
+    ("dino(prototypes=500, dimension=128, hidden=512)", 4, 0.0, 18),
     ("swav(prototypes=100, queue=512)", 4, 0.03, 10),
 )
 

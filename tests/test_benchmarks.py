@@ -179,11 +179,17 @@ def test_self_mask_losses_runs_each_loss_of_a_grid_once(capsys, monkeypatch, qui
 
     small = cifar_resnet.CifarResNet(blocks=1, classes=10, width=0.25)
     monkeypatch.setattr(task.model, "create", lambda *args, **options: small)
-    results = self_mask_losses.run(rounds=1, grids=self_mask_losses.GRIDS[1:])
-    assert [result.what.split("(")[0] for result in results] == [
-        f"a step of digits_self, {loss}" for loss in ("simclr", "dino", "swav")
-    ]
-    assert "of the first" in capsys.readouterr().out
+    expand = self_mask_losses.expand
+    two = ("swav(prototypes=20, queue=128)", "simclr(dimension=32, temperature=0.2)")
+    monkeypatch.setattr(
+        self_mask_losses, "expand",
+        lambda config: {name: run for name, run in expand(config).items()
+                        if run.loss in two and not run.adversarial_step},
+    )  # fmt: skip
+    (result,) = self_mask_losses.run(rounds=1, grids=self_mask_losses.GRIDS[1:])
+    assert result.what.startswith("a step of digits_self, simclr(")
+    row = next(line for line in capsys.readouterr().out.splitlines() if "| simclr" in line)
+    assert 0 < float(row.split("|")[4]) < 1  # operations: SimCLR takes no small views here
 
 
 def test_self_mask_step_runs_its_sides(capsys, monkeypatch, quick_compilation):

@@ -1,6 +1,7 @@
 """Packaged configs: every point of every grid is a config that its recipe takes."""
 
 import pytest
+import yaml
 
 from jaxmask import recipe
 from jaxmask.cli import config as configs
@@ -21,6 +22,16 @@ def points(name, mode):
     return [run for run in runs if run.seed == runs[0].seed]
 
 
+def enough(runs):
+    """Those that have a value of a field that none before has."""
+    seen = set()
+    for run in runs:
+        values = set(yaml.safe_dump(run.to_dict(), width=10**6).splitlines())
+        if values - seen:
+            yield run
+        seen |= values
+
+
 @pytest.mark.parametrize(("name", "mode"), MODES)
 def test_every_run_of_a_mode_has_the_fields_of_its_recipe(name, mode):
     for run in points(name, mode):
@@ -33,9 +44,9 @@ def test_every_run_of_a_mode_has_the_fields_of_its_recipe(name, mode):
      if pair[0] in ("self_mask", "digits_self", "equivalent", "trainable_scores")
      and pair[1] not in ("resnet50_dino", "resnet50_timm")],  # as resnet50_swav
 )  # fmt: skip
-def test_every_run_of_a_mode_is_accepted_by_its_recipe(name, mode):
+def test_every_value_of_a_mode_is_accepted_by_its_recipe(name, mode):
     """With digits in place of data and weights that are not here."""
-    for run in points(name, mode):
+    for run in list(enough(points(name, mode))):
         run.data.name, run.data.share, run.data.validation = "digits", 1.0, 0.2
         run.data.mean = run.data.std = ()
         run.data.decode_size, run.data.size = 0, 32

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from absl import logging
 from ml_collections import ConfigDict
 
 from jaxmask import adapter, loss, signals
@@ -119,13 +120,24 @@ def places_of(section: ConfigDict) -> dict[float, str]:
 
 
 def tune(at: Learning, start: starting.Start, folder: Path) -> Generator[Training, loop.Fit, Tuned]:
-    """Trains with each value of the tuned field; takes the best by k-NN on held-out images."""
+    """Trains with each value of the tuned field; takes the best by k-NN on held-out images.
+
+    Raises:
+      InputError: every training failed: a loss was not finite, or embeddings collapsed.
+    """
     tried: dict[float, Learned] = {}
+    choices: list[Choice] = []
     for value, place in places_of(at.section).items():
         ready, params = from_start(at, start)
         fit = yield training(at, ready, value, folder / place)
-        tried[value] = learned_by(at, fit, ready, params)
-    choices = [Choice(value, each.accuracy, 0.0, each.fit.seconds) for value, each in tried.items()]
+        if why := failure(fit):
+            choices.append(Choice(value, None, None, fit.seconds))
+            logging.warning("%s, %s %g: %s", at.name, at.section.tune, value, why)
+        else:
+            tried[value] = learned_by(at, fit, ready, params)
+            choices.append(Choice(value, tried[value].accuracy, 0.0, fit.seconds))
+    if not tried:
+        raise failed(at.name, fit)
     best = best_choice(at.name, choices)
     return Tuned(tried[best], best, choices)
 
@@ -172,6 +184,19 @@ def training(
     return at.trainer.job(ready, rates, name, folder, name, watch=watch, train=feed)
 
 
+def failure(fit: loop.Fit) -> str:
+    """Why nothing can be taken from a training, and after how many steps; "" if it is sound."""
+    if fit.epoch and not fit.fault:
+        return ""
+    why = fit.fault or "the loss is not finite; lower the rates or set train.clip"
+    return f"after {fit.steps} steps: {why}"
+
+
+def failed(name: str, fit: loop.Fit) -> InputError:
+    """The error that ends the run."""
+    return InputError(f"{name}, {failure(fit)}; then give another --workdir")
+
+
 def learned_by(at: Learning, fit: loop.Fit, ready: Ready, params: Any, name: str = "") -> Learned:
     """What a training has learned.
 
@@ -179,11 +204,8 @@ def learned_by(at: Learning, fit: loop.Fit, ready: Ready, params: Any, name: str
       InputError: its loss was not finite, or its embeddings have collapsed.
     """
     signals.obey()
-    if fit.epoch == 0 or fit.fault:
-        why = fit.fault or "the loss is not finite; lower the rates or set train.clip"
-        raise InputError(
-            f"{name or at.name}, after {fit.steps} steps: {why}; then give another --workdir"
-        )
+    if failure(fit):
+        raise failed(name or at.name, fit)
     network = unlabeled.without_loss(fit.learned)
     parameters = shared("parameters", at.identity, lambda: jax.jit(at.adapter.parameters))
     adapted = {

@@ -31,8 +31,8 @@ QUICK = [
 MEASURED = ["untouched", "dispatcher", "dispatcher_whitened", "conditional", "unconditional",
             "random", "long", "long_whitened"]  # fmt: skip
 CASCADES = ["dispatcher_whitened", "conditional", "unconditional", "random"]
-# right after a checkpoint in the middle of a training
-STAGES = ["dispatcher/checkpoints", "experts/1/checkpoints"]
+# right after a checkpoint in the middle of a training; experts learn by a dispatcher that is read
+STAGES = ["experts/1/checkpoints"]
 IMAGES = 162  # of the training split, in batches of 32
 STEPS = 2 * 5
 
@@ -45,6 +45,12 @@ def members(folder):
     """The masks of a cascade's networks, by path."""
     parts = cascade.members(task_file.read(folder / "masks" / "task.mask"))
     return [part.stored.masks for part in parts]
+
+
+def without_figures(patch):
+    """They take most of the time; tests/report are about them."""
+    for name in ("comparison", "method"):
+        patch.setattr(report.figures, name, lambda *arguments: None)
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +79,7 @@ def made(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "write_json", written)
         patch.setattr(checkpoint.Checkpoints, "save", saved)
+        without_figures(patch)
         assert main([*QUICK, f"--workdir={folder}"]) == 0
     assert not left
     return folder
@@ -246,8 +253,7 @@ def test_experts_side_by_side_are_those_of_one_after_the_other(made, tmp_path):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_run_that_is_killed_at_any_stage_ends_with_the_same_masks(made, stage, monkeypatch):
-    for name in ("comparison", "method"):  # figures take most of the time
-        monkeypatch.setattr(report.figures, name, lambda *arguments: None)
+    without_figures(monkeypatch)
     copy = made.parent / stage.replace("/", " ")
     assert not (copy / "result.json").exists()
     assert main([*QUICK, f"--workdir={copy}"]) == 0

@@ -115,6 +115,27 @@ def test_a_collapse_ends_the_run_with_advice(learned, tmp_path, capsys):
     assert not (tmp_path / "run" / "result.json").exists()
 
 
+def test_a_choice_that_collapses_is_not_chosen(learned, tmp_path, monkeypatch):
+    """The first of two; it would have won."""
+    folder, collapsed = tmp_path / "run", []
+    fault = learning._fault
+
+    def first(at, values):
+        if not collapsed and "spread" in values:
+            collapsed.append(values)
+            return "the embeddings have collapsed"
+        return fault(at, values)
+
+    monkeypatch.setattr(learning, "_fault", first)
+    given = [*QUICK, "--config.mask.choices=(20.0, 0.01)", f"--config.start={learned / 'pretrain'}"]
+    assert main([*given, f"--workdir={folder}"]) == 0
+    own = read(folder / "mask")
+    assert own["mask_learning_rate"] == 0.01
+    tried = {each["value"]: each["validation_accuracy"] for each in own["choices"]}
+    assert tried[20.0] is None
+    assert tried[0.01] == own["watched_accuracy"]
+
+
 @pytest.mark.parametrize(
     ("values", "told"),
     [
@@ -172,7 +193,7 @@ def test_a_report_compares_the_networks_by_either_measure(learned, tmp_path, cap
 
 def test_a_mask_over_random_weights_keeps_them(tmp_path):
     given = [*QUICK, "--config.start=random", "--config.mask.train.epochs=1",
-             f"--workdir={tmp_path / 'run'}"]  # fmt: skip
+             "--config.watch_epochs=1", f"--workdir={tmp_path / 'run'}"]  # fmt: skip
     assert main(given) == 0
     loaded = task.load(tmp_path / "run" / "mask")  # finds its base
     digits = data.load("digits", classes=(5, 6, 7, 8, 9))
