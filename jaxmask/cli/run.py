@@ -164,7 +164,9 @@ def _show(found: "Result", folder: Path) -> None:
             table.add_row(*row)
         console.print(table)
     elif found.accuracy is None:
-        print(f"density {found.density:.4g}, not trained")
+        effective = found.more.get("effective_density")
+        beside = "" if effective is None else f" (effective {effective:.4g})"
+        print(f"density {found.density:.4g}{beside}, not trained")
     else:
         print(f"test accuracy {found.accuracy:.2%} on {found.dataset}")
     if found.empty_leaves:

@@ -21,6 +21,7 @@ from jaxmask.report import (
     adaptation_figures,
     canvas,
     collect,
+    connectedness,
     few_labels,
     grid_figures,
     groups,
@@ -129,6 +130,8 @@ def tables(report: Grid) -> list[tuple[pd.DataFrame, str, set[tuple[int, int]]]]
     found: list[tuple[pd.DataFrame, str, set[tuple[int, int]]]] = []
     if report.table is not None:
         found.append((report.table, report.caption, set()))
+        of_paths = connectedness.tables(_parts(report.runs)[0])
+        found += [(*shown, set()) for shown in of_paths if shown[1] != report.caption]
     for part in (report.adapted, report.few):
         if part is not None:
             found.append((part.table, part.caption, part.best))

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from jaxmask import adapter, mask, maskfile, tree
 from jaxmask.errors import InputError
 from jaxmask.model import weights as weights_file
-from jaxmask.run import starting, trainer
+from jaxmask.run import connections, starting, trainer
 from jaxmask.run.initializer import NETWORK, Initializer
 from jaxmask.run.result import Result
 from jaxmask.run.seeds import named_key
@@ -253,6 +253,7 @@ def described(
             "target_density": float(config.density),
             "shots": config.shots,
             "initial": initial.about(folder),
+            **connections.effective(task, config, masks),
         },
     )
 

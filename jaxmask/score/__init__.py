@@ -10,6 +10,7 @@ float32 copies if the loss takes these.
 
 from jaxmask.score import hessian
 from jaxmask.score.compose import as_weights, stack
+from jaxmask.score.connected import connected
 from jaxmask.score.fisher import fisher
 from jaxmask.score.gradient_norm import gradient_norm
 from jaxmask.score.grasp import grasp
@@ -23,6 +24,7 @@ from jaxmask.score.synflow import absolute, synflow
 __all__ = [
     "absolute",
     "as_weights",
+    "connected",
     "fisher",
     "gradient_norm",
     "grasp",
