@@ -137,9 +137,12 @@ def test_composites_and_other_initial_weights_in_many_shots(criterion, initial, 
 
 
 def test_a_whole_network_is_trained_from_scores(tmp_path):
-    changes = {"density": 1.0, "train__epochs": 2, "train__select": "last"}
+    changes = {"density": 1.0, "train__epochs": 1, "train__select": "last"}
     whole = finished(tmp_path / "a", initial="scores(snip())", **changes)
-    assert (whole["method"], whole["accuracy"] > 0.3) == ("dense", True)
+    assert whole["method"] == "dense"
+    begun, _ = weights_file.load(tmp_path / "a" / "initial.safetensors")
+    kernels = [each["kernel"] for each in begun["params"].values()]
+    assert max(abs(leaf).max() for leaf in kernels) == pytest.approx(1)
     plain = finished(tmp_path / "b", **changes)
     assert plain["initial"]["sha256"] != whole["initial"]["sha256"]
 

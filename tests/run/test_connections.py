@@ -10,7 +10,7 @@ import small
 from experiments import finished, result
 
 from jaxmask import maskfile, tree
-from jaxmask.run import connections, programs, pruning
+from jaxmask.run import connections, programs, scoring
 from jaxmask.run.task import shapes
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 def random_masks(task, config, density):
     random = np.random.default_rng(0)
-    labels = pruning.pruned_labels(task, config)
+    labels = scoring.pruned_labels(task, config)
     like = tree.partition(shapes(task)["params"], labels)["mask"]
     return jax.tree.map(lambda leaf: jnp.asarray(random.random(leaf.shape) < density), like)
 
