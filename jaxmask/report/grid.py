@@ -103,7 +103,8 @@ def make(
     table, caption, adapted, few = None, "", None, None
     if len(pruned):
         found = significance.compare(pruned, of_pruned, metric or _measured(pruned))
-        labels = list(dict.fromkeys(groups.labels(found)))
+        names = groups.series(found, groups.further(found))
+        labels = list(dict.fromkeys([*groups.labels(found), *names]))
         beside = published.read(published_file, labels, published_rows) if published_file else {}
         table = summary.pivot(found, test, beside)
         caption = summary.caption(found, test, bool(beside))

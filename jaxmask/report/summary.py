@@ -30,7 +30,8 @@ def pivot(
     Args:
       summary: of `significance.compare`.
       test: the one whose stars are shown, `welch` or `paired`.
-      beside: of `published.read`: its figure follows in parentheses, `97.53 ± 0.12* (97.4)`.
+      beside: of `published.read`, by the label of a row or by `groups.series`: its figure follows
+        in parentheses, `97.53 ± 0.12* (97.4)`.
 
     Raises:
       InputError: published figures belong to a label that several rows have.
@@ -41,11 +42,12 @@ def pivot(
     # numbers, as a setting with a missing value is not equal to itself
     table["row"] = table.groupby(["label", *extras], dropna=False, sort=False).ngroup()
     firsts = table.drop_duplicates("row")[["label", *extras]]
+    names = groups.series(table.loc[firsts.index], extras)
     for name in beside:
-        if (firsts["label"] == name).sum() > 1:
+        if name not in names and (firsts["label"] == name).sum() > 1:
             raise InputError(
                 f"published figures need a single row, but {name!r} has several: they differ "
-                f"in {', '.join(extras)}; report on the runs of one"
+                f"in {', '.join(extras)}; name one as {names[0]!r}, or report on the runs of one"
             )
     densities = sorted(table["target_density"].dropna().unique(), reverse=True)
     heads = dict(zip(densities, _heads(densities)))
@@ -56,7 +58,7 @@ def pivot(
     for row, first in enumerate(firsts.values.tolist()):
         line = {head: cells.get((row, head), "") for head in columns}
         for density, head in heads.items():
-            figure = published.at(beside, first[0], density)
+            figure = published.at(beside, names[row] if names[row] in beside else first[0], density)
             line[head] = f"{line[head]} ({figure})".strip() if figure else line[head]
         lines.append([*("" if pd.isna(value) else str(value) for value in first), *line.values()])
     return pd.DataFrame(lines, columns=["method", *groups.short(extras), *columns])

@@ -61,6 +61,10 @@ def test_other_settings_and_unknown_densities_have_columns():
     assert shown["density unknown"].tolist()[0] == "93.33 ± 1.53"
     with pytest.raises(InputError, match=r"'snip USS' has several: they differ in config"):
         summary.pivot(compare(frame), beside={"snip USS": {0.1: "1"}})
+    shown = summary.pivot(compare(frame), beside={"snip USS, epochs=2": {0.1: "7"}})
+    found = dict(zip(zip(shown["method"], shown["epochs"]), shown["0.1"]))
+    assert found[("snip USS", "2")].endswith("(7)")
+    assert "(7)" not in found[("snip USS", "1")]
 
 
 def test_other_metrics_are_not_percent():
