@@ -5,6 +5,9 @@ r"""Composite pruning of LeNet-300-100 on MNIST: stacked scores, scores as initi
     jaxmask sweep --config=mnist_composite:both --workdir=runs/composite/both
     jaxmask sweep --config=mnist_composite:options --workdir=runs/composite/options
     jaxmask sweep --config=mnist_composite:unpruned --workdir=runs/composite/unpruned
+    jaxmask sweep --config=mnist_composite:schedules --workdir=runs/composite/schedules
+    jaxmask report runs/composite/search --metric=validation_accuracy
+    jaxmask report runs/composite/search --published=configs/mnist_composite_published.csv
 
 Settings are those of `mnist_lenet`: 266,200 prunable weights, Kaiming-normal initialization, SGD at
 rate 0.1, at most 20 epochs, early stopping on 5,000 held-out training images, scores on ten images
@@ -20,6 +23,8 @@ chosen by validation accuracy, and belongs on fresh seeds before it is believed.
   not; weights of scores scaled by layer, with the scores' own sign, or shifted as the published
   code does.
 - `unpruned`: the whole network, trained from each initialization.
+- `schedules`: iterative pruning, of five fresh seeds with one shot a round (ISS), of three with a
+  hundred (IMS); 11 trainings a run.
 - `subset`: what a first look needs, one seed.
 """
 
@@ -27,8 +32,9 @@ from ml_collections import ConfigDict
 
 from jaxmask.recipe import defaults
 
-MODES = ("search", "both", "options", "unpruned", "subset")
+MODES = ("search", "both", "options", "unpruned", "schedules", "subset")
 SEEDS = (0, 1, 2)
+FRESH = tuple(range(10, 20))  # of what was chosen on the others
 DENSITY = 0.005
 SHOTS = 100
 CRITERIA = ("magnitude", "snip", "grasp", "synflow")
@@ -40,7 +46,8 @@ def get_config(mode: str = "search") -> ConfigDict:
     """The experiment in one of its modes."""
     if mode not in MODES:
         raise ValueError(f"mnist_composite has no mode {mode!r}; its modes are {', '.join(MODES)}")
-    config = defaults.prune("mnist", epochs=20)
+    make = defaults.lottery if mode == "schedules" else defaults.prune
+    config = make("mnist", epochs=20)
     config.network.name = "lenet_300_100"
     config.density, config.shots = DENSITY, SHOTS
     config.data.validation = 5000
@@ -92,6 +99,15 @@ def unpruned() -> tuple:
     """All weights, from each initialization."""
     initial = ("network", *INITIAL, 'bi_modal(scope="global")')
     return ((("density", (1.0,)), ("initial", initial), ("seed", SEEDS)),)
+
+
+def schedules() -> tuple:
+    """Ten rounds of training and pruning: one shot in each, or a hundred."""
+    criteria = ("magnitude", "snip", "synflow")
+    return (
+        (("shots", (1,)), ("criterion", criteria), ("seed", FRESH[:5])),
+        (("shots", (SHOTS,)), ("criterion", criteria), ("seed", FRESH[:3])),
+    )
 
 
 def subset() -> tuple:
