@@ -33,9 +33,9 @@ chosen by validation accuracy, and belongs on fresh seeds before it is believed.
 `search` (129 runs) took 41 minutes on two cores with much other work. Test accuracy in %, mean +-
 standard deviation over seeds 0 to 2, in brackets as published (Lutz and Manai, 2022); `jaxmask
 report` shows all of it. Criteria alone: magnitude 64.95 +- 6.06 (64.17), SNIP 87.00 +- 4.68
-(89.83), SNIP whose pruned weights come back 92.14 +- 0.29, GraSP 89.58 +- 1.59 (76.07), its absolute
-value 90.94 +- 0.64, SynFlow 87.06 +- 0.43 (88.89), random 20.24 +- 3.08. Stacks, the first
-criterion down:
+(89.83), SNIP whose pruned weights come back 92.14 +- 0.29, GraSP 89.58 +- 1.59 (76.07), its
+absolute value 90.94 +- 0.64, SynFlow 87.06 +- 0.43 (88.89), random 20.24 +- 3.08. Stacks, the
+first criterion down:
 
 | | magnitude | snip | grasp | synflow |
 |---|---|---|---|---|
