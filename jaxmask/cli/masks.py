@@ -114,7 +114,7 @@ def apply(given: argparse.Namespace) -> None:
     adapted = _adapted(given, (".safetensors",))
     about = {name: json.dumps(adapted.about[name]) for name in OF_WEIGHTS if name in adapted.about}
     flat = tree.named_leaves(adapted.variables)
-    flat = {name: np.ascontiguousarray(flat[name]) for name in sorted(flat)}
+    flat = {name: np.asarray(flat[name], order="C") for name in sorted(flat)}
     files.replace(given.out, save(flat, about))
     _tell(given.out, flat, adapted, "this package's names")
 

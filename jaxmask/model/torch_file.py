@@ -119,7 +119,7 @@ def save(
     path = Path(path)
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent} to write {path.name} to; make it")
-    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in state.items()}
+    arrays = {name: np.asarray(leaf, order="C") for name, leaf in state.items()}
     # in memory first: where the disk is full, the libraries raise errors of their own
     if path.suffix in checkpoint.SAFETENSORS:
         from safetensors.numpy import save as to_bytes

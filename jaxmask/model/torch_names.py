@@ -99,7 +99,7 @@ def to_theirs(flat: Mapping[str, np.ndarray], layout: Layout) -> Flat:
         arrays = [_transposed(path, flat[path], layout) for path in paths]
         joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
         # safetensors ignores the order of a view that is not contiguous
-        state[name] = np.ascontiguousarray(joined)
+        state[name] = np.asarray(joined, order="C")
     return state
 
 
@@ -119,7 +119,7 @@ def to_ours(
         for path, array in zip(paths, np.split(state[name], len(paths)), strict=True):
             if path.endswith("/kernel"):
                 array = np.transpose(array, (2, 3, 1, 0) if array.ndim == 4 else (1, 0))
-            flat[path] = np.ascontiguousarray(array.reshape(shapes[path]), np.float32)
+            flat[path] = np.asarray(array.reshape(shapes[path]), np.float32, order="C")
     return flat
 
 

@@ -27,7 +27,7 @@ def save(path: Path, variables: Mapping[str, Any], about: Mapping[str, Any]) -> 
         normalization.
     """
     flat = {
-        name: np.ascontiguousarray(leaf)
+        name: np.asarray(leaf, order="C")
         for name, leaf in traverse_util.flatten_dict(dict(variables), sep="/").items()
         if leaf is not None
     }

@@ -32,6 +32,15 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path, content):
         weights.load(path)
 
 
+@pytest.mark.parametrize("leaf", [np.float32(2), np.ones((2, 3), np.float32).T, np.ones((0, 2))])
+def test_any_shape_and_order_comes_back(leaf, tmp_path):
+    """NumPy's `ascontiguousarray` makes a vector of a number; the format ignores strides."""
+    weights.save(tmp_path / "weights.safetensors", {"params": {"a": {"scale": leaf}}}, {})
+    found = weights.load(tmp_path)[0]["params"]["a"]["scale"]
+    assert found.shape == leaf.shape
+    np.testing.assert_array_equal(found, leaf)
+
+
 def test_metadata_nested_too_deeply_are_refused(tmp_path):
     path = tmp_path / "weights.safetensors"
     save_file({"params/a": np.ones(1)}, path, {"mean": "[" * 100_000})
