@@ -122,10 +122,13 @@ def shortened(name: str) -> str:
 
 
 def legend(axes: Any) -> None:
-    """Names the series beside the axes, where they hide nothing."""
+    """Names the series beside the axes, where they hide nothing; the figure grows as they need."""
     count = len(axes.get_legend_handles_labels()[1])
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False,
-                ncols=1 + (count - 1) // 20, handlelength=4)  # fmt: skip
+    names = axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False,
+                        ncols=1 + (count - 1) // 20, handlelength=4)  # fmt: skip
+    figure = axes.figure
+    width = names.get_window_extent(figure.canvas.get_renderer()).width / figure.dpi
+    figure.set_figwidth(figure.get_figwidth() + max(0, width - figure.get_figwidth() / 3))
 
 
 def save(figure: Any, path: Path) -> None:

@@ -7,13 +7,15 @@ import numpy as np
 import pandas as pd
 
 from jaxmask.report import canvas, groups
+from jaxmask.report.ranking import ranking
 from jaxmask.report.summary import share
 
 
 def against_density(path: Path, summary: pd.DataFrame) -> bool:
     """Mean of the metric against the target density, with a band of one standard deviation.
 
-    The dense network is a gray line. Without a pruned network nothing is drawn.
+    The dense network is a gray line. Without a pruned network nothing is drawn. Of a single
+    density, all settings are ranked.
 
     Args:
       path: of the PNG file.
@@ -28,6 +30,10 @@ def against_density(path: Path, summary: pd.DataFrame) -> bool:
         return False
     metric = table["metric"].iloc[0]
     factor = 100 if share(metric) else 1
+    name = {"accuracy": "test accuracy"}.get(metric, metric.replace("_", " "))
+    label = name + (" (%)" if share(metric) else "")
+    if pruned["target_density"].nunique() == 1:
+        return ranking(path, table, label, factor)
     figure, axes = canvas.new(7.0, 4.2)
     _dense(axes, table, factor)
     styles = canvas.styles(pruned)
@@ -38,8 +44,7 @@ def against_density(path: Path, summary: pd.DataFrame) -> bool:
         axes.plot(x, mean, label=name, **style)
         axes.fill_between(x, mean - std, mean + std, color=style["color"], alpha=0.15, linewidth=0)
     _density_axis(axes, pruned["target_density"])
-    name = {"accuracy": "test accuracy"}.get(metric, metric.replace("_", " "))
-    axes.set_ylabel(name + (" (%)" if share(metric) else ""))
+    axes.set_ylabel(label)
     canvas.legend(axes)
     canvas.save(figure, path)
     return True
@@ -80,11 +85,14 @@ def steps(path: Path, summary: pd.DataFrame) -> bool:
     pruned = table[table["method"] != groups.DENSE]
     if pruned.empty:
         return False
+    label = "steps to the chosen epoch"
+    if pruned["target_density"].nunique() == 1:
+        return ranking(path, table, label)
     figure, axes = canvas.new(7.0, 4.2)
     _dense(axes, table)
     _bars(axes, pruned, pruned["mean"], pruned["std"], canvas.styles(pruned))
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("steps to the chosen epoch")
+    axes.set_ylabel(label)
     canvas.save(figure, path)
     return True
 

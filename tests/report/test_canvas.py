@@ -41,6 +41,18 @@ def test_a_long_legend_has_more_columns(names, columns):
     assert axes.get_legend()._ncols == columns
 
 
+def test_a_figure_grows_as_its_legend_needs():
+    widths = []
+    for name in ("a", "a" * 90):
+        figure, axes = canvas.new(4, 3)
+        axes.plot([0, 1], [0, 1], label=name)
+        canvas.legend(axes)
+        figure.canvas.draw()
+        assert axes.get_window_extent().width > 1.5 * figure.dpi
+        widths.append(figure.get_figwidth())
+    assert widths[0] == 4 < widths[1]
+
+
 def test_the_same_figure_gives_the_same_bytes_and_folders_are_made(tmp_path):
     contents = []
     for name in ("a", "b"):
