@@ -7,6 +7,7 @@ import pandas as pd
 from safetensors.numpy import save_file
 
 from jaxmask import mask
+from jaxmask.run.result import fingerprint
 
 A, B = [0.91, 0.93, 0.92, 0.95], [0.88, 0.90, 0.93]  # accuracies
 SHAPES = {"fc1/kernel": (12, 10), "fc2/kernel": (10, 8), "fc10/kernel": (8, 4)}
@@ -33,9 +34,14 @@ def make_run(
     files=True,
     **changes,
 ):
-    """Writes a finished run; masks and weights differ between methods and seeds."""
+    """Writes a finished run; masks and weights differ between methods and seeds.
+
+    `initial` is the fingerprint of initial weights that are not written; by default they are.
+    """
     folder.mkdir(parents=True)
     random = np.random.default_rng([seed, *map(ord, method + schedule)])
+    if files and initial is None:
+        initial = add_initial(folder, seed, shapes)
     masks = {path: random.random(shape) < target for path, shape in shapes.items()}
     result = {
         "recipe": "prune", "method": method, "schedule": schedule, "shots": 1, "rounds": 0,
@@ -61,6 +67,17 @@ def make_run(
         }
         save_file(weights, folder / "weights.safetensors")
     return folder
+
+
+def add_initial(folder, seed, shapes=SHAPES):
+    """Writes the initial weights of a seed; returns their fingerprint."""
+    random = np.random.default_rng([seed, 99])
+    arrays = {
+        f"params/{path}": (0.1 * random.normal(size=shape)).astype(np.float32)
+        for path, shape in shapes.items()
+    }
+    save_file(arrays, folder / "initial.safetensors")
+    return fingerprint(arrays)
 
 
 def make_dense(folder, accuracy, seed=0, **changes):

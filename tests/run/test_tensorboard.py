@@ -52,7 +52,9 @@ def test_a_pruned_run_shows_all_of_it_and_trains_the_same(tmp_path, monkeypatch)
     told = finished(tmp_path / "one", criterion="magnitude", density=0.2, train__epochs=2)
     one = tmp_path / "one"
     board = events(one)
-    assert [each.value for each in board.Scalars("ticket/density")] == [pytest.approx(0.2, abs=1e-3)]
+    assert [each.value for each in board.Scalars("ticket/density")] == [
+        pytest.approx(0.2, abs=1e-3)
+    ]
     assert [each.value for each in board.Scalars("test/accuracy")] == [
         pytest.approx(told["accuracy"])
     ]

@@ -26,7 +26,7 @@ def test_numbers_and_histograms_can_be_read_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "size, drawn", [(DRAWN, DRAWN), (DRAWN + 1, DRAWN // 2 + 1), (3 * DRAWN + 5, 196610)]
+    ("size", "drawn"), [(DRAWN, DRAWN), (DRAWN + 1, DRAWN // 2 + 1), (3 * DRAWN + 5, 196610)]
 )
 def test_the_cost_of_a_large_leaf_is_bounded(tmp_path, size, drawn):
     with Board(tmp_path) as board:
@@ -46,11 +46,11 @@ def test_what_an_earlier_process_wrote_at_the_step_is_replaced(tmp_path):
 
 def test_hyperparameters_are_of_the_run_itself(tmp_path):
     with Board(tmp_path) as board:
+        fields = {"density": 0.05, "criterion": "snip", "flip": False}
         board.scalar("test/accuracy", 0.5, 1)
-        board.hyperparameters({"density": 0.05, "criterion": "snip", "flip": False}, ["test/accuracy"])
+        board.hyperparameters(fields, ["test/accuracy"])
     assert not [each for each in (tmp_path / "tensorboard").iterdir() if each.is_dir()]
-    fields, metrics = hyperparameters(tmp_path)
-    assert fields == {"density": 0.05, "criterion": "snip", "flip": False}
-    assert metrics == ["test/accuracy"]
+    found, metrics = hyperparameters(tmp_path)
+    assert (found, metrics) == (fields, ["test/accuracy"])
     assert [each.value for each in events(tmp_path).Scalars("test/accuracy")] == [0.5]
     assert tags(tmp_path) == {"test/accuracy"}
