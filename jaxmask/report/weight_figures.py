@@ -18,7 +18,7 @@ def weights(path: Path, runs: pd.DataFrame) -> bool:
         values = kept_weights(folder)
         if values is not None and values.size:
             kept.setdefault(name, []).append(values)
-    return _histograms(path, kept, {}, "kept weight after training", one_density.title(runs))
+    return _histograms(path, runs, kept, {}, "kept weight after training")
 
 
 def initial_weights(path: Path, runs: pd.DataFrame) -> bool:
@@ -34,15 +34,15 @@ def initial_weights(path: Path, runs: pd.DataFrame) -> bool:
             kept.setdefault(name, []).append(found[0])
             whole.setdefault(name, []).append(found[1])
     label = "initial weight, in units of its layer's root mean square"
-    return _histograms(path, kept, whole, label, one_density.title(runs))
+    return _histograms(path, runs, kept, whole, label)
 
 
 def _histograms(
     path: Path,
+    runs: pd.DataFrame,
     kept: Mapping[str, Sequence[np.ndarray]],
     behind: Mapping[str, Sequence[np.ndarray]],
     label: str,
-    title: str,
 ) -> bool:
     """A panel per method, with all its networks' values in 61 bins; `behind` in gray."""
     if not kept:
@@ -68,7 +68,7 @@ def _histograms(
         panel.set_visible(False)
     figure.supxlabel(label, fontsize=8)
     figure.supylabel("weights per bin and network", fontsize=8)
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(one_density.title(runs), fontsize=9)
     canvas.save(figure, path)
     return True
 

@@ -40,8 +40,9 @@ def make_run(
     """
     folder.mkdir(parents=True)
     random = np.random.default_rng([seed, *map(ord, method + schedule)])
+    arrays = initial_weights(seed, shapes)
     if files and initial is None:
-        initial = add_initial(folder, seed, shapes)
+        save_file(arrays, folder / "initial.safetensors")
     masks = {path: random.random(shape) < target for path, shape in shapes.items()}
     result = {
         "recipe": "prune", "method": method, "schedule": schedule, "shots": 1, "rounds": 0,
@@ -52,7 +53,7 @@ def make_run(
         "accuracy": accuracy, "validation_accuracy": accuracy, "mask_bits": 232,
         "storage_bytes": 64, "steps": 100, "epoch": 4, "chosen_step": 40 + 10 * seed,
         "stopped_early": True, "diverged": False, "seconds": 1.5,
-        "initial": {"sha256": initial or f"weights of seed {seed}", "file": "initial.safetensors"},
+        "initial": {"sha256": initial or fingerprint(arrays), "file": "initial.safetensors"},
         "runs": [], "versions": {"jaxmask": "0"}, **changes,
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(result))
@@ -69,15 +70,13 @@ def make_run(
     return folder
 
 
-def add_initial(folder, seed, shapes=SHAPES):
-    """Writes the initial weights of a seed; returns their fingerprint."""
+def initial_weights(seed, shapes=SHAPES):
+    """Those of all runs of a seed."""
     random = np.random.default_rng([seed, 99])
-    arrays = {
+    return {
         f"params/{path}": (0.1 * random.normal(size=shape)).astype(np.float32)
         for path, shape in shapes.items()
     }
-    save_file(arrays, folder / "initial.safetensors")
-    return fingerprint(arrays)
 
 
 def make_dense(folder, accuracy, seed=0, **changes):
