@@ -4,8 +4,9 @@ To pool layers that begin at different scales, each weight is divided by the roo
 its layer's initial weights.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,31 +36,53 @@ CAPTION = (
 )
 
 
-def measures(masks: Mapping[str, np.ndarray], initial: Arrays, trained: Arrays) -> dict[str, float]:
+class Start(NamedTuple):
+    """Initial weights that may be pruned, and what is equal for all runs that start from them.
+
+    Attributes:
+      weights: by path.
+      sizes: the root mean square of each, or 1.
+      medians: of the absolute values of each.
+      bimodality: of all together, in units of `sizes`.
+    """
+
+    weights: Arrays
+    sizes: dict[str, float]
+    medians: dict[str, float]
+    bimodality: float
+
+
+def start(initial: Arrays, paths: Iterable[str]) -> Start:
+    """The start of runs with masks on these paths."""
+    weights = {path: initial[path] for path in paths}
+    sizes = {path: rms(leaf) for path, leaf in weights.items()}
+    medians = {path: float(np.median(np.abs(leaf))) if leaf.size else 0.0
+               for path, leaf in weights.items()}  # fmt: skip
+    whole = joined([leaf / sizes[path] for path, leaf in weights.items()])
+    return Start(weights, sizes, medians, bimodality(whole))
+
+
+def measures(masks: Mapping[str, np.ndarray], initial: Start, trained: Arrays) -> dict[str, float]:
     """The values of `COLUMNS`, by name, of one run; NaN for what there is nothing to measure of.
 
     Args:
       masks: bool arrays by path.
-      initial, trained: weights by path, with these paths among them; or {}.
+      initial: with these paths.
+      trained: weights by path, with these paths among them; or {}.
     """
-    found = dict.fromkeys(COLUMNS, np.nan)
-    if not initial:
-        return found
-    scale = {path: size(initial[path]) for path in masks}
-    small = {path: np.median(np.abs(initial[path])) for path in masks if initial[path].size}
-    whole = [initial[path].ravel() / scale[path] for path in masks]
-    found["initial_bimodality"] = bimodality(joined(whole))
-    for name, weights in (("kept", initial), ("trained", trained)):
+    found = {**dict.fromkeys(COLUMNS, np.nan), "initial_bimodality": initial.bimodality}
+    for name, weights in (("kept", initial.weights), ("trained", trained)):
         if weights:
             kept = {path: weights[path][bits] for path, bits in masks.items()}
-            below = joined([np.abs(leaf) < small.get(path, 0) for path, leaf in kept.items()])
-            values = joined([leaf / scale[path] for path, leaf in kept.items()])
+            below = joined([np.abs(leaf) < initial.medians[path] for path, leaf in kept.items()])
+            values = joined([leaf / initial.sizes[path] for path, leaf in kept.items()])
             found[f"{name}_bimodality"] = bimodality(values)
-            found[f"{name}_small"] = float(below.mean()) if below.size else np.nan
+            if below.size and np.isfinite(values).all():
+                found[f"{name}_small"] = float(below.mean())
     if trained:
         before, after = (
             joined([weights[path][bits] for path, bits in masks.items()])
-            for weights in (initial, trained)
+            for weights in (initial.weights, trained)
         )
         length = np.linalg.norm(before)
         found["drift"] = float(np.linalg.norm(after - before) / length) if length else np.nan
@@ -69,7 +92,7 @@ def measures(masks: Mapping[str, np.ndarray], initial: Arrays, trained: Arrays) 
 
 
 def bimodality(values: np.ndarray) -> float:
-    """Sarle's coefficient, `(g^2 + 1) / (k + 3 (n - 1)^2 / ((n - 2) (n - 3)))`, in [0, 1].
+    """Sarle's coefficient, `(g^2 + 1) / (k + 3 (n - 1)^2 / ((n - 2) (n - 3)))`.
 
     g is the sample skewness, k the sample excess kurtosis, both without bias for normal values.
     It is 1/3 for a normal distribution, 5/9 for a uniform one, 1 for two values; a strongly skewed
@@ -154,11 +177,11 @@ def load(place: Path, sha256: str = "") -> Arrays:
             f"{place} has other weights than the runs started from; restore them, or delete the "
             "file to report without initial weights"
         )
-    start = "params/"
-    return {name.removeprefix(start): leaf for name, leaf in arrays.items() if name[:7] == start}
+    above = "params/"
+    return {name.removeprefix(above): leaf for name, leaf in arrays.items() if name[:7] == above}
 
 
-def size(weights: np.ndarray) -> float:
+def rms(weights: np.ndarray) -> float:
     """The root mean square; 1 for weights that are all zero."""
     return float(np.sqrt(np.mean(np.square(weights, dtype=np.float64)))) if weights.any() else 1.0
 

@@ -71,19 +71,24 @@ class _Initial:
     """Files of initial weights: the last is kept, as runs of one seed share theirs."""
 
     def __init__(self) -> None:
-        self._last: tuple[tuple[Path, str] | None, ticket_weights.Arrays] = None, {}
+        self._last: tuple[Any, ticket_weights.Start | None] = None, None
         self._missing: list[Path] = []
 
-    def of(self, folder: Path) -> tuple[ticket_weights.Arrays, Path]:
-        """The arrays that a run started from, {} if they are missing, and their file."""
+    def of(self, folder: Path, bits: Mapping[str, np.ndarray]) -> ticket_weights.Start | None:
+        """What a run started from; None if it names no file, or has lost it."""
         told = ticket_weights.initial_file(folder)
         if told is None:
-            return {}, folder
-        if self._last[0] != (told[0].resolve(), told[1]):
-            self._last = (told[0].resolve(), told[1]), ticket_weights.load(*told)
-        if not self._last[1]:
+            return None
+        shapes = tuple((path, leaf.shape) for path, leaf in bits.items())
+        key = (told[0].resolve(), told[1], shapes)
+        if self._last[0] != key:
+            initial = ticket_weights.load(*told)
+            if initial:
+                check(bits, initial, told[0])
+            self._last = key, ticket_weights.start(initial, bits) if initial else None
+        if self._last[1] is None:
             self._missing.append(folder)
-        return self._last[1], told[0]
+        return self._last[1]
 
     def report(self) -> None:
         """Tells which runs have lost their file."""
@@ -116,10 +121,8 @@ def check(masks: Mapping[str, np.ndarray], weights: ticket_weights.Arrays, place
 
 
 def _measured(folder: Path, bits: Mapping[str, np.ndarray], files: _Initial) -> dict[str, float]:
-    place = folder / "weights.safetensors"
-    initial, file = files.of(folder)
+    initial, place = files.of(folder, bits), folder / "weights.safetensors"
     trained = ticket_weights.load(place)
-    for weights, name in ((initial, file), (trained, place)):
-        if weights:
-            check(bits, weights, name)
-    return ticket_weights.measures(bits, initial, trained)
+    if trained:
+        check(bits, trained, place)
+    return {} if initial is None else ticket_weights.measures(bits, initial, trained)

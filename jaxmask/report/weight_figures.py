@@ -91,7 +91,7 @@ def scaled_initial(folder: Path) -> tuple[np.ndarray, np.ndarray] | None:
     if masks is None or told is None or not initial:
         return None
     tickets.check(masks, initial, told[0])
-    whole = {path: initial[path] / ticket_weights.size(initial[path]) for path in masks}
+    whole = {path: initial[path] / ticket_weights.rms(initial[path]) for path in masks}
     return (
         ticket_weights.joined([whole[path][bits] for path, bits in masks.items()]),
         ticket_weights.joined(list(whole.values())),

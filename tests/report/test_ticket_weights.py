@@ -10,7 +10,7 @@ from scipy import stats
 
 from jaxmask.errors import InputError
 from jaxmask.report import collect, grid, ticket_weights, tickets, weight_figures
-from jaxmask.report.ticket_weights import bimodality, measures
+from jaxmask.report.ticket_weights import bimodality, measures, start
 
 
 def sarle(x):
@@ -59,7 +59,7 @@ def case():
 
 def test_measures_leaf_by_leaf():
     masks, initial, trained = case()
-    found = measures(masks, initial, trained)
+    found = measures(masks, start(initial, masks), trained)
     before, after, scaled, scaled_after, whole, small, small_after = ([] for _ in range(7))
     for path, bits in masks.items():
         rms = np.sqrt((initial[path] ** 2).mean())
@@ -90,11 +90,11 @@ def test_kept_tails_are_bimodal_and_a_random_ticket_is_not():
     _, initial, _ = case()
     leaves = {path: leaf for path, leaf in initial.items() if path.endswith("kernel")}
     tails = {path: np.abs(leaf) > 1.5 * leaf.std() for path, leaf in leaves.items()}
-    found = measures(tails, initial, {})
+    found = measures(tails, start(initial, tails), {})
     assert found["kept_bimodality"] > 5 / 9 > 0.4 > found["initial_bimodality"]
     assert found["kept_small"] == 0
     lot = {path: np.random.default_rng(1).random(leaf.shape) < 0.4 for path, leaf in leaves.items()}
-    found = measures(lot, initial, {})
+    found = measures(lot, start(initial, lot), {})
     assert found["kept_bimodality"] < 0.4
     assert found["kept_small"] == pytest.approx(0.5, abs=0.06)
     assert np.isnan([found["drift"], found["trained_small"], found["sign_changes"]]).all()
@@ -103,14 +103,15 @@ def test_kept_tails_are_bimodal_and_a_random_ticket_is_not():
 def test_what_cannot_be_measured_is_not_a_number():
     masks, initial, trained = case()
     nothing = {path: np.zeros_like(bits) for path, bits in masks.items()}
-    found = measures(nothing, initial, trained)
+    found = measures(nothing, start(initial, masks), trained)
     assert np.isnan([value for name, value in found.items() if name != "initial_bimodality"]).all()
-    assert np.isnan(list(measures(masks, {}, trained).values())).all()
     trained["head/kernel"] = np.full_like(trained["head/kernel"], np.nan)  # diverged
-    found = measures(masks, initial, trained)
-    assert np.isnan([found[name] for name in ("trained_bimodality", "drift", "sign_changes")]).all()
+    found = measures(masks, start(initial, masks), trained)
+    names = ("trained_bimodality", "trained_small", "drift", "sign_changes")
+    assert np.isnan([found[name] for name in names]).all()
+    assert np.isfinite(found["kept_bimodality"])
     zero = {**initial, "head/kernel": np.zeros((30, 5))}  # a layer that begins at zero
-    assert np.isfinite(measures(masks, zero, zero)["kept_bimodality"])
+    assert np.isfinite(measures(masks, start(zero, masks), zero)["kept_bimodality"])
 
 
 def test_runs_have_the_columns_and_the_report_a_table(tmp_path):
