@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from jaxmask.maskfile import compare
-from jaxmask.report import schedules, summary
+from jaxmask.report import groups, schedules, summary
 
 CRITERIA, SCHEDULES, ALL = "two criteria", "two schedules", "all criteria"
 TITLES = {
@@ -23,10 +23,9 @@ TITLES = {
     SCHEDULES: "two schedules of a criterion: mean over pairs",
 }
 RANDOM = "random"  # shares what chance does
-SEVERAL = ", "  # between the names of the series of `ALL`
 LISTED = 40  # pairs of a kind, above which the table has their mean alone
 VALUES = ["jaccard", "chance", "beyond"]
-COLUMNS = ["target_density", "seed", "kind", "context", "one", "two", "informed", *VALUES]
+COLUMNS = ["target_density", "seed", "kind", "context", "names", "one", "two", "informed", *VALUES]
 
 
 class Ticket(NamedTuple):
@@ -34,6 +33,7 @@ class Ticket(NamedTuple):
 
     Attributes:
       series, method, schedule, context: of its setting; see `groups`, `schedules.contexts`.
+      name: the series without its context.
       own: whether its schedule is its criterion's own.
       initial: the fingerprint of the initial weights, or None.
       masks: bool arrays by path.
@@ -43,6 +43,7 @@ class Ticket(NamedTuple):
     method: str
     schedule: str
     context: str
+    name: str
     own: bool
     initial: str | None
     masks: Mapping[str, np.ndarray]
@@ -52,12 +53,12 @@ def pairs(tickets: Sequence[Ticket]) -> list[dict[str, Any]]:
     """The overlap of each two tickets of one seed over equal leaves, and that of all criteria.
 
     Returns:
-      Rows with `kind`, `context`, `one` and `two` (series), `informed` (neither is random),
-      `jaccard`, `chance`, and `beyond`, the first less the second. Kinds, among tickets of one
-      context and the same initial weights: `two criteria` in their own schedules; `two schedules`
-      of one criterion; and, of three criteria or more without `random`, `all criteria`: weights
-      that all keep, as a share of those that any keeps; their series are in `one`. All other
-      pairs have the kind "".
+      Rows with `kind`, `context`, `names` (of the tickets), `one` and `two` (series), `informed`
+      (neither is random), `jaccard`, `chance`, and `beyond`, the first less the second. Kinds,
+      among tickets of one context and the same initial weights: `two criteria` in their own
+      schedules; `two schedules` of one criterion; and, of three criteria or more without
+      `random`, `all criteria`: weights that all keep, as a share of those that any keeps (`one`
+      and `two` are ""). All other pairs have the kind "".
     """
     rows = []
     by_shapes: dict[Any, list[Ticket]] = {}
@@ -70,9 +71,11 @@ def pairs(tickets: Sequence[Ticket]) -> list[dict[str, Any]]:
         jaccard, chance, _ = counts.shares()
         for a, b in itertools.combinations(range(len(alike)), 2):
             one, two = alike[a], alike[b]
-            informed = _informed(one) and _informed(two)
-            rows.append(_row(_kind(one, two), one.context, one.series, two.series, informed,
-                             jaccard[a, b], chance[a, b]))  # fmt: skip
+            context = one.context if one.context == two.context else ""
+            about = {"context": context, "names": f"{one.name} and {two.name}",
+                     "one": one.series, "two": two.series,
+                     "informed": _informed(one) and _informed(two)}  # fmt: skip
+            rows.append(_row(_kind(one, two), about, jaccard[a, b], chance[a, b]))
         rows += _of_all(alike)
     return rows
 
@@ -106,14 +109,12 @@ def summarized(found: pd.DataFrame) -> pd.DataFrame:
       Columns `kind`, `context`, `name` ("" for the mean over pairs), `target_density`, `count` (of
       seeds), and `jaccard`, `chance`, `beyond` with `..._std`.
     """
-    found = found[found["kind"] != ""]
-    joined = found["one"] + np.where(found["kind"] == ALL, "", SEVERAL + found["two"])
-    of_pairs = found.assign(name=joined)
-    informed = of_pairs[(found["kind"] != ALL) & found["informed"]]
+    found = found[found["kind"] != ""].rename(columns={"names": "name"})
     where = ["kind", "context", "name", "target_density"]
     by_seed = [*where, "seed"]
-    means = informed.assign(name="").groupby(by_seed, sort=False)[VALUES].mean().reset_index()
-    table = pd.concat([means, of_pairs[[*by_seed, *VALUES]]], ignore_index=True)
+    informed = found[(found["kind"] != ALL) & found["informed"]].assign(name="")
+    means = informed.groupby(by_seed, sort=False)[VALUES].mean().reset_index()
+    table = pd.concat([means, found[[*by_seed, *VALUES]]], ignore_index=True)
     grouped = table.groupby(where, sort=False)[VALUES]
     summed = grouped.mean().join(grouped.std().add_suffix("_std"))
     return summed.assign(count=grouped.size()).reset_index()
@@ -133,18 +134,22 @@ def tables(found: pd.DataFrame) -> list[tuple[pd.DataFrame, str]]:
             if alone and name:
                 continue
             cells = dict(zip(line["target_density"], map(_cell, line.to_dict("records"))))
-            label = _label(kind, context, name)
-            lines.append([label, *(cells.get(density, "") for density in densities)])
+            row = [_label(kind, name), context]
+            lines.append([*row, *(cells.get(density, "") for density in densities)])
     if not lines:
         return []
-    return [(pd.DataFrame(lines, columns=["tickets", *summary.heads(densities)]), _caption(table))]
+    shown = pd.DataFrame(lines, columns=["tickets", "setting", *summary.heads(densities)])
+    if (shown["setting"] == "").all():
+        shown = shown.drop(columns="setting")
+    hidden = any(part["name"].nunique() > LISTED for kind, part in table.groupby("kind")
+                 if kind != ALL)  # fmt: skip
+    return [(shown, _caption(table) + " Single pairs are in overlap.csv." * hidden)]
 
 
-def _label(kind: str, context: str, name: str) -> str:
+def _label(kind: str, name: str) -> str:
     if name and kind != ALL:
         return f"{kind}: {name}"
-    more = name or context
-    return f"{TITLES[kind]} ({more})" if more else TITLES[kind]
+    return f"{TITLES[kind]} ({name})" if name else TITLES[kind]
 
 
 def _caption(table: pd.DataFrame) -> str:
@@ -163,18 +168,9 @@ def _cell(line: dict[str, Any]) -> str:
     return text + (f" ± {line['beyond_std']:.3f}" if line["count"] > 1 else "")
 
 
-def _row(
-    kind: str, context: str, one: str, two: str, informed: bool, jaccard: float, chance: float
-) -> dict[str, Any]:
+def _row(kind: str, about: Mapping[str, Any], jaccard: float, chance: float) -> dict[str, Any]:
     values = dict(zip(VALUES, map(float, (jaccard, chance, jaccard - chance))))
-    return {
-        "kind": kind,
-        "context": context,
-        "one": one,
-        "two": two,
-        "informed": informed,
-        **values,
-    }
+    return {"kind": kind, **about, **values}
 
 
 def _informed(ticket: Ticket) -> bool:
@@ -210,24 +206,27 @@ def _of_all(tickets: Sequence[Ticket]) -> list[dict[str, Any]]:
             numbers += every, some, size * shares.prod(), size * (1 - (1 - shares).prod())
         both, either, by_chance, either_by_chance = numbers
         if either:
-            name = SEVERAL.join(each.series for each in among)
-            rows.append(_row(ALL, context, name, "", True, both / either,
-                             by_chance / either_by_chance))  # fmt: skip
+            about = {"context": context, "names": ", ".join(each.name for each in among),
+                     "one": "", "two": "", "informed": True}  # fmt: skip
+            rows.append(_row(ALL, about, both / either, by_chance / either_by_chance))
     return rows
 
 
 def placed(runs: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """The runs with the columns `context` and `own` of `Ticket`.
+    """The runs with the columns `context`, `name` and `own` of `Ticket`.
 
     Args:
       runs, keys: of `groups.settings`.
     """
     own = np.array(schedules.of_each(runs, keys)) == runs["schedule"].to_numpy()
-    return runs.assign(context=schedules.contexts(runs, keys), own=own)
+    short = groups.series(runs, [name for name in keys if name in schedules.FIELDS])
+    return runs.assign(context=schedules.contexts(runs, keys), name=short, own=own)
 
 
 def ticket(run: Mapping[str, Any], masks: Mapping[str, np.ndarray]) -> Ticket:
     """The ticket of a row of `placed`."""
     initial = run["initial_sha256"]
-    fields = {name: run[name] for name in ("series", "method", "schedule", "context", "own")}
+    fields = {
+        name: run[name] for name in ("series", "method", "schedule", "context", "name", "own")
+    }
     return Ticket(**fields, initial=None if pd.isna(initial) else initial, masks=masks)

@@ -12,8 +12,9 @@ from jaxmask.report import groups, published, significance, summary
 # in which a criterion was first published, where it is not in one shot before training
 FIRST = {"magnitude": "ISS", "synflow": "UMS"}
 ORDER = ("USS", "UMS", "ISS", "IMS")
-# columns in which two runs differ that are not of one experiment
-CONTEXT = (*significance.TASK, "config.initial", "config.start")
+# what a schedule is made of; two runs that differ in any other field differ in more than that
+FIELDS = ("recipe", "shots", "rounds", "config.shot_schedule", "config.round_schedule",
+          "config.rewind_step")  # fmt: skip
 COLUMNS = ("difference", "std", "pairs", "t", "p")
 
 
@@ -33,12 +34,13 @@ def own(criterion: str, schedules: Sequence[str]) -> str:
 
 
 def contexts(table: pd.DataFrame, keys: Sequence[str]) -> list[str]:
-    """What each row has in the columns that must be equal to compare schedules or criteria.
+    """What each row has in the columns that must be equal to compare schedules or criteria: all
+    of a setting but those of a schedule.
 
     Args:
       keys: the columns of a setting, from `groups.settings`.
     """
-    columns = [name for name in keys if name.startswith(CONTEXT)]
+    columns = [name for name in keys if name not in (*groups.KEYS, *FIELDS)]
     text = groups.series(table.assign(method="", schedule=""), columns)
     return [each.removeprefix(", ") for each in text]
 

@@ -24,10 +24,12 @@ def drawn(random, shares, shapes=SHAPES):
     return found
 
 
-def ticket(method, schedule="USS", own=True, initial="0", masks=None, context="", **shape):
+def ticket(method, schedule="USS", own=True, initial="0", masks=None, context=""):
     random = np.random.default_rng(list(map(ord, method + schedule)))
     masks = drawn(random, (0.2, 0.5)) if masks is None else masks
-    return Ticket(f"{method} {schedule}", method, schedule, context, own, initial, masks)
+    name = f"{method} {schedule}"
+    series = f"{name}, {context}" if context else name
+    return Ticket(series, method, schedule, context, name, own, initial, masks)
 
 
 def flat(masks):
@@ -71,7 +73,7 @@ def test_kinds_are_of_one_experiment_and_the_same_initial_weights():
     assert found["snip USS", "grasp USS"] == CRITERIA
     assert found["grasp USS", "grasp UMS"] == SCHEDULES
     assert found["snip USS", "grasp UMS"] == ""  # two things differ
-    assert {kind for pair, kind in found.items() if "magnitude ISS" in pair} == {""}
+    assert {kind for pair, kind in found.items() if "magnitude ISS, fashion" in pair} == {""}
     assert {kind for pair, kind in found.items() if "synflow UMS" in pair} == {""}
     assert {kind for pair, kind in found.items() if "random USS" in pair} == {""}
 
@@ -91,7 +93,7 @@ def test_the_core_of_all_criteria_beside_that_of_chance():
     among = [ticket("snip"), ticket("grasp"), ticket("magnitude", "ISS")]
     rows = overlap.pairs([*among, ticket("random"), ticket("snip", "UMS", own=False)])
     (row,) = [row for row in rows if row["kind"] == ALL]
-    assert row["one"] == "snip USS, grasp USS, magnitude ISS"
+    assert row["names"] == "snip USS, grasp USS, magnitude ISS"
     bits = np.array([flat(each.masks) for each in among])
     assert row["jaccard"] == pytest.approx(bits.all(axis=0).sum() / bits.any(axis=0).sum())
     every = 600 * 0.2**3 + 100 * 0.5**3
@@ -147,9 +149,26 @@ def test_a_core_of_criteria_exceeds_chance_and_schedules_do_not():
         f"{line['jaccard']:.3f}, {line['beyond']:+.3f} ± {line['beyond_std']:.3f}"
     )
     assert "all criteria at once (snip USS, grasp USS, magnitude ISS)" in texts
-    assert "two schedules: snip USS, snip UMS" in texts
-    assert "two criteria: grasp USS, random USS" in texts
+    assert "two schedules: snip USS and snip UMS" in texts
+    assert "two criteria: grasp USS and random USS" in texts
     assert "over 3 seeds" in caption
+
+
+def test_settings_that_criteria_have_in_common_are_a_column():
+    found = {
+        seed: [
+            each._replace(context=context, series=f"{each.series}, {context}")
+            for context in ("network=a", "network=b")
+            for each in among
+        ]
+        for seed, among in three_seeds().items()
+    }
+    ((shown, _),) = overlap.tables(frame_of(found))
+    one, two = (shown[shown["setting"] == f"network={name}"] for name in "ab")
+    assert len(one) + len(two) == len(shown)
+    assert one["tickets"].tolist() == two["tickets"].tolist()
+    assert one["0.1"].tolist() == two["0.1"].tolist()
+    assert "two schedules: snip USS and snip UMS" in one["tickets"].tolist()
 
 
 def test_one_seed_has_no_spread_and_no_pairs_no_table():
@@ -162,7 +181,8 @@ def test_one_seed_has_no_spread_and_no_pairs_no_table():
 
 def test_many_pairs_are_listed_by_their_mean_alone(monkeypatch):
     monkeypatch.setattr(overlap, "LISTED", 3)
-    ((shown, _),) = overlap.tables(frame_of(three_seeds()))
+    ((shown, caption),) = overlap.tables(frame_of(three_seeds()))
+    assert caption.endswith("Single pairs are in overlap.csv.")
     assert [name for name in shown["tickets"] if name.startswith("two criteria")] == [
         "two criteria: mean over pairs"
     ]

@@ -69,6 +69,17 @@ def test_other_networks_and_starts_are_compared_apart(tmp_path):
     assert gains == pytest.approx({"initial=kaiming": 0.01, "initial=bi_modal": 0.03})
 
 
+def test_nothing_but_the_schedule_differs_between_runs_that_are_compared(tmp_path):
+    for epochs, schedule, accuracy in ((4, "USS", 0.8), (4, "UMS", 0.9), (9, "UMS", 0.99)):
+        make_run(tmp_path / f"{schedule}{epochs}", accuracy, "snip", schedule, 0.1, files=False,
+                 config={"train": {"epochs": epochs}})  # fmt: skip
+    make_run(tmp_path / "iss", 0.85, "snip", "ISS", 0.1, files=False, recipe="lottery",
+             rounds=3, config={"round_schedule": "linear", "recipe": "lottery"})  # fmt: skip
+    found = schedules.changes(collect.collect([tmp_path]))
+    changes = dict(zip(found["schedule"], found["difference"]))
+    assert changes == pytest.approx({"UMS": 0.1, "ISS": 0.05})
+
+
 def test_a_schedule_with_several_settings_has_no_single_one_to_compare_with(tmp_path):
     for rounds in (3, 5):
         make_run(tmp_path / f"iss{rounds}", 0.9, "magnitude", "ISS", 0.1, rounds=rounds)
