@@ -62,7 +62,7 @@ def clusters(path: Path, found: pd.DataFrame, title: str) -> bool:
     drawn = hierarchy.dendrogram(tree, orientation="left", ax=left, no_labels=True,
                                  color_threshold=0, above_threshold_color="0.3")  # fmt: skip
     order = drawn["leaves"]
-    left.set_xlim(1.0, 0.0)
+    left.set_xlim(1.0, -0.02)  # with room for equal tickets
     left.set_xlabel("1 - Jaccard index, mean over pairs", fontsize=8)
     left.tick_params(labelsize=7)
     left.spines[["top", "left", "right"]].set_visible(False)

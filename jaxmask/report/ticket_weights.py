@@ -16,6 +16,7 @@ from jaxmask.report import groups
 from jaxmask.run.result import fingerprint, read
 
 Arrays = dict[str, np.ndarray]
+DRAWN = 2**20
 COLUMNS = {
     "initial_bimodality": "all initial: bimodality",
     "kept_bimodality": "kept initial: bimodality",
@@ -43,7 +44,8 @@ class Start(NamedTuple):
       weights: by path.
       sizes: the root mean square of each, or 1.
       medians: of the absolute values of each.
-      bimodality: of all together, in units of `sizes`.
+      bimodality: of all together, in units of `sizes`; of more than 2^20, of as many or half of
+        them, evenly spaced.
     """
 
     weights: Arrays
@@ -59,7 +61,7 @@ def start(initial: Arrays, paths: Iterable[str]) -> Start:
     medians = {path: float(np.median(np.abs(leaf))) if leaf.size else 0.0
                for path, leaf in weights.items()}  # fmt: skip
     whole = joined([leaf / sizes[path] for path, leaf in weights.items()])
-    return Start(weights, sizes, medians, bimodality(whole))
+    return Start(weights, sizes, medians, bimodality(whole[:: -(-whole.size // DRAWN) or 1]))
 
 
 def measures(masks: Mapping[str, np.ndarray], initial: Start, trained: Arrays) -> dict[str, float]:

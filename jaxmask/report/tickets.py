@@ -93,9 +93,10 @@ class _Initial:
     def report(self) -> None:
         """Tells which runs have lost their file."""
         if self._missing:
+            many = f" (and of {len(self._missing) - 1} more)" * (len(self._missing) > 1)
             print(
-                f"jaxmask: the initial weights of {len(self._missing)} runs are missing, such as "
-                f"those of {self._missing[0]}; their distributions and drift are left out",
+                f"jaxmask: the initial weights of {self._missing[0]}{many} are missing; their "
+                "distributions and drift are left out",
                 file=sys.stderr,
             )
 

@@ -10,6 +10,9 @@ import pandas as pd
 from jaxmask import signals
 from jaxmask.report import canvas, one_density, ticket_weights, tickets
 
+# fingerprint and shapes of initial weights -> all of them, flat
+Known = dict[tuple[str, tuple[tuple[str, tuple[int, ...]], ...]], np.ndarray]
+
 
 def weights(path: Path, runs: pd.DataFrame) -> bool:
     """Histograms of the kept weights after training, over all seeds, one panel per method."""
@@ -28,8 +31,9 @@ def initial_weights(path: Path, runs: pd.DataFrame) -> bool:
     """
     kept: dict[str, list[np.ndarray]] = {}
     whole: dict[str, list[np.ndarray]] = {}
+    known: Known = {}
     for name, folder in one_density.places(runs):
-        found = scaled_initial(folder)
+        found = scaled_initial(folder, known)
         if found is not None and found[0].size:
             kept.setdefault(name, []).append(found[0])
             whole.setdefault(name, []).append(found[1])
@@ -48,17 +52,20 @@ def _histograms(
     if not kept:
         return False
     signals.obey()
-    every = [each for values in (*kept.values(), *behind.values()) for each in values]
+    lists = (*kept.values(), *behind.values())
+    every = list({id(each): each for values in lists for each in values}.values())
     limit = max(float(np.abs(values).max()) for values in every) or 1.0
     edges = np.linspace(-limit, limit, 62)  # 61 bins, one of them around 0
     columns = min(len(kept), 4)
     rows = -(-len(kept) // columns)
     figure = canvas.blank(max(2.2 * columns, 3.6), 0.7 + 1.7 * rows)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    counts = {id(each): np.histogram(each, edges)[0] for each in every}  # runs may share arrays
     for panel, (name, values) in zip(panels, kept.items()):
-        if name in behind:
-            panel.stairs(_counts(behind[name], edges), edges, fill=True, color="0.85")
-        panel.stairs(_counts(values, edges), edges, fill=True)
+        for among, look in ((behind.get(name, ()), {"color": "0.85"}), (values, {})):
+            if among:
+                mean = np.mean([counts[id(each)] for each in among], axis=0)
+                panel.stairs(mean, edges, fill=True, **look)
         panel.set_yscale("log")
         panel.set_title(textwrap.fill(name, 28), fontsize=7)
         panel.tick_params(which="both", labelsize=7)
@@ -73,29 +80,27 @@ def _histograms(
     return True
 
 
-def _counts(values: Sequence[np.ndarray], edges: np.ndarray) -> np.ndarray:
-    """The mean over networks."""
-    return np.mean([np.histogram(each, edges)[0] for each in values], axis=0)
-
-
-def scaled_initial(folder: Path) -> tuple[np.ndarray, np.ndarray] | None:
+def scaled_initial(folder: Path, known: Known) -> tuple[np.ndarray, np.ndarray] | None:
     """(kept, all) initial weights that a run may prune, in units of each layer's root mean square.
 
-    None if it lacks the files.
+    None if it lacks the files. All weights of a seed are one array in `known`, as runs share them.
 
     Raises:
       InputError: a file is damaged, or is not this run's.
     """
     masks, told = tickets.masks(folder), ticket_weights.initial_file(folder)
-    initial = ticket_weights.load(*told) if told else {}
-    if masks is None or told is None or not initial:
+    if masks is None or told is None:
         return None
-    tickets.check(masks, initial, told[0])
-    whole = {path: initial[path] / ticket_weights.rms(initial[path]) for path in masks}
-    return (
-        ticket_weights.joined([whole[path][bits] for path, bits in masks.items()]),
-        ticket_weights.joined(list(whole.values())),
-    )
+    key = (told[1], tuple((path, bits.shape) for path, bits in masks.items()))
+    if key not in known:
+        initial = ticket_weights.load(*told)
+        if not initial:
+            return None
+        tickets.check(masks, initial, told[0])
+        leaves = [initial[path] / ticket_weights.rms(initial[path]) for path in masks]
+        known[key] = ticket_weights.joined(leaves).astype(np.float32)
+    bits = np.concatenate([np.zeros(0, bool), *(leaf.ravel() for leaf in masks.values())])
+    return known[key][bits], known[key]
 
 
 def kept_weights(folder: Path) -> np.ndarray | None:

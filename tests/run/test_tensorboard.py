@@ -48,7 +48,7 @@ def test_levels_stand_in_place_of_steps(tmp_path):
     assert "grid" not in fields
 
 
-def test_a_pruned_run_shows_all_of_it_and_trains_the_same(tmp_path, monkeypatch):
+def test_a_pruned_run_shows_all_of_it_and_trains_the_same(tmp_path, monkeypatch, quick_compilation):
     told = finished(tmp_path / "one", criterion="magnitude", density=0.2, train__epochs=2)
     one = tmp_path / "one"
     board = events(one)
