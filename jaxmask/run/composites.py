@@ -60,7 +60,7 @@ def stack(first: Criterion, second: Criterion, normalize: bool = False) -> Crite
 
         return scores
 
-    return _composed(f"stack({first.name}, {second.name})", build, parts)._replace(
+    return composed(f"stack({first.name}, {second.name})", build, parts)._replace(
         sums_training=first.sums_training, weights=second.weights
     )
 
@@ -82,7 +82,7 @@ def as_weights(
 
         return weights
 
-    made = _composed(f"as_weights({criterion.name})", build, parts)
+    made = composed(f"as_weights({criterion.name})", build, parts)
     return made._replace(sums_training=criterion.sums_training, weights=True)
 
 
@@ -109,7 +109,7 @@ def learned(path: str) -> Criterion:
         predict = regressors.predictor(kind, at.held[name])
         return score.learned(predict, scorers_of(parts, at), found.scales)
 
-    made = _composed(f"learned({Path(path).name})", build, parts)
+    made = composed(f"learned({Path(path).name})", build, parts)
     return made._replace(held={**made.held, name: dict(found.regressor.arrays)}, everywhere=False)
 
 
@@ -175,7 +175,7 @@ def _checked(name: str, *parts: Any) -> tuple[Criterion, ...]:
     return parts
 
 
-def _composed(
+def composed(
     name: str, build: Callable[[Subject], Callable[..., Any]], parts: tuple[Criterion, ...]
 ) -> Criterion:
     """A composite needs what any of its parts needs."""
