@@ -38,6 +38,7 @@ def get_config(mode: str = "digits") -> ConfigDict:
     if mode == "digits":
         config.network.width, config.data.validation = 0.1, 0.2
         config.train.epochs, config.rounds, config.density = 3, 2, 0.1
+        config.tuned = ("mlp(optimizer='adam', epochs=50)", "boosting(iterations=20, leaves=7)")
         return config
     config.density = 0.005
     config.data.validation = 5000

@@ -109,8 +109,8 @@ LEARN_SCORES: Table = {
         ("linear", "sgd", "tree", "forest", "boosting", "mlp"), "what is fitted, with its settings"
     ),
     "tuned": (
-        ("mlp(optimizer='adam', rate=1e-3, batch_size=1024)",
-         "mlp(optimizer='adam', rate=1e-2, batch_size=1024)"),
+        ("mlp(optimizer='adam', rate=1e-3, batch_size=256)",
+         "mlp(optimizer='adam', rate=1e-2, batch_size=256)"),
         "further settings, of which the best of each learner is kept as NAME_tuned",
     ),
 }  # fmt: skip

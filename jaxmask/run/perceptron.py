@@ -78,7 +78,7 @@ def fit(
         key = named_key(seed, f"perceptron/epoch {number}")
         params, state, error = programs.epoch(params, state, x, y, key)
         curve.append((float(error), float(programs.error(params, *held_out))))
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for i in range(len(settings.hidden) + 1):
         layer = jax.device_get(params[f"layer_{i}"])
         arrays |= {
@@ -92,7 +92,8 @@ def _programs(hidden: tuple[int, ...], text: str, size: int) -> _Programs:
     network, chain = Perceptron(hidden), make_optimizer(text)
 
     def error(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.mean(jnp.square(network.apply({"params": params}, x) - y))
+        predicted: Any = network.apply({"params": params}, x)
+        return jnp.mean(jnp.square(predicted - y))
 
     def epoch(params: Any, state: Any, x: jax.Array, y: jax.Array, key: jax.Array) -> Any:
         steps = len(y) // size  # the rest of the rows is another one in every epoch

@@ -88,9 +88,8 @@ def predictor(kind: str, arrays: Any) -> Partial:
 
 def of_linear(model: Any) -> Regressor:
     """Of a `LinearRegression` or `SGDRegressor`."""
-    intercept = np.float32(np.ravel(model.intercept_)[0])
-    arrays = {"coefficients": np.float32(model.coef_), "intercept": np.asarray(intercept)}
-    return Regressor("linear", arrays)
+    numbers = {"coefficients": model.coef_, "intercept": np.ravel(model.intercept_)[0]}
+    return Regressor("linear", {name: np.asarray(x, np.float32) for name, x in numbers.items()})
 
 
 def of_trees(models: Sequence[Any]) -> Regressor:
