@@ -30,7 +30,8 @@ def prepare(config: ConfigDict) -> Begin:
     """Checks what can be checked; returns a function that runs in a run directory.
 
     1. A lottery of each seed of `train_seeds`, `validation_seeds` and `test_seeds`, in a run
-       directory below `tickets`.
+       directory below `tickets`, or below the folder `config.tickets`, where other runs find it:
+       with other features, another target or further seeds, nothing is trained again.
     2. A table: for each weight its features, of the initial weights, and the target, of the ticket.
     3. Each learner is fitted to the training seeds' rows. Of `tuned`, the settings are kept that
        find the largest share of the validation seeds' tickets.
@@ -53,6 +54,7 @@ def prepare(config: ConfigDict) -> Begin:
     seeds = {split: tuple(config[f"{split}_seeds"]) for split in SPLITS}
     every = [seed for split in SPLITS for seed in seeds[split]]
     planned = lottery.prepare(lottery_of(config, every[0])).planned
+    places = {seed: place(config, seed) for seed in every}
 
     def run(folder: Path, shared: Path | None = None) -> Experiment:
         finished = directory.begin(folder, config)
@@ -60,22 +62,24 @@ def prepare(config: ConfigDict) -> Begin:
             return finished
         tables: dict[str, list[Table]] = {split: [] for split in SPLITS}
         tickets = []
+        within = None if config.tickets else shared
         for split in SPLITS:
             for seed in seeds[split]:
-                own, at = lottery_of(config, seed), folder / place(seed)
-                tickets.append((yield from _lottery(own, at, shared)))
-                tables[split] += score_table.tables(config, own, at, shared)
+                own, at = lottery_of(config, seed), folder / places[seed]
+                tickets.append((yield from _lottery(config, own, at, within)))
+                tables[split] += score_table.tables(config, own, at, within)
         found = fitting.fitted(config, tables, folder)
         _draw(config, tables, found, folder)
         files.replace(folder / "table.md", markdown(found))
         return result.write(folder, _whole(config, tables, tickets, found, folder))
 
-    return Begin(run, tuple(each for seed in every for each in below(place(seed), planned)))
+    return Begin(run, tuple(each for seed in every for each in below(places[seed], planned)))
 
 
-def place(seed: int) -> Path:
-    """The run directory of a seed's lottery, below that of the whole."""
-    return Path(TICKETS) / f"seed_{seed}"
+def place(config: ConfigDict, seed: int) -> Path:
+    """The run directory of a seed's lottery: below that of the whole, or absolute."""
+    tickets = Path(config.tickets).absolute() if config.tickets else Path(TICKETS)
+    return tickets / f"seed_{seed}"
 
 
 def lottery_of(config: ConfigDict, seed: int) -> ConfigDict:
@@ -88,9 +92,14 @@ def lottery_of(config: ConfigDict, seed: int) -> ConfigDict:
     return own
 
 
-def _lottery(own: ConfigDict, folder: Path, shared: Path | None) -> Generator[Any, Any, Result]:
+def _lottery(
+    config: ConfigDict, own: ConfigDict, folder: Path, shared: Path | None
+) -> Generator[Any, Any, Result]:
     """Prepared only now, so that one dataset at a time is in memory."""
-    return (yield from lottery.prepare(own)(folder, shared))
+    experiment = lottery.prepare(own)(folder, shared)
+    if config.tickets:  # another run may be at it
+        experiment = directory.alone_in(folder, own, experiment)
+    return (yield from experiment)
 
 
 def _draw(
@@ -149,6 +158,7 @@ def _whole(
         steps=sum(each.steps for each in tickets),
         seconds=sum(each.seconds for each in tickets),
         network=config.network.name,
+        density=float(config.density),
         more={
             "scores": str(path),
             "learners": {

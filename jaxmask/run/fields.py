@@ -97,6 +97,7 @@ LEARN_SCORES: Table = {
     "train_seeds": ((0, 1, 2), "of the initializations that learners are fitted to"),
     "validation_seeds": ((3,), "of those by which they are tuned and chosen"),
     "test_seeds": ((4,), "of those on which they are measured once"),
+    "tickets": ("", 'a folder of lotteries that runs share; "" is in the run directory'),
     "levels": ((), "the rounds whose tickets are learned; () is the last"),
     "features": (
         ("magnitude", "snip", "grasp", "synflow"),

@@ -195,7 +195,7 @@ def load(path: Path) -> LearnedScores:
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         fault = f"its header cannot be read ({error})"
     if fault:
-        raise InputError(f"{file} is damaged: {fault}; write it again by 'learn_scores'")
+        raise InputError(f"{file} is damaged: {fault}; delete it, and run 'learn_scores' again")
     return found
 
 

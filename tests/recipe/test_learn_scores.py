@@ -12,7 +12,9 @@ from jaxmask.run import regressors, score_table
 
 CHANGES = {
     "criterion": "synflow", "density": 0.1, "shots": 4, "rounds": 2, "train__epochs": 1,
-    "features": ("magnitude", "snip", "weight", "density"), "levels": (1, 2),
+    "data__mean": (0.3,), "data__std": (0.4,),  # one network for all seeds, compiled once
+    "features": ("magnitude", "snip", "weight", "density", "norm", "input_largest", "output_mean"),
+    "levels": (1, 2),
     "train_seeds": (11, 12), "validation_seeds": (13,), "test_seeds": (14,),
     "learners": ("linear", "forest(trees=3)"), "tuned": ("mlp(epochs=2)",),
 }  # fmt: skip
@@ -34,19 +36,19 @@ def test_each_learner_is_measured_stored_and_shown(folder):
     for name in told["learners"]:
         stored = regressors.load(folder / name)
         assert stored.features == CHANGES["features"]
-        assert stored.scales == ("values", "values", "values", "none")
+        assert stored.scales == ("values", "values", "values", "none", "values", "values", "values")
         assert stored.about["train_seeds"] == [11, 12]
     weights = 64 * 30 + 30 * 10 + 10 * 10
     assert told["rows"] == {"train": 4 * weights, "validation": 2 * weights, "test": 2 * weights}
     assert len((folder / "table.md").read_text().splitlines()) == 2 + 3
     figures = {path.name for path in (folder / "figures").iterdir()}
     assert figures == {"correlations.png", "histograms.png", "learning_curve.png"}
-    assert np.shape(told["correlations"]) == (5, 5)
+    assert np.shape(told["correlations"]) == (8, 8)
 
 
 def test_a_table_is_of_initial_weights_and_of_tickets(folder):
     made = config("learn_scores", **CHANGES)
-    at = folder / learn_scores.place(12)
+    at = folder / learn_scores.place(made, 12)
     tables = score_table.tables(made, learn_scores.lottery_of(made, 12), at, None)
     initial = load_file(at / "initial.safetensors")
     w = np.concatenate(
@@ -86,7 +88,7 @@ def synflow(weights, bits):
 
 def test_targets_are_the_last_scores_of_what_the_ticket_keeps(folder):
     made = config("learn_scores", **CHANGES)
-    at = folder / learn_scores.place(11)
+    at = folder / learn_scores.place(made, 11)
     table = score_table.tables(made, learn_scores.lottery_of(made, 11), at, None)[1]
     trained = load_file(at / "level_01" / "weights.safetensors")
     bits = mask.file.load(at / "level_02" / "masks" / "ticket.mask")
@@ -109,11 +111,27 @@ def test_an_interrupted_run_trains_and_fits_nothing_again(folder, monkeypatch):
     assert again == before
 
 
+def test_runs_with_other_features_share_tickets(folder, tmp_path, monkeypatch):
+    from jaxmask.train import loop
+
+    monkeypatch.setattr(loop, "fit", None)
+    changes = {
+        **CHANGES, "features": ("snip", "magnitude"), "scale": "ranks", "target": "kept",
+        "levels": (), "learners": ("linear",), "tuned": (), "tickets": str(folder / "tickets"),
+    }  # fmt: skip
+    told = finished(tmp_path / "run", "learn_scores", **changes)
+    assert told["rows"]["train"] == 2 * 2320
+    assert not (tmp_path / "run" / "tickets").exists()
+    assert regressors.load(tmp_path / "run" / "linear").scales == ("ranks", "ranks")
+    with pytest.raises(InputError, match="holds a run of another config"):
+        finished(tmp_path / "other", "learn_scores", **{**changes, "density": 0.2})
+
+
 def test_a_network_is_pruned_by_each(folder, tmp_path):
     kept = {}
-    for name in ("linear", "forest", "mlp_tuned"):
+    for name, shots in (("linear", 2), ("forest", 2), ("mlp_tuned", 1)):
         path = folder / name / regressors.NAME
-        told = finished(tmp_path / name, criterion=f"learned('{path}')", density=0.1, shots=2,
+        told = finished(tmp_path / name, criterion=f"learned('{path}')", density=0.1, shots=shots,
                         train__epochs=1, seed=20)  # fmt: skip
         assert told["density"] == pytest.approx(0.1, abs=1e-3)
         assert 0 <= told["accuracy"] <= 1

@@ -93,7 +93,7 @@ def test_scores_are_learned_from_a_lottery_of_each_seed():
     made = experiments.config(
         "learn_scores", rounds=1, rewind_step=3, train__epochs=1, train_seeds=(3,),
         validation_seeds=(7,), test_seeds=(5,), learners=("linear",), tuned=(),
-        features=("magnitude",),
+        features=("magnitude",), data__mean=(0.3,), data__std=(0.4,),
     )  # fmt: skip
     assert check(made) == 3 * 2
     places = [each.place for each in recipe.prepare(made).planned]

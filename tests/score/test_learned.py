@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import batch, flat, loss, weights
+from networks import batch, flat, loss, row, stacked, weights
 from scipy.stats import rankdata
 
 from jaxmask import prune, score
@@ -114,6 +114,16 @@ def test_compiled_it_is_the_same_bit_for_bit(kind, scale):
     once = flat(scorer(w, *batch()))
     np.testing.assert_array_equal(flat(jax.jit(scorer)(w, *batch())), once)
     assert len(np.unique(once)) > 2
+
+
+@pytest.mark.parametrize("kind", PREDICT)
+def test_under_vmap(kind):
+    scorer = score.learned(PREDICT[kind], [score.magnitude(), score.snip(loss)], "ranks")
+    both = [weights(0), weights(1)]
+    batched = jax.vmap(lambda w: scorer(w, *batch()))(stacked(both))
+    for index, w in enumerate(both):
+        found = flat(row(batched, index))
+        np.testing.assert_allclose(found, flat(scorer(w, *batch())), rtol=1e-5, atol=1e-6)
 
 
 def test_it_stacks_on_others_and_others_on_it(x64):
