@@ -5,7 +5,7 @@ import pytest
 from experiments import config, finished, result
 from safetensors.numpy import load_file
 
-from jaxmask import mask, recipe
+from jaxmask import mask, recipe, report
 from jaxmask.errors import InputError
 from jaxmask.recipe import learn_scores
 from jaxmask.run import regressors, score_table
@@ -15,7 +15,7 @@ CHANGES = {
     "data__mean": (0.3,), "data__std": (0.4,),  # one network for all seeds, compiled once
     "features": ("magnitude", "snip", "weight", "density", "norm", "input_largest", "output_mean"),
     "levels": (1, 2),
-    "train_seeds": (11, 12), "validation_seeds": (13,), "test_seeds": (14,),
+    "train_seeds": (11,), "validation_seeds": (13,), "test_seeds": (14,),
     "learners": ("linear", "forest(trees=3)"), "tuned": ("mlp(epochs=2)",),
 }  # fmt: skip
 
@@ -23,7 +23,9 @@ CHANGES = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("learn_scores") / "run"
-    finished(folder, "learn_scores", **CHANGES)
+    with pytest.MonkeyPatch.context() as changed:  # figures of its lotteries take most of the time
+        changed.setattr(report.figures, "method", lambda *given: None)
+        finished(folder, "learn_scores", **CHANGES)
     return folder
 
 
@@ -37,9 +39,9 @@ def test_each_learner_is_measured_stored_and_shown(folder):
         stored = regressors.load(folder / name)
         assert stored.features == CHANGES["features"]
         assert stored.scales == ("values", "values", "values", "none", "values", "values", "values")
-        assert stored.about["train_seeds"] == [11, 12]
+        assert stored.about["train_seeds"] == [11]
     weights = 64 * 30 + 30 * 10 + 10 * 10
-    assert told["rows"] == {"train": 4 * weights, "validation": 2 * weights, "test": 2 * weights}
+    assert told["rows"] == {"train": 2 * weights, "validation": 2 * weights, "test": 2 * weights}
     assert len((folder / "table.md").read_text().splitlines()) == 2 + 3
     figures = {path.name for path in (folder / "figures").iterdir()}
     assert figures == {"correlations.png", "histograms.png", "learning_curve.png"}
@@ -48,8 +50,8 @@ def test_each_learner_is_measured_stored_and_shown(folder):
 
 def test_a_table_is_of_initial_weights_and_of_tickets(folder):
     made = config("learn_scores", **CHANGES)
-    at = folder / learn_scores.place(made, 12)
-    tables = score_table.tables(made, learn_scores.lottery_of(made, 12), at, None)
+    at = folder / learn_scores.place(made, 11)
+    tables = score_table.tables(made, learn_scores.lottery_of(made, 11), at, None)
     initial = load_file(at / "initial.safetensors")
     w = np.concatenate(
         [initial[f"params/{name}/kernel"].ravel() for name in ("fc1", "fc2", "head")]
@@ -120,7 +122,7 @@ def test_runs_with_other_features_share_tickets(folder, tmp_path, monkeypatch):
         "levels": (), "learners": ("linear",), "tuned": (), "tickets": str(folder / "tickets"),
     }  # fmt: skip
     told = finished(tmp_path / "run", "learn_scores", **changes)
-    assert told["rows"]["train"] == 2 * 2320
+    assert told["rows"]["train"] == 2320
     assert not (tmp_path / "run" / "tickets").exists()
     assert regressors.load(tmp_path / "run" / "linear").scales == ("ranks", "ranks")
     with pytest.raises(InputError, match="holds a run of another config"):
