@@ -10,8 +10,8 @@ r"""Scores learned from lottery tickets: which weights does an informed ticket k
   SynFlow (ten rounds of ten shots) at density 0.005; features: the scores of magnitude, SNIP, GraSP
   and SynFlow on the initial weights. Three networks to fit to (798,600 rows), as published; the
   seeds begin at 100, so that none of a comparison's is among them.
-- `options`: on the same tickets, ranks in place of values, the kept bit as target, and eight features
-  more: the weight, its layer's norm, activations, means of rows and columns.
+- `options`: on the same tickets, ranks in place of values, the kept bit as target, and eight
+  features more: the weight, its layer's norm, activations, means of rows and columns.
 - `served`: networks pruned in one shot by each of the learners of `mnist`, and by criteria alone.
 
 No results yet.
