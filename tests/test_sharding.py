@@ -25,13 +25,14 @@ def as_it_is(call):
 TRIED = {
     (AxisType.Auto, jax.jit): (
         "init constant", "init shuffled", "keep_blocks sum", "keep_n_of_m -2", "rescaled",
-        "score fisher pieces", "multi_shot",
+        "score fisher pieces", "score learned trees", "multi_shot",
     ),
     (AxisType.Auto, as_it_is): (
         "init constant", "init normal", "keep_top global", "density", "score grasp", "optimizer",
     ),
     (AxisType.Explicit, jax.jit): (
-        "keep_blocks sum", "keep_top of stacked layers", "rescaled", "score snip pieces",
+        "keep_blocks sum", "keep_top of stacked layers", "rescaled", "score learned",
+        "score snip pieces",
     ),
 }  # fmt: skip
 COUNT = sum(map(len, TRIED.values()))

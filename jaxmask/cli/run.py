@@ -163,6 +163,9 @@ def _show(found: "Result", folder: Path) -> None:
         for row in shown.values.tolist():
             table.add_row(*row)
         console.print(table)
+    elif "learners" in found.more:
+        print((folder / "table.md").read_text())
+        print(f"--config.criterion=\"learned('{folder / found.more['scores']}')\"")
     elif found.accuracy is None:
         effective = found.more.get("effective_density")
         beside = "" if effective is None else f" (effective {effective:.4g})"

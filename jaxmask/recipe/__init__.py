@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxmask.errors import InputError, nearest
-from jaxmask.recipe import adapt, cascade, dense, lottery, prune, self_mask
+from jaxmask.recipe import adapt, cascade, dense, learn_scores, lottery, prune, self_mask
 from jaxmask.run import defaults, directory, driver, plan
 from jaxmask.run.result import Result
 from jaxmask.run.seeds import check_seed
@@ -19,6 +19,7 @@ __all__ = [
     "cascade",
     "defaults",
     "dense",
+    "learn_scores",
     "lottery",
     "prepare",
     "prune",
@@ -30,6 +31,7 @@ RECIPES: dict[str, Callable[..., driver.Begin]] = {
     "adapt": adapt.prepare,
     "cascade": cascade.prepare,
     "dense": dense.prepare,
+    "learn_scores": learn_scores.prepare,
     "lottery": lottery.prepare,
     "prune": prune.prepare,
     "self_mask": self_mask.prepare,
@@ -38,6 +40,7 @@ FIELDS = {
     "adapt": defaults.adapt("", 1),
     "cascade": defaults.cascade("", 1),
     "dense": defaults.dense("", 1),
+    "learn_scores": defaults.learn_scores("", 1),
     "lottery": defaults.lottery("", 1),
     "prune": defaults.prune("", 1),
     "self_mask": defaults.self_mask("", 1),

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from jaxmask import mask, prune, report
 from jaxmask.errors import InputError, check_numbers
-from jaxmask.run import directory, result, starting, ticket
+from jaxmask.run import directory, result, starting, tensorboard, ticket
 from jaxmask.run.driver import Begin, Experiment
 from jaxmask.run.initializer import make_initializer
 from jaxmask.run.pruning import make_pruner
@@ -82,6 +82,7 @@ def prepare(config: ConfigDict) -> Begin:
             levels.append(found)
         ticket.store_mask(folder, masks, ticket.about_mask(config))
         ticket.save_trained(task, config, folder, ready, fit)
+        tensorboard.levels(folder, config, levels)
         report.figures.method(folder, config.criterion, found.density_by_leaf)
         more = {
             **found.more,

@@ -6,7 +6,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from jaxmask import report
-from jaxmask.run import directory, result, starting, ticket
+from jaxmask.run import directory, result, starting, tensorboard, ticket
 from jaxmask.run.driver import Begin, Experiment
 from jaxmask.run.initializer import make_initializer
 from jaxmask.run.pruning import make_pruner
@@ -50,6 +50,7 @@ def prepare(config: ConfigDict) -> Begin:
         ready = ticket.ready(initial.variables, pruner.labels, masks)
         fit = yield from ticket.train(trainer, ready, folder, folder.name)
         found = ticket.tested(task, trainer, config, folder, ready, fit, found)
+        tensorboard.hyperparameters(folder, config, fit.steps)
         report.figures.method(folder, found.method, found.density_by_leaf)
         return result.write(folder, found)
 

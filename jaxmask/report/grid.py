@@ -28,23 +28,32 @@ from jaxmask.report import (
     mask_figures,
     methods,
     one_density,
+    overlap,
+    overlap_figures,
     published,
+    schedules,
     significance,
     summary,
+    ticket_weights,
+    tickets,
     weight_figures,
 )
+
+Table = tuple[pd.DataFrame, str]
 
 
 class Grid(NamedTuple):
     """A report before it is written."""
 
-    runs: pd.DataFrame  # of `collect.collect`
+    runs: pd.DataFrame  # of `collect.collect`, with the columns of `ticket_weights`
     groups: pd.DataFrame  # of `significance.compare`, and of `adaptation.compare` below them
     table: pd.DataFrame | None  # of `summary.pivot`; None if all runs compare methods
     caption: str
     density: float | None  # whose masks and weights are drawn
     adapted: adaptation.Adaptation | None  # if there are runs that compare methods
     few: adaptation.Adaptation | None  # if `self_mask` runs among them used few labels
+    overlaps: pd.DataFrame  # of `tickets.read`
+    more: list[Table]  # further tables of pruned networks, with their captions
 
 
 def write(
@@ -97,10 +106,12 @@ def make(
     chosen = one_density.chosen_density(pruned, density)
     if published_file and pruned.empty:
         raise InputError("published figures need pruned networks; there are none here")
+    pruned, overlaps = tickets.read(pruned)
     on_few = few_labels.runs_of(adapting)
     of_pruned, of_adapting = _baselines(pruned, adapting, on_few, baseline)
     compared: list[pd.DataFrame] = []
     table, caption, adapted, few = None, "", None, None
+    more: list[Table] = []
     if len(pruned):
         found = significance.compare(pruned, of_pruned, metric or _measured(pruned))
         names = groups.series(found, groups.further(found))
@@ -109,6 +120,7 @@ def make(
         table = summary.pivot(found, test, beside)
         caption = summary.caption(found, test, bool(beside))
         compared.append(found)
+        more = _more(pruned, overlaps, chosen, metric or _measured(pruned), beside)
     if len(adapting):
         adapted = adaptation.make(adapting, of_adapting, metric or _measured(adapting), test)
         compared.append(adapted.groups)
@@ -123,7 +135,8 @@ def make(
             file=sys.stderr,
         )
     both = pd.concat(compared, ignore_index=True) if len(compared) > 1 else compared[0]
-    return Grid(runs, both, table, caption, chosen, adapted, few)
+    runs = _with_columns(runs, pruned)
+    return Grid(runs, both, table, caption, chosen, adapted, few, overlaps, more)
 
 
 def tables(report: Grid) -> list[tuple[pd.DataFrame, str, set[tuple[int, int]]]]:
@@ -131,8 +144,7 @@ def tables(report: Grid) -> list[tuple[pd.DataFrame, str, set[tuple[int, int]]]]
     found: list[tuple[pd.DataFrame, str, set[tuple[int, int]]]] = []
     if report.table is not None:
         found.append((report.table, report.caption, set()))
-        of_paths = connectedness.tables(_parts(report.runs)[0])
-        found += [(*shown, set()) for shown in of_paths if shown[1] != report.caption]
+        found += [(*shown, set()) for shown in report.more if shown[1] != report.caption]
     for part in (report.adapted, report.few):
         if part is not None:
             found.append((part.table, part.caption, part.best))
@@ -156,11 +168,14 @@ def save(report: Grid, out: str | Path) -> None:
     collect.write_table(report.runs, out / "results.csv")
     collect.write_table(report.runs, out / "results.parquet")
     collect.write_table(report.groups, out / "summary.csv")
-    few = out / f"{few_labels.NAME}.csv"
-    if report.few is None:
-        few.unlink(missing_ok=True)
-    else:
-        collect.write_table(report.few.runs, few)
+    for name, table in (
+        (few_labels.NAME, None if report.few is None else report.few.runs),
+        ("overlap", report.overlaps if len(report.overlaps) else None),
+    ):
+        if table is None:
+            (out / f"{name}.csv").unlink(missing_ok=True)
+        else:
+            collect.write_table(table, out / f"{name}.csv")
     texts = [summary.markdown(*shown) for shown in tables(report)]
     files.replace(out / "table.md", "\n".join(texts))
     for name, content in pictures.items():
@@ -176,12 +191,21 @@ def _drawn(report: Grid) -> dict[str, bytes | None]:
     pruned, _ = _parts(report.runs)
     at = one_density.at_density(pruned, report.density)
     styles = canvas.styles(one_density.pruned(pruned))
+    shared = report.overlaps[report.overlaps["target_density"] == report.density]
+    title = "" if report.density is None else f"target density {report.density:g}"
     drawings: dict[str, Callable[[Path], bool]] = {
         "against_density": lambda path: grid_figures.against_density(path, report.groups),
         "change_against_baseline": lambda path: grid_figures.change(path, report.groups),
+        "change_against_own_schedule": lambda path: _by_schedule(path, pruned, report, styles),
         "density_by_layer": lambda path: mask_figures.layers(path, at, styles),
-        "mask_overlap": lambda path: mask_figures.overlap(path, at),
+        "mask_overlap": lambda path: overlap_figures.heat_map(path, shared, title),
+        "ticket_clusters": lambda path: overlap_figures.clusters(path, shared, title),
+        "overlap_against_density": lambda path: overlap_figures.against_density(
+            path, report.overlaps, styles
+        ),
         "kept_weights": lambda path: weight_figures.weights(path, at),
+        "kept_initial_weights": lambda path: weight_figures.initial_weights(path, at),
+        "weights_against_density": lambda path: _weights(path, pruned, styles),
         "steps": lambda path: _steps(path, pruned),
         **adaptation_figures.drawings(report.adapted),
         few_labels.FIGURE: lambda path: few_labels.draw(path, report.few),
@@ -194,10 +218,48 @@ def _drawn(report: Grid) -> dict[str, bytes | None]:
         return {name: path.read_bytes() if draw(path) else None for name, draw in drawings.items()}
 
 
+def _by_schedule(path: Path, runs: pd.DataFrame, report: Grid, styles: canvas.Style) -> bool:
+    if runs.empty:
+        return False
+    metric = report.groups["metric"].iloc[0]
+    changed = schedules.changes(runs, metric)
+    return grid_figures.change_by_schedule(path, changed, metric, styles)
+
+
+def _weights(path: Path, runs: pd.DataFrame, styles: canvas.Style) -> bool:
+    titles = {name: title for name, title in ticket_weights.COLUMNS.items()
+              if name in runs and name != "initial_bimodality"}  # fmt: skip
+    summaries = {name: groups.summarize(runs, name) for name in titles}
+    return grid_figures.measures(path, summaries, titles, styles)
+
+
 def _steps(path: Path, runs: pd.DataFrame) -> bool:
     if runs["chosen_step"].isna().all():
         return False
     return grid_figures.steps(path, groups.summarize(runs, "chosen_step"))
+
+
+def _more(
+    pruned: pd.DataFrame,
+    overlaps: pd.DataFrame,
+    density: float | None,
+    metric: str,
+    beside: published.Published,
+) -> list[Table]:
+    """The tables after the first: by schedule, steps, overlap, weights, connected weights."""
+    found = schedules.tables(pruned, metric, beside)
+    if pruned["chosen_step"].notna().any():
+        steps = significance.compare(pruned, metric="chosen_step")
+        found.append((summary.pivot(steps), summary.caption(steps)))
+    found += overlap.tables(overlaps)
+    found += ticket_weights.tables(pruned, density)
+    return found + connectedness.tables(pruned)
+
+
+def _with_columns(runs: pd.DataFrame, pruned: pd.DataFrame) -> pd.DataFrame:
+    """All runs, with the columns that some of them have been given."""
+    new = [name for name in pruned if name not in runs]
+    return runs.merge(pruned[["folder", *new]], on="folder", how="left") if new else runs
 
 
 def _parts(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

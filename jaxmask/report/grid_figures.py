@@ -43,7 +43,7 @@ def against_density(path: Path, summary: pd.DataFrame) -> bool:
         std = factor * line["std"].fillna(0)
         axes.plot(x, mean, label=name, **style)
         axes.fill_between(x, mean - std, mean + std, color=style["color"], alpha=0.15, linewidth=0)
-    _density_axis(axes, pruned["target_density"])
+    density_axis(axes, pruned["target_density"])
     axes.set_ylabel(label)
     canvas.legend(axes)
     canvas.save(figure, path)
@@ -97,6 +97,67 @@ def steps(path: Path, summary: pd.DataFrame) -> bool:
     return True
 
 
+def change_by_schedule(path: Path, table: pd.DataFrame, metric: str, styles: canvas.Style) -> bool:
+    """Change of the metric from that in a criterion's own schedule: a panel per criterion.
+
+    Bars are the standard deviation of the differences of paired runs.
+
+    Args:
+      table: of `schedules.changes`.
+      styles: of `canvas.styles`, for each series.
+    """
+    if table.empty:
+        return False
+    factor = 100 if share(metric) else 1
+    panels = list(table.groupby(["method", "context"], sort=False))
+    figure, shown = canvas.panels(len(panels), 2, 4.6, 2.9)
+    for axes, ((method, context), part) in zip(shown, panels):
+        own = part["own"].iloc[0]
+        canvas.opened(axes).axhline(0, color="0.4", linewidth=1, label=own, zorder=1)
+        _bars(axes, part, factor * part["difference"], factor * part["std"], styles)
+        axes.set_title(", ".join([method, *([context] if context else [])]), fontsize=8)
+        unit = "percentage points" if share(metric) else metric.replace("_", " ")
+        axes.set_ylabel(f"change from {own}\n({unit})", fontsize=8)
+    canvas.save(figure, path)
+    return True
+
+
+def measures(
+    path: Path, summaries: dict[str, pd.DataFrame], titles: dict[str, str], styles: canvas.Style
+) -> bool:
+    """Several metrics against the target density, one panel each; the dense network in gray.
+
+    Args:
+      summaries: of `groups.summarize`, by metric.
+      titles: of the metrics.
+      styles: of `canvas.styles`, for each series.
+    """
+    tables = {name: _placed(table) for name, table in summaries.items()}
+    tables = {name: each for name, each in tables.items() if _of_pruned(each).size}
+    if not tables:
+        return False
+    figure, panels = canvas.panels(len(tables), 2, 4.2, 2.8)
+    handles: dict[str, Any] = {}
+    for axes, (name, table) in zip(panels, tables.items()):
+        _dense(canvas.opened(axes), table)
+        pruned = _of_pruned(table)
+        for series, line in _lines(pruned):
+            x, mean, std = line["target_density"], line["mean"], line["std"].fillna(0)
+            handles[series] = axes.plot(x, mean, **styles[series])[0]
+            color = styles[series]["color"]
+            axes.fill_between(x, mean - std, mean + std, color=color, alpha=0.15, linewidth=0)
+        density_axis(axes, pruned["target_density"])
+        axes.set_ylabel(titles[name], fontsize=8)
+    figure.legend(list(handles.values()), list(handles), loc="outside right upper", fontsize=7,
+                  frameon=False, handlelength=4)  # fmt: skip
+    canvas.save(figure, path)
+    return True
+
+
+def _of_pruned(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["method"] != groups.DENSE]
+
+
 def _placed(summary: pd.DataFrame) -> pd.DataFrame:
     """The rows that have a place on the density axis, with the name of their series."""
     table = summary.assign(series=groups.series(summary, groups.further(summary)))
@@ -143,12 +204,12 @@ def _bars(
             elinewidth=0.8,
             **styles[name],
         )
-    _density_axis(axes, table["target_density"])
+    density_axis(axes, table["target_density"])
     canvas.legend(axes)
 
 
-def _density_axis(axes: Any, densities: pd.Series) -> None:
-    """A logarithmic axis that falls to the right, with ticks at the densities themselves."""
+def density_axis(axes: Any, densities: pd.Series) -> None:
+    """Makes x logarithmic, falling to the right, with ticks at the densities themselves."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     found = sorted(densities.unique(), reverse=True)

@@ -51,16 +51,16 @@ def compare(
             rows.append({})
             continue
         one, two = samples[index], samples[other]
-        pairs = _pairs(one, two)
+        together = pairs(one, two)
         welch_t, welch_p = welch(one["value"], two["value"])
-        paired_t, paired_p = paired(pairs["value"], pairs["value_baseline"])
+        paired_t, paired_p = paired(together["value"], together["value_baseline"])
         rows.append(
             {
                 "baseline": baseline,
                 "difference": summary["mean"][index] - summary["mean"][other],
                 "difference_std": math.hypot(summary["std"][index], summary["std"][other]),
                 "welch_t": welch_t, "welch_p": welch_p,
-                "pairs": len(pairs), "paired_t": paired_t, "paired_p": paired_p,
+                "pairs": len(together), "paired_t": paired_t, "paired_p": paired_p,
             }
         )  # fmt: skip
     names = ("baseline", "difference", "difference_std", "welch_t", "welch_p", "pairs",
@@ -172,7 +172,8 @@ def _samples(runs: pd.DataFrame, summary: pd.DataFrame, keys: list[str]) -> list
     return [merged[merged["group"] == group] for group in range(len(summary))]
 
 
-def _pairs(one: pd.DataFrame, two: pd.DataFrame) -> pd.DataFrame:
+def pairs(one: pd.DataFrame, two: pd.DataFrame) -> pd.DataFrame:
+    """`value` and `value_baseline` of two settings' runs of equal seeds and initial weights."""
     on = ["seed", "initial_sha256"]
     columns = [*on, "value"]
     return one[columns].dropna().merge(two[columns].dropna(), on=on, suffixes=("", "_baseline"))

@@ -50,15 +50,16 @@ def pivot(
                 f"in {', '.join(extras)}; name one as {names[0]!r}, or report on the runs of one"
             )
     densities = sorted(table["target_density"].dropna().unique(), reverse=True)
-    heads = dict(zip(densities, _heads(densities)))
+    titles = dict(zip(densities, heads(densities)))
     texts = [cell(line, test) for line in table.to_dict("records")]
-    cells = dict(zip(zip(table["row"], table["target_density"].map(heads).fillna(UNKNOWN)), texts))
-    columns = [*heads.values()] + [UNKNOWN] * bool(table["target_density"].isna().any())
+    cells = dict(zip(zip(table["row"], table["target_density"].map(titles).fillna(UNKNOWN)), texts))
+    columns = [*titles.values()] + [UNKNOWN] * bool(table["target_density"].isna().any())
     lines = []
     for row, first in enumerate(firsts.values.tolist()):
         line = {head: cells.get((row, head), "") for head in columns}
-        for density, head in heads.items():
-            figure = published.at(beside, names[row] if names[row] in beside else first[0], density)
+        named = names[row] if names[row] in beside else first[0]
+        for density, head in titles.items():
+            figure = published.at(beside, named, density)
             line[head] = f"{line[head]} ({figure})".strip() if figure else line[head]
         lines.append([*("" if pd.isna(value) else str(value) for value in first), *line.values()])
     return pd.DataFrame(lines, columns=["method", *groups.short(extras), *columns])
@@ -79,7 +80,8 @@ def title(metric: str) -> str:
     """The name of a metric, with its unit: `test accuracy in %`."""
     name = metric.replace("_", " ")
     # `accuracy` alone is the test split's
-    return {"accuracy": "test accuracy"}.get(metric, name) + (" in %" if share(metric) else "")
+    names = {"accuracy": "test accuracy", "chosen_step": "steps to the chosen epoch"}
+    return names.get(metric, name) + (" in %" if share(metric) else "")
 
 
 def seeds(summary: pd.DataFrame, of: str = "seed") -> str:
@@ -143,7 +145,8 @@ def cell(line: Mapping[str, Any], test: str) -> str:
     return text + line[f"{test}_stars"]
 
 
-def _heads(densities: Sequence[float]) -> list[str]:
+def heads(densities: Sequence[float]) -> list[str]:
+    """Titles of columns of densities, all different."""
     short = [f"{density:g}" for density in densities]
     return short if len(set(short)) == len(short) else [f"{density:.9g}" for density in densities]
 

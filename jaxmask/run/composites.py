@@ -1,6 +1,7 @@
-"""Criteria composed of criteria by name, such as "stack(snip(), synflow())"."""
+"""Criteria composed of criteria by name: "stack(snip(), synflow())", "learned('PATH')"."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -8,7 +9,9 @@ import jax.numpy as jnp
 
 from jaxmask import score
 from jaxmask.errors import InputError
+from jaxmask.run import regressors
 from jaxmask.run.criteria import CRITERIA, Criterion, Subject
+from jaxmask.run.features import FEATURES
 from jaxmask.score.compose import by_sum, remaining
 from jaxmask.train.named import call
 
@@ -57,7 +60,7 @@ def stack(first: Criterion, second: Criterion, normalize: bool = False) -> Crite
 
         return scores
 
-    return _composed(f"stack({first.name}, {second.name})", build, parts)._replace(
+    return composed(f"stack({first.name}, {second.name})", build, parts)._replace(
         sums_training=first.sums_training, weights=second.weights
     )
 
@@ -79,11 +82,72 @@ def as_weights(
 
         return weights
 
-    made = _composed(f"as_weights({criterion.name})", build, parts)
+    made = composed(f"as_weights({criterion.name})", build, parts)
     return made._replace(sums_training=criterion.sums_training, weights=True)
 
 
-COMPOSITES: dict[str, Callable[..., Criterion]] = {"stack": stack, "as_weights": as_weights}
+def learned(path: str) -> Criterion:
+    """What a regressor in a file predicts from other criteria's scores: `score.learned`.
+
+    At every shot all of its criteria score what is left. If one of them needs float64 (SynFlow),
+    all are computed in it. A sum over training (movement, in a lottery) is not among its features:
+    they are of untrained weights.
+
+    Args:
+      path: a file that the recipe `learn_scores` wrote, or its folder.
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    if not isinstance(path, str):
+        raise InputError("criterion 'learned' takes a file: write learned('PATH')")
+    found = regressors.load(Path(path))
+    parts = tuple(feature(text) for text in found.features)
+    name, kind = found.fingerprint(), found.regressor.kind
+
+    def build(at: Subject) -> Callable[..., Any]:
+        predict = regressors.predictor(kind, at.held[name])
+        return score.learned(predict, scorers_of(parts, at), found.scales)
+
+    made = composed(f"learned({Path(path).name})", build, parts)
+    return made._replace(held={**made.held, name: dict(found.regressor.arrays)}, everywhere=False)
+
+
+def scorers_of(parts: Sequence[Criterion], at: Subject) -> list[Callable[..., Any]]:
+    """The scorers of features, each with random numbers of its own."""
+
+    def scorer(index: int, part: Criterion) -> Callable[..., Any]:
+        key = jax.random.fold_in(at.key, index)
+        mine = part.scorer(at._replace(key=key, origin=None, summed=None))
+
+        def scores(w: Any, *batch: Any) -> Any:
+            found = mine(w, *batch)
+            if at.passes is not None:
+                at.passes(part.name, "the regressor", w, found)
+            return found
+
+        return scores
+
+    return [scorer(index, part) for index, part in enumerate(parts)]
+
+
+def feature(text: str) -> Criterion:
+    """A criterion, or another number for each weight (`run.features`), to predict scores from.
+
+    Raises:
+      InputError: it is unknown, or does not take these settings; or pruned weights come back by it.
+    """
+    found = call(text, {**CRITERIA, **COMPOSITES, **FEATURES}, "feature")
+    if found.revives:
+        raise InputError(
+            f"feature {text!r}: scores are learned of the weights that are left; set revive=False"
+        )
+    return found
+
+
+COMPOSITES: dict[str, Callable[..., Criterion]] = {
+    each.__name__: each for each in (stack, as_weights, learned)
+}
 
 
 def criterion(text: str) -> Criterion:
@@ -111,7 +175,7 @@ def _checked(name: str, *parts: Any) -> tuple[Criterion, ...]:
     return parts
 
 
-def _composed(
+def composed(
     name: str, build: Callable[[Subject], Callable[..., Any]], parts: tuple[Criterion, ...]
 ) -> Criterion:
     """A composite needs what any of its parts needs."""
@@ -124,6 +188,7 @@ def _composed(
         revives=any(part.revives for part in parts),
         everywhere=all(part.everywhere for part in parts),
         parts=parts,
+        held={name: arrays for part in parts for name, arrays in part.held.items()},
     )
 
 

@@ -1,7 +1,7 @@
 """Pruning criteria by the names that configs give them, over a network and its scoring data."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +30,8 @@ class Subject(NamedTuple):
       summed: scores summed over training, for the criteria with `sums_training`, or None.
       passes: called with two names, the weights, and the scores that the first criterion passes on
         to the second one; None outside of an explanation of what went wrong.
+      held: the criterion's own arrays, by name; see `Criterion`.
+      density: the share of weights that is to be kept in the end; None: not known.
     """
 
     apply: Callable[..., tuple[jax.Array, Any]]
@@ -43,6 +45,8 @@ class Subject(NamedTuple):
     origin: Any = None
     summed: Any = None
     passes: Callable[[str, str, Any, Any], None] | None = None
+    held: Mapping[str, Any] = {}
+    density: Any = None
 
     def loss(self, temperature: float = 1.0) -> Callable[..., jax.Array]:
         """(w, images, labels) -> mean cross-entropy of the logits divided by a temperature."""
@@ -81,6 +85,8 @@ class Criterion(NamedTuple):
       everywhere: whether it scores pruned weights, whose `origin` it is given, as well.
       parts: the criteria that it is composed of.
       weights: whether it gives weights in place of scores, half of them below 0.
+      held: arrays from a file, by the fingerprint of what it holds: arguments of compiled programs,
+        in which the scorer finds them as `Subject.held`.
     """
 
     name: str
@@ -93,6 +99,7 @@ class Criterion(NamedTuple):
     everywhere: bool = False
     parts: "tuple[Criterion, ...]" = ()
     weights: bool = False
+    held: Mapping[str, Any] = {}
 
 
 def _temperature(name: str, value: float) -> float:

@@ -100,6 +100,11 @@ def lottery(dataset: str, epochs: int, learning_rate: float = 0.1) -> ConfigDict
     return _training("lottery", fields.LOTTERY, dataset, epochs, learning_rate)
 
 
+def learn_scores(dataset: str, epochs: int, learning_rate: float = 0.1) -> ConfigDict:
+    """Learn scores from the tickets of lotteries; the fields of `lottery` and more."""
+    return _training("learn_scores", fields.LEARN_SCORES, dataset, epochs, learning_rate)
+
+
 def _training(
     recipe: str, table: fields.Table, dataset: str, epochs: int, learning_rate: float
 ) -> ConfigDict:

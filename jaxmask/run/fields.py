@@ -16,7 +16,10 @@ NETWORK: Table = {
     "axes": ((), 'what axes of weights mean, if names do not tell: (path regex, "layers in out")'),
 }
 EXPERIMENT: Table = {
-    "recipe": ("", '"adapt", "cascade", "dense", "lottery", "prune" or "self_mask"'),
+    "recipe": (
+        "",
+        '"adapt", "cascade", "dense", "learn_scores", "lottery", "prune" or "self_mask"',
+    ),
     "seed": (0, "of all randomness; the same seed gives the same result"),
     "network": (NETWORK, ""),
     "compilation_cache": ("", 'a folder; "" is ~/.cache/jaxmask/xla, "off" disables it'),
@@ -87,6 +90,30 @@ LOTTERY: Table = {
         "exponential", 'removes the same fraction each time; "linear": the same number'
     ),
     "rewind_step": (0, "the step of the first training to rewind to"),
+}  # fmt: skip
+LEARN_SCORES: Table = {
+    **LOTTERY,
+    "criterion": ("synflow", "of the tickets, found in rounds: " + PRUNE["criterion"][1]),
+    "train_seeds": ((0, 1, 2), "of the initializations that learners are fitted to"),
+    "validation_seeds": ((3,), "of those by which they are tuned and chosen"),
+    "test_seeds": ((4,), "of those on which they are measured once"),
+    "tickets": ("", 'a folder of lotteries that runs share; "" is in the run directory'),
+    "levels": ((), "the rounds whose tickets are learned; () is the last"),
+    "features": (
+        ("magnitude", "snip", "grasp", "synflow"),
+        "criteria, and of a weight itself: weight, norm, row_mean, column_mean, input_largest, "
+        "input_mean, output_largest, output_mean, density",
+    ),
+    "scale": ("values", 'of features within a network, to [0, 1]: "values", or "ranks"'),
+    "target": ("scores", 'of a ticket: its last scores, 0 where pruned; or "kept": 1 or 0'),
+    "learners": (
+        ("linear", "sgd", "tree", "forest", "boosting", "mlp"), "what is fitted, with its settings"
+    ),
+    "tuned": (
+        ("mlp(optimizer='adam', rate=1e-3, batch_size=256)",
+         "mlp(optimizer='adam', rate=1e-2, batch_size=256)"),
+        "further settings, of which the best of each learner is kept as NAME_tuned",
+    ),
 }  # fmt: skip
 ADAPT: Table = {
     "start": ("pretrain", '"pretrain": as this config says; else ' + DENSE["start"][1]),
@@ -162,7 +189,7 @@ OF_SECTIONS = {
 }  # fmt: skip
 OF_RECIPES = {
     "adapt": ADAPT, "dense": DENSE, "prune": PRUNE, "lottery": LOTTERY, "self_mask": SELF_MASK,
-    "cascade": CASCADE,
+    "cascade": CASCADE, "learn_scores": LEARN_SCORES,
 }  # fmt: skip
 
 

@@ -186,6 +186,7 @@ def _by_scores(
         digest = hashlib.sha256()
         for array in scoring.batch():
             digest.update(np.asarray(array).tobytes())
+        digest.update(" ".join(sorted(scoring.criterion.held)).encode())
         return [task.identity, config.scoring.mode, config.scoring.batch_size, digest.hexdigest()]
 
     return weights, made_of

@@ -1,12 +1,16 @@
 """The result of a finished run: one type that all recipes fill and all reports read."""
 
+import hashlib
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from jaxmask import files
 from jaxmask.errors import InputError
+from jaxmask.tree import named_leaves
 
 NAME = "result.json"
 # beside it, of networks and classifiers that reports look into
@@ -83,3 +87,14 @@ def read(folder: Path) -> Result:
     known["density_by_leaf"] = known["density_by_leaf"] or {}
     known["empty_leaves"] = tuple(known["empty_leaves"] or ())
     return Result(**known, more=found)
+
+
+def fingerprint(variables: Any) -> str:
+    """SHA-256 of all arrays with their names, shapes and dtypes; not of the file, because the
+    order of its header may vary."""
+    digest = hashlib.sha256()
+    for name, leaf in sorted(named_leaves(variables).items()):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

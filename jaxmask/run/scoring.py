@@ -72,7 +72,8 @@ def make_scoring(
         )
     labels = pruned_labels(task, config)
     # a single object, so compiled once for all seeds, densities and starting weights
-    identity = f"{task.identity} {text} {scoring.batch_size} {scoring.mode}"
+    held = " ".join(sorted(chosen.held))
+    identity = f"{task.identity} {text} {held} {scoring.batch_size} {scoring.mode}"
     function = functools.partial(_scores, task, config, chosen)
 
     @functools.cache
@@ -97,7 +98,9 @@ def make_scoring(
             (weights["mask"], rest, variables["batch_stats"], summed),
         )
         key = named_key(config.seed, f"{purpose}/scores")
-        return Partial(scores, rest, stats, key, w if chosen.revives else None, summed), w
+        origin = w if chosen.revives else None
+        known = (dict(chosen.held), jnp.float32(config.density))
+        return Partial(scores, rest, stats, key, origin, summed, *known), w
 
     return Scoring(chosen, labels, batch, precision, ready)
 
@@ -114,10 +117,11 @@ def _scores(task: Task, config: ConfigDict, chosen: Criterion, passes: Passes | 
         return network(parameters, stats, images, train)
 
     def scores(
-        rest: Any, stats: Any, key: jax.Array, origin: Any, summed: Any, w: Any, *batch: Any
-    ) -> Any:
+        rest: Any, stats: Any, key: jax.Array, origin: Any, summed: Any, held: Any, density: Any,
+        w: Any, *batch: Any,
+    ) -> Any:  # fmt: skip
         at = Subject(apply, rest, stats, key, task.image_shape, batch_size, train, words, origin,
-                     summed, passes)  # fmt: skip
+                     summed, passes, held, density)  # fmt: skip
         return chosen.scorer(at)(w, *batch)
 
     return scores

@@ -15,9 +15,9 @@ from ml_collections import ConfigDict
 from jaxmask import adapter, mask, maskfile, tree
 from jaxmask.errors import InputError
 from jaxmask.model import weights as weights_file
-from jaxmask.run import connections, starting, trainer
+from jaxmask.run import connections, starting, tensorboard, trainer
 from jaxmask.run.initializer import NETWORK, Initializer
-from jaxmask.run.result import Result
+from jaxmask.run.result import Result, fingerprint
 from jaxmask.run.seeds import named_key
 from jaxmask.run.task import Task, about_network, axes, shapes
 from jaxmask.run.trainer import Ready, Trainer, Training
@@ -89,17 +89,6 @@ def initial_weights(
     leaves = tree.align(like, weights, str(path))
     variables = jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(x) for x in leaves])
     return Initial(variables, path, fingerprint(weights))
-
-
-def fingerprint(variables: Variables) -> str:
-    """SHA-256 of all arrays with their names, shapes and dtypes; not of the file, because the
-    order of its header may vary."""
-    digest = hashlib.sha256()
-    for name, leaf in sorted(tree.named_leaves(variables).items()):
-        array = np.ascontiguousarray(leaf)
-        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def make_trainer(task: Task, config: ConfigDict, sum_movement: bool = False) -> Trainer:
@@ -176,6 +165,8 @@ def tested(
     test = trainer.test(fit, ready.frozen)
     with Records(folder, fit.steps) as records:
         records.write(fit.steps, fit.epoch, "test", **test)
+        before, after, kept = ready.learned["train"], fit.learned["train"], ready.frozen["kept"]
+        tensorboard.ticket(records.board, fit.steps, before, after, kept, found)
     size = save_trained(task, config, folder, ready, fit)
     more = {
         **found.more,

@@ -8,12 +8,13 @@ dtypes of `w`, and below 6e-8 in float16, 2e-3 in float8_e4m3fn, they are 0: of 
 float32 copies if the loss takes these.
 """
 
-from jaxmask.score import hessian
+from jaxmask.score import hessian, regressor
 from jaxmask.score.compose import as_weights, stack
 from jaxmask.score.connected import connected
 from jaxmask.score.fisher import fisher
 from jaxmask.score.gradient_norm import gradient_norm
 from jaxmask.score.grasp import grasp
+from jaxmask.score.learned import features, learned
 from jaxmask.score.magnitude import magnitude
 from jaxmask.score.movement import movement
 from jaxmask.score.optimal_brain_damage import optimal_brain_damage
@@ -25,14 +26,17 @@ __all__ = [
     "absolute",
     "as_weights",
     "connected",
+    "features",
     "fisher",
     "gradient_norm",
     "grasp",
     "hessian",
+    "learned",
     "magnitude",
     "movement",
     "optimal_brain_damage",
     "random",
+    "regressor",
     "snip",
     "stack",
     "synflow",

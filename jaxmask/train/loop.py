@@ -193,14 +193,18 @@ def _epoch(session: _Session, epoch: int, data: Iterator[Tree]) -> None:
     began, waited = session.clock.seconds(), session.clock.waited
     training = _scans(session, epoch, data)
     validation = session.lanes.evaluate(session.clock.wait)
+    seconds = session.clock.seconds() - began
     timed: dict[str, float] = {}
     if session.lanes.streams:  # records of resident data contain no times
-        share = (session.clock.waited - waited) / (session.clock.seconds() - began)
+        share = (session.clock.waited - waited) / seconds
         timed = {"waited": round(share, 4)}
     for index in list(session.active):
         run = session.runs[index]
         run.density = session.lanes.density(index)
         _record(run, session.lanes.one(index), epoch, training[index], validation[index], timed)
+        if session.first <= epoch * run.job.steps_per_epoch:  # not of the rest of an epoch
+            end = (epoch + 1) * run.job.steps_per_epoch
+            run.records.board.scalar("seconds/epoch", seconds, end)
         _choose(run, session.lanes.one(index), epoch, training[index], validation[index])
         _watch(run, session.lanes.one(index), epoch, training[index])
         if epoch + 1 == run.job.settings.epochs or run.progress.ended:
@@ -252,7 +256,8 @@ def _record(
     if validation:
         run.records.write(end, epoch + 1, "validation", **validation)
     if epoch + 1 == epochs or epoch % max(epochs // HISTOGRAMS, 1) == 0:
-        run.records.histograms(end, tree.named_leaves(state.learned.get("scores", {})))
+        scores = tree.named_leaves(state.learned.get("scores", {}))
+        run.records.board.histograms("scores", scores, end)
 
 
 def _choose(

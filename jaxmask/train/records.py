@@ -2,15 +2,12 @@
 
 import json
 import math
-import time
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from jaxmask import files
+from jaxmask.train.board import Board
 
 
 class Records:
@@ -20,13 +17,14 @@ class Records:
     the checkpoint that the run resumes from, so that no step is recorded twice; also the record of
     the test split, which is read at the very end, and a line that a killed process left
     incomplete.
+
+    Attributes:
+      board: for what TensorBoard alone shows, such as times, in which equal runs differ.
     """
 
     def __init__(self, folder: Path, step: int = 0) -> None:
-        self._folder = folder
         self._path = folder / "metrics.jsonl"
-        self._purge = step + 1
-        self._writer: Any = None
+        self.board = Board(folder, step + 1)
         kept = [
             line for line in _lines(self._path) if line["step"] <= step and line["split"] != "test"
         ]
@@ -41,27 +39,7 @@ class Records:
         self._file.flush()
         for name, value in values.items():
             if isinstance(value, int | float):
-                self._tensorboard().add_scalar(f"{split}/{name}", value, step)
-
-    def histograms(self, step: int, leaves: Mapping[str, np.ndarray]) -> None:
-        """Adds one histogram per leaf to TensorBoard, under its path; empty leaves are skipped."""
-        for path, values in leaves.items():
-            values = np.asarray(values, np.float32).ravel()
-            if values.size and np.isfinite(values).all():
-                # a number of bins: tensorboardX's own edges end at 1e20
-                self._tensorboard().add_histogram(f"scores/{path}", values, step, bins=64)
-
-    def _tensorboard(self) -> Any:
-        if self._writer is None:
-            from tensorboardX import SummaryWriter  # takes a second to import
-
-            # The suffix keeps a file of the same second from being overwritten.
-            self._writer = SummaryWriter(
-                str(self._folder / "tensorboard"),
-                purge_step=self._purge,
-                filename_suffix=f".{time.time_ns()}",
-            )
-        return self._writer
+                self.board.scalar(f"{split}/{name}", value, step)
 
     def __enter__(self) -> "Records":
         return self
@@ -73,8 +51,7 @@ class Records:
         trace: TracebackType | None,
     ) -> None:
         self._file.close()
-        if self._writer is not None:
-            self._writer.close()
+        self.board.__exit__(kind, error, trace)
 
 
 def finite(value: Any) -> Any:

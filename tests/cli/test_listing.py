@@ -25,7 +25,7 @@ def listed(capsys, what):
     [
         ("configs", configs.names()),
         ("networks", model.registry.names()),
-        ("criteria", [*score.SCORERS, "stack", "as_weights"]),
+        ("criteria", [*score.SCORERS, "stack", "as_weights", "learned"]),
         ("adapters", [*adapter.EVALUATORS, *adapter.METHODS]),
     ],
 )

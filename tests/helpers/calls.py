@@ -121,8 +121,17 @@ SCORERS = {
     "synflow": score.synflow(flow),
     "stack": score.stack(score.magnitude(), score.snip(loss)),
     "as_weights": score.as_weights(score.snip(loss)),
+    "learned": score.learned(
+        score.regressor.mlp([jnp.ones((2, 3)), jnp.ones((3, 1))], [jnp.zeros(3), jnp.zeros(1)]),
+        [score.magnitude(), score.snip(loss)], ["values", "ranks"],
+    ),
+    "learned trees": score.learned(
+        score.regressor.trees([[0, 0, 0]], [[0.3, 0, 0]], [[1, 1, 2]], [[2, 1, 2]],
+                              [[0, 1, 2]], [1]),
+        [score.magnitude()],
+    ),
     "hessian": lambda w, *b: score.hessian.product(loss)(w, w, *b),
-}
+}  # fmt: skip
 
 
 def calls():

@@ -7,6 +7,7 @@ import pandas as pd
 from safetensors.numpy import save_file
 
 from jaxmask import mask
+from jaxmask.run.result import fingerprint
 
 A, B = [0.91, 0.93, 0.92, 0.95], [0.88, 0.90, 0.93]  # accuracies
 SHAPES = {"fc1/kernel": (12, 10), "fc2/kernel": (10, 8), "fc10/kernel": (8, 4)}
@@ -33,9 +34,15 @@ def make_run(
     files=True,
     **changes,
 ):
-    """Writes a finished run; masks and weights differ between methods and seeds."""
+    """Writes a finished run; masks and weights differ between methods and seeds.
+
+    `initial` is the fingerprint of initial weights that are not written; by default they are.
+    """
     folder.mkdir(parents=True)
     random = np.random.default_rng([seed, *map(ord, method + schedule)])
+    arrays = initial_weights(seed, shapes)
+    if files and initial is None:
+        save_file(arrays, folder / "initial.safetensors")
     masks = {path: random.random(shape) < target for path, shape in shapes.items()}
     result = {
         "recipe": "prune", "method": method, "schedule": schedule, "shots": 1, "rounds": 0,
@@ -46,7 +53,7 @@ def make_run(
         "accuracy": accuracy, "validation_accuracy": accuracy, "mask_bits": 232,
         "storage_bytes": 64, "steps": 100, "epoch": 4, "chosen_step": 40 + 10 * seed,
         "stopped_early": True, "diverged": False, "seconds": 1.5,
-        "initial": {"sha256": initial or f"weights of seed {seed}", "file": "initial.safetensors"},
+        "initial": {"sha256": initial or fingerprint(arrays), "file": "initial.safetensors"},
         "runs": [], "versions": {"jaxmask": "0"}, **changes,
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(result))
@@ -61,6 +68,15 @@ def make_run(
         }
         save_file(weights, folder / "weights.safetensors")
     return folder
+
+
+def initial_weights(seed, shapes=SHAPES):
+    """Those of all runs of a seed."""
+    random = np.random.default_rng([seed, 99])
+    return {
+        f"params/{path}": (0.1 * random.normal(size=shape)).astype(np.float32)
+        for path, shape in shapes.items()
+    }
 
 
 def make_dense(folder, accuracy, seed=0, **changes):

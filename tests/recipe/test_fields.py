@@ -25,6 +25,7 @@ RECIPES = {
     "adapt": ["--config=digits", "--config.start=random",
               "--config.methods=('knn', 'mask_topk')"],
     "dense": [],
+    "learn_scores": ["--config=learn_scores:digits"],
     "lottery": ["--config=prune_digits", "--config.recipe=lottery",
                 "--config.criterion=magnitude"],
     "prune": ["--config=prune_digits"],
@@ -42,7 +43,8 @@ WRONG = [
     "apply_every(k=10000000000000000000)", "(('a{9999999999}', 'mask'),)", "(('((', 'mask'),)",
     "(('a', 'mask', 'x'),)", "(1e300, 1e300, 1e300, 1e300)", "a:b", "..:x", "folder:\0",
     "folder:" + "a" * 300, "normal(std='a')", "optimal_brain_damage(samples=10000000000000)",
-    "synflow(statistics=[1])",
+    "synflow(statistics=[1])", "learned('a')", "learned([1])", "forest(rows=-1)",
+    "mlp(hidden=(0,))", "mlp(optimizer='none')", "('tree(leaves=1)',)", "('snip', 3)", "(-1,)",
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from boards import events, histogram, hyperparameters, tags
 from experiments import finished, result
 from safetensors.numpy import load_file
 
@@ -51,6 +52,21 @@ def test_a_round_keeps_the_largest_of_the_remaining_trained_weights(magnitude):
         gone = np.concatenate([np.abs(trained[name][was[name] & ~now[name]]) for name in KERNELS])
         assert left.min() >= gone.max()
         assert all((now[name] <= was[name]).all() for name in KERNELS)
+
+
+def test_tensorboard_shows_the_levels_and_the_weights_of_each(magnitude):
+    levels = [result(magnitude / f"level_{level:02d}") for level in range(3)]
+    board = events(magnitude)
+    for name, field in (("ticket/density", "density"), ("test/accuracy", "accuracy")):
+        shown = [(each.step, each.value) for each in board.Scalars(name)]
+        assert shown == [(level, pytest.approx(found[field])) for level, found in enumerate(levels)]
+    assert hyperparameters(magnitude)[0]["rounds"] == 2
+    place = magnitude / "level_02"
+    kept = kernels(place / "weights.safetensors")["fc1"][bits(place)["fc1"]]
+    step, found = histogram(place, "weights/fc1/kernel")
+    assert (step, found.num) == (levels[2]["steps"], kept.size)
+    assert found.min == pytest.approx(kept.min())
+    assert "seconds/epoch" in tags(place)
 
 
 def started(folder, monkeypatch, **changes):

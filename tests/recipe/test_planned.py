@@ -89,6 +89,17 @@ def test_a_lottery_trains_once_more_than_its_rounds_each_from_where_it_rewinds(
     assert check(experiments.config("lottery", **changes)) == rounds + 1
 
 
+def test_scores_are_learned_from_a_lottery_of_each_seed():
+    made = experiments.config(
+        "learn_scores", rounds=1, rewind_step=3, train__epochs=1, train_seeds=(3,),
+        validation_seeds=(7,), test_seeds=(5,), learners=("linear",), tuned=(),
+        features=("magnitude",), data__mean=(0.3,), data__std=(0.4,),
+    )  # fmt: skip
+    assert check(made) == 3 * 2
+    places = [each.place for each in recipe.prepare(made).planned]
+    assert places[1:3] == [Path("tickets/seed_3/level_01"), Path("tickets/seed_7/level_00")]
+
+
 @settings(max_examples=4)
 @given(
     st.lists(st.sampled_from(["knn", "linear_probe", "full", "bias", "mask"]), min_size=1,

@@ -34,7 +34,9 @@ def test_only_config_fields_that_differ_and_say_something_new_have_a_column(tmp_
     ]  # fmt: skip
     assert list(frame["config.train.learning_rate"]) == [0.1, 0.2]
     assert list(frame["config.data.sizes"]) == ["[0, 1]", "[1, 1]"]
-    assert list(frame["initial_sha256"]) == ["weights of seed 0", "weights of seed 1"]
+    told = [json.loads((tmp_path / f"{seed}/result.json").read_text()) for seed in (0, 1)]
+    assert list(frame["initial_sha256"]) == [each["initial"]["sha256"] for each in told]
+    assert frame["initial_sha256"].nunique() == 2
     assert "versions" not in frame
     assert "runs" not in frame
 

@@ -7,13 +7,14 @@ import pytest
 from finished_runs import make_dense, make_run
 from safetensors.numpy import load_file
 
-from jaxmask import mask, report
-from jaxmask.report import collect, mask_figures, one_density, weight_figures
+from jaxmask import report
+from jaxmask.report import weight_figures
 from jaxmask.report.__main__ import main
 from jaxmask.report.grid import make
 
 PICTURES = {"against_density", "change_against_baseline", "density_by_layer", "mask_overlap",
-            "kept_weights", "steps"}  # fmt: skip
+            "overlap_against_density", "kept_weights", "kept_initial_weights",
+            "weights_against_density", "steps"}  # fmt: skip
 
 
 def pictures(out):
@@ -28,7 +29,7 @@ def test_the_command_writes_a_whole_report(grid, tmp_path):
     assert "15 runs; tables and figures: out" in done.stdout
     out = tmp_path / "out"
     assert {path.name for path in out.iterdir()} == {
-        "results.csv", "results.parquet", "summary.csv", "table.md", "figures"
+        "results.csv", "results.parquet", "summary.csv", "overlap.csv", "table.md", "figures"
     }  # fmt: skip
     assert pictures(out) == PICTURES
     summary = pd.read_csv(out / "summary.csv")
@@ -46,6 +47,7 @@ def test_a_sweep_can_call_it_and_plots_of_earlier_reports_are_removed(grid, tmp_
     assert pictures(out) == PICTURES
     report.write([grid / "dense-0"], out)
     assert pictures(out) == set()
+    assert not (out / "overlap.csv").exists()
 
 
 def test_runs_without_masks_or_steps_have_fewer_plots(tmp_path):
@@ -61,31 +63,6 @@ def test_masks_that_nobody_trained_are_reported_by_density(tmp_path):
     found = make([tmp_path])
     assert found.table.values.tolist() == [["snip USS", "0.5 ± 0"]]
     assert found.caption.startswith("density by target density")
-
-
-def test_overlap_is_the_mean_over_the_seeds_in_common(tmp_path):
-    for seed in range(3):
-        make_run(tmp_path / f"a{seed}", 0.9, "snip", seed=seed)
-        if seed < 2:
-            make_run(tmp_path / f"b{seed}", 0.9, "grasp", seed=seed)
-    make_run(tmp_path / "c", 0.9, "other", seed=0, shapes={"fc1/kernel": (3, 3)})
-    runs = one_density.at_density(collect.collect([tmp_path]), 0.5)
-    table = mask_figures.overlaps(runs)
-    kept = {
-        name: np.concatenate([
-            leaf["kernel"].ravel()
-            for leaf in mask.file.load(tmp_path / name / "masks/ticket.mask").values()
-        ])
-        for name in ("a0", "a1", "b0", "b1")
-    }  # fmt: skip
-    each = [
-        (kept[f"a{seed}"] & kept[f"b{seed}"]).sum() / (kept[f"a{seed}"] | kept[f"b{seed}"]).sum()
-        for seed in range(2)
-    ]
-    assert table.loc["snip USS", "grasp USS"] == pytest.approx(np.mean(each))
-    assert table.loc["grasp USS", "snip USS"] == table.loc["snip USS", "grasp USS"]
-    assert table.loc["snip USS", "snip USS"] == 1
-    assert np.isnan(table.loc["snip USS", "other USS"])
 
 
 def test_kept_weights_are_those_under_the_mask(tmp_path):

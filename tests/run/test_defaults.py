@@ -8,7 +8,7 @@ from jaxmask.recipe import FIELDS, prepare
 from jaxmask.run import defaults, trainer
 from jaxmask.train.optimizer import RATES
 
-RECIPES = ("dense", "prune", "lottery", "adapt")
+RECIPES = ("dense", "prune", "lottery", "learn_scores", "adapt")
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

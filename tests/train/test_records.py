@@ -17,7 +17,7 @@ def test_resuming_truncates_records_and_tensorboard_to_the_checkpoint(tmp_path):
     with Records(tmp_path) as records:
         for step in (10, 20, 30):
             records.write(step, step // 10, "train", loss=1.0 / step)
-        records.histograms(30, {"a/kernel": np.arange(5.0), "empty": np.zeros(0)})
+        records.board.histograms("scores", {"a/kernel": np.arange(5.0)}, 30)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 40, "ep')  # a kill in the middle of a line
     with Records(tmp_path, step=20) as records:

@@ -1,0 +1,67 @@
+r"""Scores learned from lottery tickets: which weights does an informed ticket keep?
+
+    jaxmask run --config=learn_scores:mnist --workdir=runs/learn_scores
+    jaxmask sweep --config=learn_scores:options --workdir=runs/learn_options \
+        --config.tickets=runs/learn_scores/tickets
+    jaxmask sweep --config=learn_scores:served --workdir=runs/learn_served
+
+- `digits`: a tiny network, in a minute.
+- `mnist`: LeNet-300-100, with the settings of `mnist_composite`. Tickets of iterative many-shot
+  SynFlow (ten rounds of ten shots) at density 0.005; features: the scores of magnitude, SNIP, GraSP
+  and SynFlow on the initial weights. Three networks to fit to (798,600 rows), as published; the
+  seeds begin at 100, so that none of a comparison's is among them.
+- `options`: on the same tickets, ranks in place of values, the kept bit as target, and eight
+  features more: the weight, its layer's norm, activations, means of rows and columns.
+- `served`: networks pruned in one shot by each of the learners of `mnist`, and by criteria alone.
+
+No results yet.
+"""
+
+from ml_collections import ConfigDict
+
+from jaxmask.recipe import defaults
+
+MODES = ("digits", "mnist", "options", "served")
+LEARNERS = ("linear", "sgd", "tree", "forest", "boosting", "mlp", "mlp_tuned")
+DENSITIES = (0.5, 0.2, 0.1, 0.015, 0.01, 0.007, 0.005)
+ALONE = ("magnitude", "snip", "grasp", "synflow")
+MORE = ("weight", "norm", "row_mean", "column_mean", "input_largest", "input_mean",
+        "output_largest", "output_mean")  # fmt: skip
+
+
+def get_config(mode: str = "digits") -> ConfigDict:
+    """The experiment in one of its modes."""
+    if mode not in MODES:
+        raise ValueError(f"learn_scores has no mode {mode!r}; its modes are {', '.join(MODES)}")
+    recipe = defaults.prune if mode == "served" else defaults.learn_scores
+    config = recipe("digits" if mode == "digits" else "mnist", epochs=20)
+    config.network.name = "lenet_300_100"
+    config.train.optimizer = "sgd"
+    config.train.schedule = "constant"
+    config.train.select = "loss"
+    config.train.patience = 5
+    config.density = 0.005
+    if mode == "digits":
+        config.network.width, config.data.validation = 0.1, 0.2
+        config.data.mean, config.data.std = (0.31,), (0.38,)
+        config.train.epochs, config.rounds, config.density = 3, 2, 0.1
+        config.tuned = ("mlp(optimizer='adam', epochs=50)", "boosting(iterations=20, leaves=7)")
+    else:
+        config.data.validation = 5000
+        config.data.mean, config.data.std = (0.1307,), (0.3081,)
+    if mode == "served":
+        files = [f"learned('runs/learn_scores/{name}/scores.safetensors')" for name in LEARNERS]
+        config.grid = (
+            (("criterion", (*ALONE, *files)), ("density", DENSITIES), ("seed", (0, 1, 2))),
+        )
+        config.together = 0
+        return config
+    config.shots = 10
+    config.train_seeds, config.validation_seeds, config.test_seeds = (100, 101, 102), (110,), (120,)
+    if mode == "options":
+        config.grid = (
+            (("scale,target", (("ranks", "scores"), ("values", "kept"))),),
+            (("features", ((*ALONE, *MORE),)),),
+        )
+        config.together = 0
+    return config
