@@ -118,3 +118,8 @@ def mnist(tmp_path, tiny):
     data_dir = tmp_path / "tfds"
     tiny.write(data_dir, {split: tiny.records(*arrays) for split, arrays in content.items()})
     return data_dir, content
+
+
+@pytest.fixture(scope="module", autouse=True)
+def every_module(quick_compilation):
+    """Views are made a few times."""
