@@ -14,17 +14,17 @@ def drawn(monkeypatch):
 
 
 def test_the_best_is_at_the_top_and_bars_are_deviations(drawn, tmp_path):
-    samples = {("snip", 0.1): B, ("grasp", 0.1): [0.2, 0.3, 0.1], ("random", 0.1): [0.5]}
+    samples = {("snip", 0.1): B, ("grasp", 0.1): [0.7, 0.8, 0.6], ("random", 0.1): [0.5]}
     table = significance.compare(frame_of(samples))
     assert grid_figures.against_density(tmp_path / "x.png", table)
     (axes,) = drawn[0].axes
     names = [text.get_text() for text in axes.get_yticklabels()]
-    assert names == ["grasp USS", "random USS", "snip USS"]
+    assert names == ["random USS", "grasp USS", "snip USS"]
     points, _, (bars,) = axes.containers[0]
     means = table.set_index("method")["mean"]
-    assert points.get_xdata() == pytest.approx([20, 50, 100 * means["snip"]])
+    assert points.get_xdata() == pytest.approx([50, 70, 100 * means["snip"]])
     lengths = [ends[1][0] - ends[0][0] for ends in bars.get_segments()]
-    assert lengths[:2] == pytest.approx([20, 0])  # twice the deviation; 0 of a single seed
+    assert lengths[:2] == pytest.approx([0, 20])  # twice the deviation; 0 of a single seed
     assert axes.get_xlabel() == "test accuracy (%), target density 0.1"
 
 
