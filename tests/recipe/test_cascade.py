@@ -20,6 +20,7 @@ from jaxmask.task import cascade
 from jaxmask.task import file as task_file
 from jaxmask.train import checkpoint, loop
 
+pytestmark = pytest.mark.usefixtures("shallow_resnet")
 QUICK = [
     "--config=cascade:digits", "--config.network.width=0.25", "--config.pretrain.train.epochs=2",
     "--config.mask.train.epochs=2", "--config.views.small=0", "--config.watch_epochs=2",
@@ -48,13 +49,13 @@ def members(folder):
 
 
 def without_figures(patch):
-    """They take most of the time; tests/report are about them."""
+    """They take much of the time; tests/report are about them."""
     for name in ("comparison", "method"):
         patch.setattr(report.figures, name, lambda *arguments: None)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, shallow_resnet):
     """A finished run; beside it copies of its folder, as SIGKILL at a stage would have left it."""
     folder = tmp_path_factory.mktemp("cascade") / "run"
     left = set(STAGES)
@@ -240,7 +241,8 @@ def test_experts_differ_from_the_dispatcher_and_each_other(made):
         assert (masks[index] != masks[index - 1]).any()
 
 
-def test_experts_side_by_side_are_those_of_one_after_the_other(made, tmp_path):
+def test_experts_side_by_side_are_those_of_one_after_the_other(made, tmp_path, monkeypatch):
+    without_figures(monkeypatch)
     folder = tmp_path / "run"
     given = [*QUICK, "--config.controls=()", "--config.experts_together=2",
              f"--config.start={made / 'pretrain'}", f"--workdir={folder}"]  # fmt: skip
