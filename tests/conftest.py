@@ -27,7 +27,10 @@ if importlib.metadata.version("jax").startswith("0.10."):
     faster = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
     os.environ["XLA_FLAGS"] = f"{faster} {os.environ.get('XLA_FLAGS', '')}".strip()
 
-# before JAX is imported; subprocesses of tests inherit it
+# Before NumPy and JAX are imported; subprocesses of tests inherit it. Workers share the cores, so
+# threads of NumPy, scikit-learn and PyTorch would wait for each other, at full speed.
+for library in ("OPENBLAS", "OMP"):
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault(
     "JAXMASK_CACHE", os.path.join(tempfile.gettempdir(), f"jaxmask-tests-{os.getuid()}")
