@@ -10,9 +10,11 @@ r"""Scores learned from lottery tickets: which weights does an informed ticket k
   SynFlow (ten rounds of ten shots) at density 0.005; features: the scores of magnitude, SNIP, GraSP
   and SynFlow on the initial weights. Three networks to fit to (798,600 rows), as published; the
   seeds begin at 100, so that none of a comparison's is among them.
-- `options`: on the same tickets, ranks in place of values, the kept bit as target, and eight
-  features more: the weight, its layer's norm, activations, means of rows and columns.
-- `served`: networks pruned in one shot by each of the learners of `mnist`, and by criteria alone.
+- `options`: on the same tickets, ranks in place of values; the kept bit as target; eight features
+  more (the weight, its layer's norm, activations, means of rows and columns); two stacks more; and
+  the tickets of every second round, of five densities, with and without the density as a feature.
+- `served`: networks pruned in one shot by each of the learners of `mnist`, and by criteria alone;
+  at density 0.005 also in 100 shots, and in stacks.
 
 No results yet.
 """
@@ -23,6 +25,8 @@ from jaxmask.recipe import defaults
 
 MODES = ("digits", "mnist", "options", "served")
 LEARNERS = ("linear", "sgd", "tree", "forest", "boosting", "mlp", "mlp_tuned")
+SEEDS = (0, 1, 2)
+ROUNDS = (2, 4, 6, 8, 10)  # of which tickets are learned
 DENSITIES = (0.5, 0.2, 0.1, 0.015, 0.01, 0.007, 0.005)
 ALONE = ("magnitude", "snip", "grasp", "synflow")
 MORE = ("weight", "norm", "row_mean", "column_mean", "input_largest", "input_mean",
@@ -50,18 +54,42 @@ def get_config(mode: str = "digits") -> ConfigDict:
         config.data.validation = 5000
         config.data.mean, config.data.std = (0.1307,), (0.3081,)
     if mode == "served":
-        files = [f"learned('runs/learn_scores/{name}/scores.safetensors')" for name in LEARNERS]
-        config.grid = (
-            (("criterion", (*ALONE, *files)), ("density", DENSITIES), ("seed", (0, 1, 2))),
-        )
+        config.grid = served()
         config.together = 0
         return config
     config.shots = 10
     config.train_seeds, config.validation_seeds, config.test_seeds = (100, 101, 102), (110,), (120,)
     if mode == "options":
-        config.grid = (
-            (("scale,target", (("ranks", "scores"), ("values", "kept"))),),
-            (("features", ((*ALONE, *MORE),)),),
-        )
+        config.grid = options()
         config.together = 0
     return config
+
+
+def options() -> tuple:
+    """Other scales, targets and features, on the same tickets."""
+    stacks = ("stack(magnitude, snip)", "stack(snip, synflow)")
+    return (
+        (("scale,target", (("ranks", "scores"), ("values", "kept"))),),
+        (("features", ((*ALONE, *MORE), (*ALONE, *stacks))),),
+        (("levels", (ROUNDS,)), ("features", (ALONE, (*ALONE, "density"))),
+         ("learners", (("linear", "boosting"),)), ("tuned", ((),))),
+    )  # fmt: skip
+
+
+def served() -> tuple:
+    """Networks pruned by learned scores, beside criteria alone."""
+    files = {name: f"learned('runs/learn_scores/{name}/scores.safetensors')" for name in LEARNERS}
+    stacks = tuple(
+        text.format(files[name])
+        for name in ("linear", "boosting")
+        for text in (
+            "stack({}, synflow)",
+            "stack({}, snip)",
+            "stack(synflow, {})",
+            "stack(snip, {})",
+        )
+    )
+    return (
+        (("criterion", (*ALONE, *files.values())), ("density", DENSITIES), ("seed", SEEDS)),
+        (("shots", (100,)), ("criterion", (*files.values(), *stacks)), ("seed", SEEDS)),
+    )

@@ -7,6 +7,7 @@ r"""Composite pruning of LeNet-300-100 on MNIST: stacked scores, scores as initi
     jaxmask sweep --config=mnist_composite:options --workdir=runs/composite/options
     jaxmask sweep --config=mnist_composite:unpruned --workdir=runs/composite/unpruned
     jaxmask sweep --config=mnist_composite:schedules --workdir=runs/composite/schedules
+    jaxmask sweep --config=mnist_composite:finalists --workdir=runs/composite/finalists
     jaxmask report runs/composite/search --metric=validation_accuracy
     jaxmask report runs/composite/search --published=configs/mnist_composite_published.csv
 
@@ -28,6 +29,10 @@ chosen by validation accuracy, and belongs on fresh seeds before it is believed.
 - `unpruned`: the whole network, trained from each initialization.
 - `schedules`: iterative pruning, of five fresh seeds with one shot a round (ISS), of three with a
   hundred (IMS); 11 trainings a run.
+- `finalists`: the criteria alone, and the three best of each family by validation accuracy, on ten
+  seeds that chose nothing: stacks, criteria on initial weights, stacks on initial weights (of
+  settings that keep the same weights, one), and scores learned by `learn_scores:mnist`, whose files
+  are expected in `runs/learn_scores`.
 - `subset`: what a first look needs, one seed.
 
 `search` (129 runs) took 41 minutes on two cores with much other work. Test accuracy in %, mean +-
@@ -66,7 +71,7 @@ from ml_collections import ConfigDict
 
 from jaxmask.recipe import defaults
 
-MODES = ("search", "revive", "both", "options", "unpruned", "schedules", "subset")
+MODES = ("search", "revive", "both", "options", "unpruned", "schedules", "finalists", "subset")
 SEEDS = (0, 1, 2)
 FRESH = tuple(range(10, 20))  # of what was chosen on the others
 DENSITY = 0.005
@@ -74,6 +79,10 @@ SHOTS = 100
 CRITERIA = ("magnitude", "snip", "grasp", "synflow")
 STACKS = tuple(f"stack({first}, {second})" for first in CRITERIA for second in CRITERIA)
 INITIAL = ("bi_modal", "scores(snip)", "scores(grasp)", "scores(synflow)")
+LEARNED = tuple(
+    f"learned('runs/learn_scores/{name}/scores.safetensors')"
+    for name in ("forest", "boosting", "sgd")
+)
 
 
 def get_config(mode: str = "search") -> ConfigDict:
@@ -152,6 +161,29 @@ def schedules() -> tuple:
     return (
         (("shots", (1,)), ("criterion", criteria), ("seed", FRESH[:5])),
         (("shots", (SHOTS,)), ("criterion", criteria), ("seed", FRESH[:3])),
+    )
+
+
+def finalists() -> tuple:
+    """What was best on the other seeds, beside the criteria alone."""
+    alone = (*CRITERIA, "snip(revive=True)", "grasp(absolute=True)")
+    stacks = (
+        "stack(grasp, grasp)",
+        "stack(magnitude, snip)",
+        "stack(magnitude, snip(revive=True))",
+    )
+    initial = (
+        ("scores(synflow)", "snip(revive=True)"),
+        ("scores(snip)", "synflow"),
+        ("scores(snip)", "grasp"),
+        ("scores(synflow)", "stack(snip, synflow)"),
+        ("scores(synflow)", "stack(magnitude, snip)"),
+        ("scores(snip)", "stack(grasp, magnitude)"),
+    )
+    return (
+        (("criterion", (*alone, *stacks)), ("seed", FRESH)),
+        (("initial,criterion", initial), ("seed", FRESH)),
+        (("criterion", LEARNED), ("seed", FRESH)),
     )
 
 

@@ -3,7 +3,8 @@
 Runs that compare methods (`adapt`, `self_mask`, `cascade`) have their own table and plots: accuracy
 against bytes to store. All others (dense, pruned) show accuracy against density. Given both,
 results.csv and summary.csv have the rows of both, table.md has two tables, and a baseline applies
-to the runs that include it.
+to the runs that include it. Runs of `learn_scores` have a table of their learners, which is also
+learners.csv.
 """
 
 import sys
@@ -25,6 +26,7 @@ from jaxmask.report import (
     few_labels,
     grid_figures,
     groups,
+    learners,
     mask_figures,
     methods,
     one_density,
@@ -54,6 +56,7 @@ class Grid(NamedTuple):
     few: adaptation.Adaptation | None  # if `self_mask` runs among them used few labels
     overlaps: pd.DataFrame  # of `tickets.read`
     more: list[Table]  # further tables of pruned networks, with their captions
+    learned: learners.Learners | None  # if there are runs of `learn_scores`
 
 
 def write(
@@ -64,8 +67,8 @@ def write(
     Args:
       folders: run directories, or folders of them.
       out: created if needed; files of an earlier report in it are replaced.
-      baseline: a label such as `snip USS`, or a method such as `full`, that the others are
-        tested against; None tests nothing.
+      baseline: a label such as `snip USS` or `snip USS, lenet5`, or a method such as `full`, that
+        the others are tested against; None tests nothing.
 
     Raises:
       InputError: there is no finished run, or none of the baseline; then nothing is written.
@@ -103,6 +106,8 @@ def make(
     """
     runs = collect.collect(folders)
     pruned, adapting = _parts(runs)
+    alone = pruned.empty and adapting.empty
+    learned = learners.make(runs, baseline if alone else None)
     chosen = one_density.chosen_density(pruned, density)
     if published_file and pruned.empty:
         raise InputError("published figures need pruned networks; there are none here")
@@ -134,9 +139,11 @@ def make(
             "their mean counts as one run",
             file=sys.stderr,
         )
+    if learned is not None and alone:
+        compared.append(learned.groups)
     both = pd.concat(compared, ignore_index=True) if len(compared) > 1 else compared[0]
     runs = _with_columns(runs, pruned)
-    return Grid(runs, both, table, caption, chosen, adapted, few, overlaps, more)
+    return Grid(runs, both, table, caption, chosen, adapted, few, overlaps, more, learned)
 
 
 def tables(report: Grid) -> list[tuple[pd.DataFrame, str, set[tuple[int, int]]]]:
@@ -148,6 +155,8 @@ def tables(report: Grid) -> list[tuple[pd.DataFrame, str, set[tuple[int, int]]]]
     for part in (report.adapted, report.few):
         if part is not None:
             found.append((part.table, part.caption, part.best))
+    if report.learned is not None:
+        found.append((report.learned.table, report.learned.caption, set()))
     return found
 
 
@@ -171,6 +180,7 @@ def save(report: Grid, out: str | Path) -> None:
     for name, table in (
         (few_labels.NAME, None if report.few is None else report.few.runs),
         ("overlap", report.overlaps if len(report.overlaps) else None),
+        ("learners", None if report.learned is None else report.learned.rows),
     ):
         if table is None:
             (out / f"{name}.csv").unlink(missing_ok=True)
@@ -263,13 +273,10 @@ def _with_columns(runs: pd.DataFrame, pruned: pd.DataFrame) -> pd.DataFrame:
 
 
 def _parts(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The runs that compare no methods, and those that do, named by their settings."""
-    of_adapt = runs["recipe"].isin(methods.RECIPES)
-    adapting = runs[of_adapt].reset_index(drop=True)
-    return (
-        runs[~of_adapt].reset_index(drop=True),
-        adaptation.named(adapting) if len(adapting) else adapting,
-    )
+    """The runs of one network each, and those that compare methods, named by their settings."""
+    adapting = runs[runs["recipe"].isin(methods.RECIPES)].reset_index(drop=True)
+    single = runs[~runs["recipe"].isin([*methods.RECIPES, learners.RECIPE])].reset_index(drop=True)
+    return single, adaptation.named(adapting) if len(adapting) else adapting
 
 
 def _measured(runs: pd.DataFrame) -> str:
@@ -284,7 +291,8 @@ def _baselines(
         return None, None
     if baseline is None or pruned.empty or adapting.empty:
         return baseline, baseline
-    known = [dict.fromkeys(groups.labels(groups.settings(part)[0])) for part in (pruned, adapting)]
+    settings = [groups.settings(part)[0] for part in (pruned, adapting)]
+    known = [dict.fromkeys([*groups.labels(each), *each["series"]]) for each in settings]
     if not any(baseline in labels for labels in known):
         names = ", ".join(repr(name) for labels in known for name in labels)
         raise InputError(f"no run has the baseline {baseline!r}; known: {names}")

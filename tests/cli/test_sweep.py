@@ -21,7 +21,8 @@ COMMON = (
     "--config=prune_digits", "--config.network.width=0.1", "--config.train.epochs=2",
     "--config.train.batch_size=64",
 )  # fmt: skip
-GRID = "((('criterion',('snip','magnitude')),('density',(0.5,0.1)),('seed',(0,1))),)"
+STACKED = "stack(magnitude, snip)"
+GRID = f"((('criterion',('{STACKED}','magnitude')),('density',(0.5,0.1)),('seed',(0,1))),)"
 
 
 def command(folder, grid=GRID, *more):
