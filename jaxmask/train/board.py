@@ -1,6 +1,5 @@
 """What TensorBoard shows of a run: numbers by step, histograms, hyperparameters."""
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,7 +47,6 @@ class Board:
           fields: values by name; numbers, text, truth values.
           metrics: names of numbers of this run, to show beside them.
         """
-        _summary_writer()
         from tensorboardX.summary import hparams
 
         # `add_hparams` would make a second run, in a folder of its own, without these metrics
@@ -57,8 +55,10 @@ class Board:
 
     def _opened(self) -> Any:
         if self._writer is None:
+            from tensorboardX import SummaryWriter  # takes a second to import
+
             # The suffix keeps a file of the same second from being overwritten.
-            self._writer = _summary_writer()(
+            self._writer = SummaryWriter(
                 str(self._folder / "tensorboard"),
                 purge_step=self._purge,
                 filename_suffix=f".{time.time_ns()}",
@@ -76,19 +76,3 @@ class Board:
     ) -> None:
         if self._writer is not None:
             self._writer.close()
-
-
-def _summary_writer() -> Any:
-    """The class of tensorboardX; importing it takes half a second, not the two of PyTorch's.
-
-    It imports PyTorch, where that is installed, for the names of types alone.
-    """
-    if "torch" in sys.modules:
-        from tensorboardX import SummaryWriter
-    else:
-        sys.modules["torch"] = None  # type: ignore[assignment]  # as if not installed
-        try:
-            from tensorboardX import SummaryWriter
-        finally:
-            del sys.modules["torch"]
-    return SummaryWriter
