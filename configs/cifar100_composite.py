@@ -38,7 +38,7 @@ def get_config(mode: str = "") -> ConfigDict:
         ("scores(snip)", "synflow"),
     )
     config.grid = (
-        (("density", DENSITIES), ("initial,criterion", compared), ("seed", SEEDS)),
+        (("density", DENSITIES), ("seed", SEEDS), ("initial,criterion", compared)),
         (("density", (1.0,)), ("seed", SEEDS)),
     )
     config.together = 0
