@@ -64,14 +64,14 @@ Criteria (across) on initial weights (down):
 +- 0.36, of GraSP 81.57 +- 15.12, on bi-modal weights 89.04 +- 0.58 and, all layers alike, 90.94 +-
 0.33.
 
-`both` (192 runs): the best are SynFlow (also after magnitude, or before it) on `scores(snip)`, 91.90
-+- 0.49 (91.86), SNIP then SynFlow on `scores(synflow)`, 91.78 +- 0.63, and magnitude then SNIP on
-`scores(synflow)`, 90.90 +- 2.12.
+`both` (192 runs): the best are SynFlow (also after magnitude, or before it) on `scores(snip)`,
+91.90 +- 0.49 (91.86), SNIP then SynFlow on `scores(synflow)`, 91.78 +- 0.63, and magnitude then
+SNIP on `scores(synflow)`, 90.90 +- 2.12.
 
 `finalists` (180 runs, fresh seeds): SNIP coming back, on SynFlow's scores, 92.71 +- 0.40, which is
 better than the best criterion alone, SNIP coming back, 91.40 +- 0.60 (Welch's test, Holm-corrected:
-p = 0.0003); SynFlow on SNIP's scores 91.91 +- 0.85 (p = 0.27), GraSP's absolute value 90.76 +- 0.56,
-GraSP 90.28 +- 0.44, SynFlow 87.94 +- 0.60, SNIP 81.38 +- 5.72, magnitude 67.14 +- 5.47.
+p = 0.0003); SynFlow on SNIP's scores 91.91 +- 0.85 (p = 0.27), GraSP's absolute value 90.76 +-
+0.56, GraSP 90.28 +- 0.44, SynFlow 87.94 +- 0.60, SNIP 81.38 +- 5.72, magnitude 67.14 +- 5.47.
 
 `schedules` (24 runs of 11 trainings, an hour on one core): ISS and IMS: magnitude 96.42 +- 0.34 and
 96.63 +- 0.18, SNIP 94.03 +- 0.27 and 92.22 +- 0.57, SynFlow 96.02 +- 0.14 and 95.67 +- 0.25.
