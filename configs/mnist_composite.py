@@ -68,9 +68,10 @@ Criteria (across) on initial weights (down):
 91.90 +- 0.49 (91.86), SNIP then SynFlow on `scores(synflow)`, 91.78 +- 0.63, and magnitude then
 SNIP on `scores(synflow)`, 90.90 +- 2.12.
 
-`finalists` (180 runs, fresh seeds): SNIP coming back, on SynFlow's scores, 92.71 +- 0.40, which is
-better than the best criterion alone, SNIP coming back, 91.40 +- 0.60 (Welch's test, Holm-corrected:
-p = 0.0003); SynFlow on SNIP's scores 91.91 +- 0.85 (p = 0.27), GraSP's absolute value 90.76 +-
+`finalists` (180 runs, fresh seeds): two composites are better than the best criterion alone, SNIP
+coming back, 91.40 +- 0.60 (Welch's test, Holm-corrected): SNIP coming back on SynFlow's scores,
+92.71 +- 0.40 (p = 0.0004), and the forest's learned scores, 92.32 +- 0.21 (p = 0.007). SynFlow on
+SNIP's scores 91.91 +- 0.85 (p = 0.41), boosting 91.49 +- 0.48, GraSP's absolute value 90.76 +-
 0.56, GraSP 90.28 +- 0.44, SynFlow 87.94 +- 0.60, SNIP 81.38 +- 5.72, magnitude 67.14 +- 5.47.
 
 `schedules` (24 runs of 11 trainings, an hour on one core): ISS and IMS: magnitude 96.42 +- 0.34 and
