@@ -1,6 +1,7 @@
 """The site: `launch/docs` builds it, and tests/test_docs.py does so strictly."""
 
 import contextlib
+import gc
 import hashlib
 import io
 import os
@@ -16,6 +17,7 @@ sys.path.insert(0, str(HERE))
 
 import jax  # noqa: E402
 import public  # noqa: E402 (beside this file)
+from sphinx_gallery.scrapers import matplotlib_scraper  # noqa: E402
 
 from jaxmask import adapter  # noqa: E402
 from jaxmask.cli import columns, program  # noqa: E402
@@ -206,6 +208,16 @@ def keep_stamp(app, error):
         (HERE / "examples" / "package.sha256").write_text(source_stamp())
 
 
+def vector_graphics(block, variables, gallery):
+    """Saves the open figures once, sharp at any size."""
+    return matplotlib_scraper(block, variables, gallery, format="svg")
+
+
+def keep(gallery, script):
+    """What is in memory stays: the gallery looks for garbage before every example, for a second."""
+    gc.freeze()
+
+
 sphinx_gallery_conf = {
     "examples_dirs": [str(ROOT / "examples")],
     "gallery_dirs": ["examples"],
@@ -220,7 +232,8 @@ sphinx_gallery_conf = {
     "reference_url": {"jaxmask": None},
     "doc_module": ("jaxmask",),
     "matplotlib_animations": False,
-    "image_srcset": ["2x"],
+    "image_scrapers": (vector_graphics,),
+    "reset_modules": ("matplotlib", "seaborn", keep),
     "plot_gallery": os.environ.get("JAXMASK_DOCS_EXAMPLES", "1") == "1",
 }
 

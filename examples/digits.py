@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
+import numpy as np
 import optax
 
 from jaxmask import data, loss, mask, model, prune, score, tree
@@ -13,15 +14,17 @@ NETWORK = model.create("lenet_300_100", classes=10)
 SHAPE = (1, 8, 8, 1)
 
 
+@functools.cache
 def load(classes=tuple(range(10))):
     """The training and the test images of these classes: two pairs (images, labels)."""
     found = data.load("digits", classes=classes, validation=0.2, seed=0)
-    return [
+    return tuple(
         (jnp.asarray(split.images, jnp.float32) / 255 - 0.3, jnp.asarray(split.labels))
         for split in (found.train, found.test)
-    ]
+    )
 
 
+@functools.cache
 def initialize(seed=0, network=NETWORK):
     """Random weights."""
     return network.init(jax.random.key(seed), jnp.zeros(SHAPE))["params"]
@@ -144,7 +147,7 @@ def tell(**found):
     """Prints the accuracies of pruned networks as a table."""
     print(" " * 12, *(f"{density:>6}" for density in DENSITIES))
     for name, accuracies in found.items():
-        print(f"{name:12}", *(f"{100 * value:6.1f}" for value in accuracies))
+        print(f"{name:12}", *(f"{100 * value:6.1f}" for value in np.asarray(accuracies)))
 
 
 def show(name, accuracies, masks):

@@ -4,7 +4,6 @@ import doctest
 import functools
 import importlib
 import importlib.util
-import os
 import re
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pages
+import processes
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -50,16 +50,12 @@ def site(tmp_path_factory):
     for name in ("benchmarks", "jaxmask", "CHANGELOG.md"):
         (folder / name).symlink_to(ROOT / name)
     command = ["-q", "-W", "--keep-going", "-n", "-d", folder / "trees", folder / "docs"]
-    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     ended = subprocess.run(
         [sys.executable, "-m", "sphinx", *map(str, command), str(folder / "html")],
         capture_output=True,
         text=True,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # examples are small: compilation dominates
-        },
+        # examples are small: compilation dominates
+        env=processes.environment(str(ROOT), JAX_DISABLE_MOST_OPTIMIZATIONS="1"),
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return folder

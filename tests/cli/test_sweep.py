@@ -8,6 +8,7 @@ import sys
 import time
 
 import experiments
+import processes
 import pytest
 from ml_collections import ConfigDict
 
@@ -46,7 +47,7 @@ def comparable(result):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def undrawn():
+def undrawn(quick_compilation):
     """Figures are half of the time; tests/report are about them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(canvas, "save", lambda figure, path: path.write_bytes(b"a picture"))
@@ -127,7 +128,7 @@ def test_tickets_of_a_lottery_are_trained_together_level_by_level(tmp_path):
 def test_a_killed_grid_resumes(swept, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "jaxmask.sweep", *command(tmp_path)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=processes.environment(),
     )  # fmt: skip
     end = time.monotonic() + 120
     while len(results(tmp_path)) < 3 and time.monotonic() < end:
@@ -147,15 +148,16 @@ def test_a_killed_grid_resumes(swept, tmp_path):
 
 def test_two_processes_never_do_the_same_run(tmp_path):
     grid = "((('density',(0.5,0.4,0.2,0.1)),('seed',(0,))),)"
-    processes = [
+    running = [
         subprocess.Popen(
             [sys.executable, "-m", "jaxmask.sweep", *command(tmp_path, grid)],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env=processes.environment(),
         )
         for _ in range(2)
     ]  # fmt: skip
-    told = [process.communicate(timeout=200)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
+    told = [process.communicate(timeout=200)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0]
     done = [line.split("] ")[1].split(":")[0] for text in told for line in text.splitlines()
             if line.startswith("[")]  # fmt: skip
     assert sorted(done) == sorted(set(done))

@@ -22,7 +22,7 @@ CRITERIA = (
 )  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def undrawn(monkeypatch):
     without_figures(monkeypatch)
 
@@ -32,7 +32,6 @@ def ticket(folder):
     return {f"{name}/kernel": np.asarray(layer["kernel"]) for name, layer in masks.items()}
 
 
-@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_every_criterion_keeps_exactly_the_density(criterion, tmp_path):
     result = finished(tmp_path, criterion=criterion, density=0.05, train__epochs=0)
@@ -75,7 +74,8 @@ def accuracy_of(file):
     return (logits.argmax(axis=1) == test.labels).mean()
 
 
-def test_remaining_weights_learn_and_the_run_directory_is_complete(tmp_path):
+def test_remaining_weights_learn_and_the_run_directory_is_complete(tmp_path, monkeypatch):
+    monkeypatch.undo()  # this one draws
     result = finished(
         tmp_path,
         criterion="snip",
