@@ -8,7 +8,15 @@ classes: 9,000 images to train on, 1,000 to choose the epoch by, 2,000 to test. 
 and flips; SGD with momentum 0.9, weight decay 5e-4 and rate 0.05 on a cosine schedule, the same for
 all and not tuned. 100 shots before training, scores on ten images per class. Compared are the two
 composites and the two criteria that were best on the fresh seeds of `mnist_composite:finalists`, by
-validation accuracy, and the whole network.
+validation accuracy, and the whole network, which was not run. Test accuracy in %, three seeds, two
+minutes a run on one core:
+
+| | 0.02 | 0.005 |
+|---|---|---|
+| `grasp(absolute=True)` | 52.35 +- 0.53 | 24.85 +- 6.04 |
+| `snip(revive=True)` | 51.28 +- 2.24 | 32.50 +- 5.15 |
+| `snip(revive=True)` on `scores(synflow)` | 50.53 +- 0.76 | 36.97 +- 1.33 |
+| `synflow` on `scores(snip)` | 50.32 +- 0.68 | 35.95 +- 1.09 |
 """
 
 from ml_collections import ConfigDict
