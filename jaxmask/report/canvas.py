@@ -2,7 +2,7 @@
 
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +126,14 @@ def legend(axes: Any) -> None:
     count = len(axes.get_legend_handles_labels()[1])
     names = axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False,
                         ncols=1 + (count - 1) // 20, handlelength=4)  # fmt: skip
-    figure = axes.figure
-    width = names.get_window_extent(figure.canvas.get_renderer()).width / figure.dpi
-    figure.set_figwidth(figure.get_figwidth() + max(0, width - figure.get_figwidth() / 3))
+    widen(axes.figure, [names], 1 / 3)
+
+
+def widen(figure: Any, beside: Iterable[Any], share: float) -> None:
+    """Widens a figure by what the widest thing beside its axes takes above a share of it."""
+    renderer, own = figure.canvas.get_renderer(), figure.get_figwidth()
+    width = max(each.get_window_extent(renderer).width for each in beside) / figure.dpi
+    figure.set_figwidth(own + max(0, width - share * own))
 
 
 def save(figure: Any, path: Path) -> None:

@@ -31,6 +31,7 @@ def ranking(path: Path, table: pd.DataFrame, label: str, factor: float = 1) -> b
     axes.errorbar(factor * rows["mean"], places, xerr=std, fmt="o", markersize=4, capsize=2,
                   elinewidth=0.8)  # fmt: skip
     axes.set_yticks(places, rows["series"], fontsize=7)
+    canvas.widen(figure, axes.get_yticklabels(), 1 / 2)
     axes.set_ylim(-0.7, len(rows) - 0.3)
     density = rows["target_density"].iloc[0]
     axes.set_xlabel(f"{label}, target density {density:.3g}")

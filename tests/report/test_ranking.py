@@ -1,5 +1,7 @@
 """Settings of one density, ranked."""
 
+import warnings
+
 import pytest
 from finished_runs import A, B, frame_of
 
@@ -26,6 +28,13 @@ def test_the_best_is_at_the_top_and_bars_are_deviations(drawn, tmp_path):
     lengths = [ends[1][0] - ends[0][0] for ends in bars.get_segments()]
     assert lengths[:2] == pytest.approx([0, 20])  # twice the deviation; 0 of a single seed
     assert axes.get_xlabel() == "test accuracy (%), target density 0.1"
+
+
+def test_names_of_any_length_leave_room_for_the_plot(tmp_path):
+    samples = {("snip", 0.1): B, ("learned('" + 40 * "long/" + "path')", 0.1): A}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of a layout that collapses
+        grid_figures.against_density(tmp_path / "x.png", significance.compare(frame_of(samples)))
 
 
 def test_several_densities_are_lines(drawn, tmp_path):
