@@ -26,6 +26,9 @@ class Stage(NamedTuple):
     expansion: int
 
 
+Stages = tuple[Stage, ...]
+
+
 class Numerics(NamedTuple):
     """In what the networks of PyTorch and TensorFlow differ."""
 
@@ -55,7 +58,7 @@ _EFFICIENTNET = (
 )
 
 
-def efficientnet_lite(wider: float, deeper: float) -> tuple[Stage, ...]:
+def efficientnet_lite(wider: float, deeper: float) -> Stages:
     """The stages of an EfficientNet-Lite: all are wider, all but the first and the last deeper."""
     ends = (0, len(_EFFICIENTNET) - 1)
     return tuple(
@@ -176,7 +179,7 @@ class EfficientNetLite(nn.Module):
 
 def _body(
     x: jax.Array,
-    stages: tuple[Stage, ...],
+    stages: Stages,
     width: float,
     train: bool,
     numerics: Numerics,

@@ -81,9 +81,10 @@ def load(
     file = checkpoint.find(source)
     config = checkpoint.read_json(file.parent, "config.json")
     which, state, names = _network(file, name, str(source))
-    if which == "torchvision" and "timm" in torch_names.layouts(name) and "architecture" in config:
-        which = "timm"
     layout = torch_names.layout(name, which)
+    told = "timm" in torch_names.layouts(name) and "architecture" in config
+    if which == "torchvision" and told and not layout.own:
+        which, layout = "timm", torch_names.layout(name, "timm")
     head = state.get(torch_names.their_name("params/head/kernel", layout))
     classes = None if head is None or head.ndim == 0 else head.shape[0]
     module = registry.create(
@@ -91,8 +92,11 @@ def load(
     )
     if which == "clip":
         clip_text.check_image_tower(config, module.heads, str(source))
-    positions = state.get(torch_names.their_name("params/position", layout))
-    made_for = 0 if positions is None else transformer.image_size(positions.shape, module.patch)
+    made_for = 0
+    if hasattr(module, "patch"):
+        positions = state.get(torch_names.their_name("params/position", layout))
+        if positions is not None:
+            made_for = transformer.image_size(positions.shape, module.patch)
     shapes = _shapes(lambda key: registry.initialize(module, key, (made_for or 224,) * 2 + (3,)))
     if head is None:
         shapes = {path: shape for path, shape in shapes.items() if "/head/" not in path}
@@ -232,8 +236,9 @@ def export(
         variables: {"params", "batch_stats"} of the network called `name`.
         name: one of `model.names()`.
         layout: "cifar" or "torchvision" for resnet20 to resnet110; "torchvision" for resnet18, 34,
-            50; "timm" for ViTs; "clip" for CLIP's image tower. (The other kinds that `load` tells
-            apart have the plain names of these.)
+            50; "torchvision" or "timm" for mobilenetv2; "lite" (those of efficientnet_lite_pytorch)
+            or "timm" for EfficientNet-Lite; "timm" for ViTs; "clip" for CLIP's image tower. (The
+            other kinds that `load` tells apart have the plain names of these.)
         names: `about["names"]` of `load`, to have the checkpoint's names, prefix and all; None is
             plain names.
 

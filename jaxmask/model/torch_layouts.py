@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from jaxmask.errors import InputError, nearest
+from jaxmask.model import mobile, mobile_names
 
 Moments = tuple[tuple[float, ...], tuple[float, ...]]
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+TENSORFLOW = ((127 / 255,) * 3, (128 / 255,) * 3)  # (x - 127) / 128
 
 
 class Layout(NamedTuple):
@@ -22,6 +24,7 @@ class Layout(NamedTuple):
         moments: mean and std to normalize images with, if they are the same for all of the kind.
         unsettled: who normalizes how, if networks of the kind differ and depend on it.
         leading: for our arrays outside modules, how many leading axes of length 1 theirs have.
+        own: regex of a name that the family's other layouts lack; "" where nothing tells them.
     """
 
     modules: tuple[tuple[str, str], ...]
@@ -29,6 +32,7 @@ class Layout(NamedTuple):
     moments: Moments | None = None
     unsettled: str = ""
     leading: Mapping[str, int] = {}
+    own: str = ""
 
 
 class Family(NamedTuple):
@@ -103,10 +107,25 @@ def _vit(dropped: str = "", moments: Moments | None = None, unsettled: str = "")
     return Layout(_TIMM_VIT, f"mask_token|masked_embed|{dropped}", moments, unsettled, leading)
 
 
+def _mobile(stages: mobile.Stages, first: str, moments: Moments) -> Family:
+    """Networks whose blocks are numbered by their place: PyTorch's names depend on `stages`."""
+    kinds = {
+        "torchvision": Layout(
+            mobile_names.torchvision(stages), moments=moments, own=r"features\.0\.1\.bias"
+        ),
+        "timm": Layout(mobile_names.timm(stages), moments=moments, own=r"bn1\.bias"),
+        "lite": Layout(mobile_names.lite(stages), moments=moments, own=r"_bn0\.bias"),
+    }
+    return Family(mobile_names.BODY, {first: kinds[first], "timm": kinds["timm"]})
+
+
 FAMILIES: dict[str, Family] = {
     r"resnet(20|32|44|56|110)": Family(
         r"(layer\d+\.\d+\.)?conv\d\.weight",
-        {"cifar": Layout(_residual("linear")), "torchvision": Layout(_residual("fc"))},
+        {
+            "cifar": Layout(_residual("linear")),
+            "torchvision": Layout(_residual("fc"), own=r"fc\.weight(_orig)?"),
+        },
     ),
     r"resnet(18|34|50)": Family(
         r"(layer\d+\.\d+\.)?conv\d\.weight",
@@ -118,6 +137,11 @@ FAMILIES: dict[str, Family] = {
             "moco": _resnet(r"fc\..*"),
         },
     ),
+    "mobilenetv2": _mobile(mobile.MOBILENET_V2, "torchvision", IMAGENET),
+    **{
+        f"efficientnet_lite{i}": _mobile(mobile.efficientnet_lite(*scale), "lite", TENSORFLOW)
+        for i, scale in enumerate(mobile.LITE)
+    },
     r"vit_\w+": Family(
         r"cls_token|blocks\.\d+\.attn\.qkv\.weight",
         {
@@ -166,7 +190,7 @@ UNSUPPORTED = {
     r"fc_norm\..*": "pooling over all patches",
     r"norm_pre\..*": "a norm before the blocks",
     r".*\.mlp\.(w\d+|fc1_[gx])\..*": "gated MLPs",
-    r".*\.se\..*|.*\.se_module\..*": "squeeze-and-excitation",
+    r".*\.se\..*|.*\.se_module\..*|.*\._se_(reduce|expand)\..*": "squeeze-and-excitation",
     r"conv1\.\d+\..*": "a stem of several convolutions",
     r"layer\d+\.\d+\.(downsample|shortcut)\..*": "other shortcuts",
     r".*parametrizations\..*|.*\.weight_[guv]": "reparametrized weights",
