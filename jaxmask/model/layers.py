@@ -81,9 +81,7 @@ def dense(units: int, *, name: str, dtype: DTypeLike) -> nn.Dense:
     return nn.Dense(units, dtype=dtype, kernel_init=fan_in, name=name)
 
 
-def norm(
-    train: bool, *, name: str, dtype: DTypeLike, epsilon: float = 1e-5
-) -> nn.BatchNorm:
+def norm(train: bool, *, name: str, dtype: DTypeLike, epsilon: float = 1e-5) -> nn.BatchNorm:
     """Batch norm over B, H, W; its running statistics have momentum 0.9 (0.1 in PyTorch)."""
     return nn.BatchNorm(
         use_running_average=not train, momentum=0.9, epsilon=epsilon, dtype=dtype, name=name

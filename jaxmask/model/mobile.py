@@ -139,11 +139,12 @@ class MobileNetV2(nn.Module):
     classes: int
     width: float = 1.0
     dtype: DTypeLike = jnp.float32
+    stages: Stages = MOBILENET_V2
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False, features: bool = False) -> jax.Array:
         """Images [B, H, W, C] -> logits [B, classes] or features [B, 1280 * width]."""
-        x = _body(x, MOBILENET_V2, self.width, train, PYTORCH, self.dtype)
+        x = _body(x, self.stages, self.width, train, PYTORCH, self.dtype)
         return layers.classify(x, self.classes, features)
 
 

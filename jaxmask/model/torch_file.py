@@ -151,5 +151,7 @@ def _torch(path: Path) -> Any:
     try:
         import torch
     except ImportError:
-        raise InputError(f"to write {path} needs PyTorch; install it, or write a .safetensors file") from None
+        raise InputError(
+            f"to write {path} needs PyTorch; install it, or write .safetensors"
+        ) from None
     return torch

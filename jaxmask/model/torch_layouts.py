@@ -25,6 +25,7 @@ class Layout(NamedTuple):
         unsettled: who normalizes how, if networks of the kind differ and depend on it.
         leading: for our arrays outside modules, how many leading axes of length 1 theirs have.
         own: regex of a name that the family's other layouts lack; "" where nothing tells them.
+        unlike: regex of TIMM's names of networks with the same arrays that compute otherwise.
     """
 
     modules: tuple[tuple[str, str], ...]
@@ -33,6 +34,7 @@ class Layout(NamedTuple):
     unsettled: str = ""
     leading: Mapping[str, int] = {}
     own: str = ""
+    unlike: str = ""
 
 
 class Family(NamedTuple):
@@ -107,16 +109,30 @@ def _vit(dropped: str = "", moments: Moments | None = None, unsettled: str = "")
     return Layout(_TIMM_VIT, f"mask_token|masked_embed|{dropped}", moments, unsettled, leading)
 
 
-def _mobile(stages: mobile.Stages, first: str, moments: Moments) -> Family:
-    """Networks whose blocks are numbered by their place: PyTorch's names depend on `stages`."""
-    kinds = {
+_MOBILENET = Family(
+    mobile_names.BODY,
+    {
         "torchvision": Layout(
-            mobile_names.torchvision(stages), moments=moments, own=r"features\.0\.1\.bias"
+            mobile_names.torchvision(mobile.MOBILENET_V2),
+            moments=IMAGENET,
+            own=r"features\.0\.1\.bias",
         ),
-        "timm": Layout(mobile_names.timm(stages), moments=moments, own=r"bn1\.bias"),
-        "lite": Layout(mobile_names.lite(stages), moments=moments, own=r"_bn0\.bias"),
-    }
-    return Family(mobile_names.BODY, {first: kinds[first], "timm": kinds["timm"]})
+        "timm": Layout(mobile_names.timm(mobile.MOBILENET_V2), moments=IMAGENET, own=r"bn1\.bias"),
+    },
+)
+
+
+def _efficientnet_lite(wider: float, deeper: float) -> Family:
+    stages = mobile.efficientnet_lite(wider, deeper)
+    # TIMM's own have PyTorch's padding and epsilon
+    timm = Layout(
+        mobile_names.timm(stages),
+        unsettled="0.5 in TIMM's tf_efficientnet_lite; its efficientnet_lite compute otherwise",
+        own=r"bn1\.bias",
+        unlike=r"efficientnet_lite\d.*",
+    )
+    lite = Layout(mobile_names.lite(stages), moments=TENSORFLOW, own=r"_bn0\.bias")
+    return Family(mobile_names.BODY, {"lite": lite, "timm": timm})
 
 
 FAMILIES: dict[str, Family] = {
@@ -137,11 +153,8 @@ FAMILIES: dict[str, Family] = {
             "moco": _resnet(r"fc\..*"),
         },
     ),
-    "mobilenetv2": _mobile(mobile.MOBILENET_V2, "torchvision", IMAGENET),
-    **{
-        f"efficientnet_lite{i}": _mobile(mobile.efficientnet_lite(*scale), "lite", TENSORFLOW)
-        for i, scale in enumerate(mobile.LITE)
-    },
+    "mobilenetv2": _MOBILENET,
+    **{f"efficientnet_lite{i}": _efficientnet_lite(*by) for i, by in enumerate(mobile.LITE)},
     r"vit_\w+": Family(
         r"cls_token|blocks\.\d+\.attn\.qkv\.weight",
         {

@@ -33,14 +33,14 @@ _DTYPES = {
 }
 _BYTES = "bytes"
 # what pickles of protocol 2 consist of; others look up names in other ways
-_OPCODES = frozenset(
+_PROTOCOL_2 = (
     "PROTO STOP GLOBAL REDUCE BUILD BINPERSID MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 "
     "LONG1 LONG4 BINFLOAT BINUNICODE EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT SETITEM "
-    "SETITEMS EMPTY_LIST APPEND APPENDS BINPUT LONG_BINPUT BINGET LONG_BINGET".split()
+    "SETITEMS EMPTY_LIST APPEND APPENDS BINPUT LONG_BINPUT BINGET LONG_BINGET"
 )
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """What is wrong with a file, after its name."""
 
 
@@ -68,15 +68,17 @@ def read(path: Path) -> Any:
     """
     try:
         if sys.byteorder != "little":
-            raise _Refused("has little-endian numbers; install PyTorch to read it on this machine")
+            raise _RefusedError(
+                "has little-endian numbers; install PyTorch to read it on this machine"
+            )
         if not zipfile.is_zipfile(path):
-            raise _Refused(
+            raise _RefusedError(
                 "is not in PyTorch's zip format (one from before PyTorch 1.6, or damaged); install "
                 "PyTorch, or save it again with a newer one"
             )
         with zipfile.ZipFile(path) as archive:
             return _Archive(archive, path.stat().st_size).content()
-    except _Refused as refused:
+    except _RefusedError as refused:
         raise InputError(f"{path} {refused}") from None
     except Exception as error:  # a damaged pickle fails in many ways
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -91,14 +93,14 @@ class _Archive:
         names = [entry.filename for entry in entries]
         pickles = [name for name in names if name.partition("/")[2] == "data.pkl"]
         if any(name.endswith(("/constants.pkl", "/code.pkl")) for name in names):
-            raise _Refused("is a TorchScript archive; save the network's state_dict()")
+            raise _RefusedError("is a TorchScript archive; save the network's state_dict()")
         if len(pickles) != 1 or len(set(names)) < len(names):
-            raise _Refused("is a zip archive, but not one of PyTorch's; give a file of weights")
+            raise _RefusedError("is a zip archive, but none of PyTorch's; give a file of weights")
         # PyTorch never compresses: what is larger outside than inside is no file of its own
         if any(entry.compress_type for entry in entries) or size < sum(
             entry.file_size for entry in entries
         ):
-            raise _Refused("is compressed, as PyTorch's files never are; save it again")
+            raise _RefusedError("is compressed, as PyTorch's files never are; save it again")
         self.archive, self.names = archive, set(names)
         self.root = pickles[0].removesuffix("data.pkl")
         self.storages: dict[str, bytes] = {}
@@ -106,7 +108,7 @@ class _Archive:
     def content(self) -> Any:
         order = self.root + "byteorder"
         if order in self.names and self.archive.read(order) != b"little":
-            raise _Refused("has big-endian numbers; save it on a little-endian machine")
+            raise _RefusedError("has big-endian numbers; save it on a little-endian machine")
         data = self.archive.read(self.root + "data.pkl")
         _check(data)
         return _Unpickler(io.BytesIO(data), self.storage).load()
@@ -118,11 +120,12 @@ class _Archive:
 
 
 def _check(data: bytes) -> None:
-    """Raises _Refused unless the opcodes are those of protocol 2, with a table that is no larger
-    than the pickle (it is allocated for the largest index)."""
+    """Raises _RefusedError for opcodes of other protocols, and for places in its table of objects
+    that lie beyond the length of the pickle, as so much memory would be taken."""
+    known = _PROTOCOL_2.split()
     for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name not in _OPCODES or (opcode.name == "LONG_BINPUT" and argument > len(data)):
-            raise _Refused(
+        if opcode.name not in known or (opcode.name == "LONG_BINPUT" and argument > len(data)):
+            raise _RefusedError(
                 f"has a pickle with {opcode.name}, not of protocol 2; install PyTorch, or save the "
                 "network's state_dict() again"
             )
@@ -145,7 +148,7 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.known:
-            raise _Refused(
+            raise _RefusedError(
                 f"is not a file of tensors alone (it holds a {module}.{name}); save the network's "
                 "state_dict(), or install PyTorch to read what is beside it"
             )

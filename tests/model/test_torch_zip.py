@@ -27,7 +27,9 @@ def storage(dtype=b"ctorch\nFloatStorage\n", key="0", count=6, kind="storage"):
 def tensor(shape=(2, 3), strides=(3, 1), offset=0, more=b"", where=None):
     parts = where or storage(), body(offset), body(shape), body(strides)
     hooks = b"ccollections\nOrderedDict\n)R"
-    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + b"".join(parts) + b"\x89" + hooks + more + b"tR"
+    return (
+        b"ctorch._utils\n_rebuild_tensor_v2\n(" + b"".join(parts) + b"\x89" + hooks + more + b"tR"
+    )
 
 
 def state(*tensors):
@@ -175,11 +177,11 @@ def test_other_files_are_refused_in_a_line(tmp_path, monkeypatch):
     path = tmp_path / "a.pth"
     for content in (b"", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", b"PK"):
         path.write_bytes(content)
-        with pytest.raises(InputError, match="not in PyTorch's zip format .* install PyTorch"):
+        with pytest.raises(InputError, match=r"not in PyTorch's zip format .* install PyTorch"):
             torch_file.read(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("weights.npy", "x")
-    with pytest.raises(InputError, match="but not one of PyTorch's"):
+    with pytest.raises(InputError, match="but none of PyTorch's"):
         torch_file.read(path)
     with pytest.raises(InputError, match=r"holds a float, not a state dict"):
         torch_file.read(written(tmp_path, pickle.dumps(1.5, 2)))
@@ -199,7 +201,7 @@ def test_damage_in_the_numbers_is_found(tmp_path):
 DTYPES = (
     "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex64 complex128 "
     "uint16 uint32 uint64 float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz"
-).split()
+)
 
 
 @pytest.mark.parity
@@ -208,7 +210,10 @@ def test_arrays_equal_torch(tmp_path, monkeypatch):
     base = torch.randn(4, 5, 2)
     layer = torch.nn.BatchNorm2d(3)
     content = {
-        **{name: torch.arange(1, 7).to(getattr(torch, name)).reshape(2, 3) for name in DTYPES},
+        **{
+            name: torch.arange(1, 7).to(getattr(torch, name)).reshape(2, 3)
+            for name in DTYPES.split()
+        },
         **{"whole": base, "turned": base.permute(2, 0, 1), "part": base[1:, ::2, 1]},
         **{"wide": torch.ones(1).expand(3, 4), "none": torch.ones(0, 2), "one": torch.tensor(2.5)},
         "leaf": torch.nn.Parameter(torch.ones(2)),
@@ -233,9 +238,9 @@ def test_other_formats_of_torch_are_refused(tmp_path):
     torch = pytest.importorskip("torch")
     path = tmp_path / "a.pth"
     torch.save({"a": torch.ones(2)}, path, _use_new_zipfile_serialization=False)
-    with pytest.raises(InputError, match="one from before PyTorch 1.6"):
+    with pytest.raises(InputError, match=r"one from before PyTorch 1\.6"):
         torch_zip.read(path)
     for value in (torch.ones(2, dtype=torch.cfloat).conj(), torch.eye(2).to_sparse()):
         torch.save({"a": value}, path)
-        with pytest.raises(InputError, match="conjugated|_rebuild_sparse_tensor"):
+        with pytest.raises(InputError, match=r"conjugated|_rebuild_sparse_tensor"):
             torch_zip.read(path)
