@@ -173,7 +173,8 @@ def create(
             `model.outside.create`.
         classes: the number of logits.
         width: multiplies all numbers of channels and hidden units (rounded, at least 1); for
-            transformers, the 64 units of each attention head, and so all others.
+            transformers, the 64 units of each attention head, and so all others. (The multiplier
+            of the papers on MobileNets also rounds them to multiples of 8.)
         dtype: the dtype of activations, such as `jnp.bfloat16` on an accelerator. Parameters
             and batch statistics are always float32.
         **options: for resnet18, 34 and 50: `stem="imagenet"` (the default) or `stem="cifar"`.
@@ -263,8 +264,8 @@ def initialize(
 ) -> dict[str, dict[str, Any]]:
     """Newly initialized float32 variables for images of shape (H, W, C).
 
-    Kernels are Kaiming-normal (those of attention blocks Glorot-uniform, as in the ViT paper's
-    code), biases zero, norms the identity.
+    Kernels are Kaiming-normal, depthwise ones by their window (those of attention blocks
+    Glorot-uniform, as in the ViT paper's code), biases zero, norms the identity.
 
     Args:
         module: what `create` returned, or any Linen module whose fields are hashable.
