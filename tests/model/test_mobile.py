@@ -33,15 +33,6 @@ def test_sizes_of_efficientnet_lite(size, counts, channels):
     assert tuple(stage.channels for stage in stages) == channels
 
 
-@pytest.mark.parametrize(
-    ("name", "count"), [("mobilenetv2", 3_504_872), ("efficientnet_lite0", 4_652_008)]
-)
-def test_published_parameter_count(name, count):
-    module = model.create(name, classes=1000)
-    shapes = jax.eval_shape(lambda k: model.initialize(module, k, (32, 32, 3)), jax.random.key(0))
-    assert model.count(shapes["params"]) == count
-
-
 def test_layers_of_a_block():
     shapes = jax.eval_shape(lambda k: model.initialize(few_blocks(), k, SHAPE), jax.random.key(0))[
         "params"
@@ -90,9 +81,9 @@ def test_all_blocks_but_the_first_of_a_stage_add_their_input(random_variables):
     for first in (True, False):
         stage = mobile.Stage(2, 2, 3, 1, 6)
         block = mobile.InvertedResidual(stage, 2, first, mobile.PYTORCH, jnp.float32)
-        variables = block.init(jax.random.key(0), x, False)
-        variables["params"]["project_conv"]["kernel"] *= 0
-        np.testing.assert_array_equal(block.apply(variables, x, False), 0 * x if first else x)
+        shapes = jax.eval_shape(lambda block=block: block.init(jax.random.key(0), x, False))
+        zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+        np.testing.assert_array_equal(block.apply(zeros, x, False), 0 * x if first else x)
 
 
 def test_kernels_are_initialized_by_the_fan_out_of_a_group():

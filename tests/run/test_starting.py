@@ -211,7 +211,7 @@ def test_where_there_are_no_weights_it_is_said(tmp_path):
     with pytest.raises(InputError, match=r"give --config\.start=PATH"):
         starting.load_start("", network)
     with pytest.raises(InputError, match=r"package:none-such is not installed"):
-        starting.load_start("package:none-such", network)
+        starting.load_start("package:none-such", small.config("dense", **NETWORK).network)
 
 
 def test_the_side_of_images_is_what_the_device_resizes_to_or_what_is_decoded():
