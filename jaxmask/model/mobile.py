@@ -17,9 +17,9 @@ LITE = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8))
 
 
 class Stage(NamedTuple):
-    """`count` blocks of one width, of which the first is strided."""
+    """`blocks` of one width, of which the first is strided."""
 
-    count: int
+    blocks: int
     channels: int
     size: int
     stride: int
@@ -64,7 +64,7 @@ def efficientnet_lite(wider: float, deeper: float) -> Stages:
     return tuple(
         stage._replace(
             channels=_eights(stage.channels * wider),
-            count=stage.count if i in ends else math.ceil(stage.count * deeper),
+            blocks=stage.blocks if i in ends else math.ceil(stage.blocks * deeper),
         )
         for i, stage in enumerate(_EFFICIENTNET)
     )
@@ -192,7 +192,7 @@ def _body(
     x = layers.relu6(normed("stem", x, layers.scaled(STEM, width), 3, 2))
     for number, stage in enumerate(stages, 1):
         channels = layers.scaled(stage.channels, width)
-        for i in range(stage.count):
+        for i in range(stage.blocks):
             name = f"block{number}_{i}"
             x = InvertedResidual(stage, channels, i == 0, numerics, dtype, name=name)(x, train)
     x = layers.relu6(normed("last", x, layers.scaled(LAST, width), 1))

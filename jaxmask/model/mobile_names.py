@@ -24,7 +24,7 @@ def torchvision(stages: Stages) -> Pairs:
         pairs = [(f"{chain}.{j}.0", f"{chain}.{j}.1") for j in range(parts - 1)]
         return [*pairs, (f"{chain}.{parts - 1}", f"{chain}.{parts}")]
 
-    last = sum(stage.count for stage in stages) + 1
+    last = sum(stage.blocks for stage in stages) + 1
     ends = ("features.0.0", "features.0.1", f"features.{last}.0", f"features.{last}.1")
     return _pairs(stages, (*ends, "classifier.1"), block)
 
@@ -69,7 +69,7 @@ def _pairs(
             convolutions) -> their names of each convolution and its batch norm.
     """
     pairs = list(zip(("stem_conv", "stem_bn", "last_conv", "last_bn", "head"), ends, strict=True))
-    places = [(stage, i) for stage in range(len(stages)) for i in range(stages[stage].count)]
+    places = [(stage, i) for stage in range(len(stages)) for i in range(stages[stage].blocks)]
     for number, (stage, i) in enumerate(places):
         parts = _PARTS if stages[stage].expansion > 1 else _PARTS[1:]
         for part, (conv, norm) in zip(parts, block(stage, i, number, len(parts)), strict=True):

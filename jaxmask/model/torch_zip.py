@@ -124,7 +124,9 @@ def _check(data: bytes) -> None:
     that lie beyond the length of the pickle, as so much memory would be taken."""
     known = _PROTOCOL_2.split()
     for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name not in known or (opcode.name == "LONG_BINPUT" and argument > len(data)):
+        if opcode.name not in known or (
+            opcode.name == "LONG_BINPUT" and (argument or 0) > len(data)
+        ):
             raise _RefusedError(
                 f"has a pickle with {opcode.name}, not of protocol 2; install PyTorch, or save the "
                 "network's state_dict() again"

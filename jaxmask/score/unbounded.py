@@ -52,8 +52,10 @@ def _has_bounds(jaxpr: core.Jaxpr) -> bool:
 def _inner(equation: core.JaxprEqn) -> Iterator[core.Jaxpr]:
     """The functions that are in an operation."""
     for leaf in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_jaxpr):
-        if _is_jaxpr(leaf):
-            yield getattr(leaf, "jaxpr", leaf)
+        if isinstance(leaf, core.ClosedJaxpr):
+            yield leaf.jaxpr
+        elif isinstance(leaf, core.Jaxpr):
+            yield leaf
 
 
 def _is_jaxpr(value: Any) -> bool:

@@ -29,7 +29,7 @@ def few_blocks(**options):
 def test_sizes_of_efficientnet_lite(size, counts, channels):
     """As TensorFlow's own formulas give them."""
     stages = mobile.efficientnet_lite(*mobile.LITE[size])
-    assert tuple(stage.count for stage in stages) == counts
+    assert tuple(stage.blocks for stage in stages) == counts
     assert tuple(stage.channels for stage in stages) == channels
 
 

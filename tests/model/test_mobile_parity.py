@@ -44,7 +44,7 @@ def test_logits_and_what_is_exported(style, same, sides, monkeypatch):
     expected = networks.theirs(network, x)
     assert np.abs(expected).max() > 1
     variables = traverse_util.unflatten_dict(found, sep="/")
-    logits, rounded = ours.apply(variables, x), torch_names.to_theirs(found, layout)
+    logits, rounded = jax.jit(ours.apply)(variables, x), torch_names.to_theirs(found, layout)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     assert rounded.keys() == state.keys()
     assert all(np.array_equal(rounded[name], leaf) for name, leaf in state.items())
