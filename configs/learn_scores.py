@@ -16,7 +16,17 @@ r"""Scores learned from lottery tickets: which weights does an informed ticket k
 - `served`: networks pruned in one shot by each of the learners of `mnist`, and by criteria alone;
   at density 0.005 also in 100 shots, and in stacks.
 
-No results yet.
+`mnist` (55 trainings, 443 s on one core, and the fits): of the held-out ticket's weights, linear
+regression finds 25.1 % among its highest predictions, boosting 25.0, the tuned MLP 24.0, SGD and
+the forest 23.7, the tree 7.0, the published MLP 0.5; SynFlow's score alone 25.0, SNIP 13.8,
+magnitude 13.4, GraSP 9.7. Ranks: linear 2.8, boosting 24.3. Eight features more: linear 25.2,
+boosting 22.8.
+
+`served`, test accuracy in % at density 0.005 (78 of 276 runs; the other densities were not run: 198
+runs of 9 s): in one shot the tree has 80.53 +- 2.39, the published MLP 27.58 +- 7.85, the forest
+19.68 +- 9.54, all others 11.35, as SynFlow; in 100 shots the forest 92.14 +- 0.65, boosting 90.91
++- 1.04, SGD 90.64 +- 0.49, the tuned MLP 90.20 +- 0.52, linear 89.23 +- 0.79, the tree 72.12 +-
+7.60; the published MLP ends, as nothing is connected after six shots.
 """
 
 from ml_collections import ConfigDict
