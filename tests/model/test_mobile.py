@@ -1,5 +1,7 @@
 """MobileNetV2 and EfficientNet-Lite: sizes, blocks, numerics; here with few channels and blocks."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,6 +75,18 @@ def test_forward_and_gradient(random_variables):
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), changed, {"batch_stats":
                          variables["batch_stats"]})  # fmt: skip
     assert all(jax.tree.leaves(moved))
+
+
+def test_activations_are_of_one_dtype_and_logits_no_narrower_than_float32(random_variables):
+    variables = random_variables(few_blocks(), SHAPE)
+    x = np.zeros((1, *SHAPE), np.float32)
+    program = jax.make_jaxpr(few_blocks(dtype=jnp.bfloat16).apply)(variables, x)
+    found = re.findall(r":(\w+)\[[\d,]*\] = (?:conv_general_dilated|dot_general)", str(program))
+    assert (set(found[:-1]), found[-1]) == ({"bf16"}, "f32")
+    with jax.enable_x64(True):
+        doubles = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), variables)
+        apply = few_blocks(dtype=jnp.float64).apply
+        assert "f32[" not in str(jax.make_jaxpr(apply)(doubles, x.astype(np.float64)))
 
 
 def test_all_blocks_but_the_first_of_a_stage_add_their_input(random_variables):

@@ -10,9 +10,9 @@ import pytest
 from jaxmask import model
 from jaxmask.errors import InputError
 
-# MobileNetV2 and EfficientNet-Lite are computed with fewer blocks, in test_mobile
 IMAGE = (16, 16, 1)  # the smallest that every network takes, except with patches of 32 pixels
 CONVOLUTIONAL = ("lenet_300_100", "lenet5", "conv2", "resnet20", "vgg11", "resnet18", "resnet50")
+MOBILE = ("mobilenetv2", "efficientnet_lite0")  # computed with fewer blocks, in test_mobile
 # without those that only are deeper
 SHALLOW = [name for name in model.names() if not re.fullmatch(r"efficientnet_lite[1-4]", name)]
 TRANSFORMERS = ("vit_s32", "clip_vit_b32")  # one for each module
@@ -68,10 +68,13 @@ def test_forward_and_gradient(name, width, random_variables):
         assert np.any(leaf != 0) or path[-1].key != "kernel", path
 
 
-@pytest.mark.parametrize("name", [name for name in model.names() if name not in FAMILIES])
+@pytest.mark.parametrize(
+    "name",
+    [*(name for name in SHALLOW if name not in (*FAMILIES, *MOBILE)), "efficientnet_lite4"],
+)
 def test_all_others_are_deeper_or_wider_ones_of_these(name):
     module = model.create(name, classes=3, width=0.1)
-    kinds = {type(model.create(family, classes=3)) for family in FAMILIES}
+    kinds = {type(model.create(family, classes=3)) for family in (*FAMILIES, *MOBILE)}
     assert type(module) in kinds
     x = jnp.zeros((2, 32, 32, 1))
     logits, _ = jax.eval_shape(module.init_with_output, jax.random.key(0), x)
