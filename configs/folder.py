@@ -4,9 +4,9 @@
         --config.network.name=resnet18 --config.start=CHECKPOINT
 
 PATH has one folder per class, with or without `train` and `test` above them. CHECKPOINT is a
-safetensors or PyTorch file, or `hub:owner/name`; the network is one of `jaxmask.model.names()`.
-Images are cut to 224 pixels. Eight epochs and three choices for each method; to train longer, set
-`--config.mask.train.epochs` and the like.
+safetensors or PyTorch file, `hub:owner/name` or `package:name`; the network is one of
+`jaxmask.model.names()`. Images are cut to 224 pixels. Eight epochs and three choices for each
+method; to train longer, set `--config.mask.train.epochs` and the like.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""A checkpoint's files, local or on the hub: the weights and the files beside them."""
+"""A checkpoint's files, local, of the hub or of a package: the weights and what lies beside."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxmask import files
 from jaxmask.errors import InputError
-from jaxmask.model import hub
+from jaxmask.model import hub, package
 
 SAFETENSORS = (".safetensors",)
 TORCH = (".pth", ".pt", ".bin", ".ckpt", ".th", ".tar")  # the last as in .pth.tar
@@ -20,18 +20,26 @@ _FLOAT8 = {"F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2}
 BESIDE = ("config.json", "preprocessor_config.json", "tokenizer.json")
 
 
+def is_path(source: str) -> bool:
+    """Whether `source` is a path, and not a name "hub:..." or "package:..."."""
+    return not source.startswith(("hub:", "package:"))
+
+
 def find(source: str | Path) -> Path:
     """The weight file that `source` names.
 
     Args:
         source: a file; a folder with a model.safetensors or pytorch_model.bin; or
-            "hub:owner/name", "hub:owner/name/file", fetched once by huggingface_hub.
+            "hub:owner/name", "hub:owner/name/file", fetched once by huggingface_hub;
+            "package:name", the weight file that an installed distribution ships.
 
     Raises:
         InputError: it does not exist, or cannot be fetched.
     """
     if str(source).startswith("hub:"):
         return hub.find(str(source), _WEIGHTS, BESIDE)
+    if str(source).startswith("package:"):
+        return package.find(str(source))
     path = Path(source)
     if path.is_dir():
         found = [path / name for name in _WEIGHTS if (path / name).is_file()]
@@ -39,7 +47,9 @@ def find(source: str | Path) -> Path:
             raise InputError(f"{path} holds no {' and no '.join(_WEIGHTS)}; give the file itself")
         path = found[0]
     if not path.is_file():
-        raise InputError(f"there are no weights at {path}; give a file, a folder or hub:owner/name")
+        raise InputError(
+            f"there are no weights at {path}; give a file, a folder, hub:owner/name or package:name"
+        )
     if path.suffix not in SAFETENSORS + TORCH:
         raise InputError(f"{path} is not a .safetensors, .pth, .pt, .ckpt or .bin file")
     return path

@@ -2,7 +2,8 @@
 
 The functions here are called inside a module's `__call__`, where Flax makes what they build a
 part of that module. Numerics are PyTorch's, so that its weights can be loaded: padding is
-explicit and symmetric ("SAME" would pad a strided 3x3 on one side only).
+explicit and symmetric ("SAME" would pad a strided 3x3 on one side only), but for networks that
+TensorFlow trained.
 """
 
 import flax.linen as nn
@@ -52,16 +53,22 @@ def conv(
     name: str,
     dtype: DTypeLike,
     bias: bool = False,
-    padding: int | None = None,
+    padding: int | str | None = None,
+    groups: int = 1,
     init: nn.initializers.Initializer = fan_in,
 ) -> nn.Conv:
-    """A square convolution; `padding=None` pads (size - 1) / 2 pixels on all four sides."""
+    """A square convolution; `padding=None` pads (size - 1) / 2 pixels on all four sides.
+
+    `padding="SAME"` is TensorFlow's. Each of `groups` has its own inputs and outputs; with as many
+    as channels the kernel is [size, size, 1, channels] and the convolution depthwise.
+    """
     padding = (size - 1) // 2 if padding is None else padding
     return nn.Conv(
         channels,
         (size, size),
         (stride, stride),
-        padding=((padding, padding), (padding, padding)),
+        padding=padding if isinstance(padding, str) else ((padding, padding), (padding, padding)),
+        feature_group_count=groups,
         use_bias=bias,
         dtype=dtype,
         kernel_init=init,
@@ -74,11 +81,16 @@ def dense(units: int, *, name: str, dtype: DTypeLike) -> nn.Dense:
     return nn.Dense(units, dtype=dtype, kernel_init=fan_in, name=name)
 
 
-def norm(train: bool, *, name: str, dtype: DTypeLike) -> nn.BatchNorm:
+def norm(train: bool, *, name: str, dtype: DTypeLike, epsilon: float = 1e-5) -> nn.BatchNorm:
     """Batch norm over B, H, W; its running statistics have momentum 0.9 (0.1 in PyTorch)."""
     return nn.BatchNorm(
-        use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, name=name
+        use_running_average=not train, momentum=0.9, epsilon=epsilon, dtype=dtype, name=name
     )
+
+
+def relu6(x: jax.Array) -> jax.Array:
+    """min(max(x, 0), 6), whose derivative at 0 is 0 as in PyTorch; `nn.relu6` has 1/2 there."""
+    return jnp.minimum(nn.relu(x), 6.0)
 
 
 def halve(x: jax.Array) -> jax.Array:

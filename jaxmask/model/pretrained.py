@@ -59,7 +59,7 @@ def load(
 
     Args:
         source: a .safetensors, .pth, .pt, .ckpt or .bin file, a folder with such a model file, or
-            "hub:owner/name" (see `checkpoint.find`).
+            "hub:owner/name" or "package:name" (see `checkpoint.find`).
         name: one of `model.names()`.
         width: as for `model.create`.
         stem: as for `model.create`; "" for the network's default.
@@ -81,9 +81,7 @@ def load(
     file = checkpoint.find(source)
     config = checkpoint.read_json(file.parent, "config.json")
     which, state, names = _network(file, name, str(source))
-    if which == "torchvision" and "timm" in torch_names.layouts(name) and "architecture" in config:
-        which = "timm"
-    layout = torch_names.layout(name, which)
+    which, layout = _settled(which, name, config.get("architecture"), str(source))
     head = state.get(torch_names.their_name("params/head/kernel", layout))
     classes = None if head is None or head.ndim == 0 else head.shape[0]
     module = registry.create(
@@ -91,8 +89,7 @@ def load(
     )
     if which == "clip":
         clip_text.check_image_tower(config, module.heads, str(source))
-    positions = state.get(torch_names.their_name("params/position", layout))
-    made_for = 0 if positions is None else transformer.image_size(positions.shape, module.patch)
+    made_for = _made_for(state, module, layout)
     shapes = _shapes(lambda key: registry.initialize(module, key, (made_for or 224,) * 2 + (3,)))
     if head is None:
         shapes = {path: shape for path, shape in shapes.items() if "/head/" not in path}
@@ -131,6 +128,29 @@ def _network(
     if told:
         logging.warning("%s: %s", source, told)
     return which, state, names
+
+
+def _settled(
+    which: str, name: str, architecture: Any, source: str
+) -> tuple[str, torch_names.Layout]:
+    """The kind and its layout, where TIMM's config.json lies beside and tells more than names."""
+    kinds = torch_names.layouts(name)
+    if which == "torchvision" and not kinds[which].own and "timm" in kinds and architecture:
+        which = "timm"
+    if kinds[which].unlike and re.fullmatch(kinds[which].unlike, str(architecture)):
+        raise InputError(
+            f"{source} is TIMM's {architecture}, with another padding and epsilon than {name}; "
+            f"give tf_{name}"
+        )
+    return which, kinds[which]
+
+
+def _made_for(state: Mapping[str, np.ndarray], module: Any, layout: torch_names.Layout) -> int:
+    """The side of the images for which a transformer's positions are; 0 if there are none."""
+    if not hasattr(module, "patch"):
+        return 0
+    positions = state.get(torch_names.their_name("params/position", layout))
+    return 0 if positions is None else transformer.image_size(positions.shape, module.patch)
 
 
 def _normalization(file: Path, layout: torch_names.Layout) -> dict[str, Any]:
@@ -232,8 +252,9 @@ def export(
         variables: {"params", "batch_stats"} of the network called `name`.
         name: one of `model.names()`.
         layout: "cifar" or "torchvision" for resnet20 to resnet110; "torchvision" for resnet18, 34,
-            50; "timm" for ViTs; "clip" for CLIP's image tower. (The other kinds that `load` tells
-            apart have the plain names of these.)
+            50; "torchvision" or "timm" for mobilenetv2; "lite" (those of efficientnet_lite_pytorch)
+            or "timm" for EfficientNet-Lite; "timm" for ViTs; "clip" for CLIP's image tower. (The
+            other kinds that `load` tells apart have the plain names of these.)
         names: `about["names"]` of `load`, to have the checkpoint's names, prefix and all; None is
             plain names.
 

@@ -19,6 +19,7 @@ from jaxmask.model.cifar_resnet import CifarResNet
 from jaxmask.model.clip import ImageTower
 from jaxmask.model.conv import ConvNet
 from jaxmask.model.lenet import LeNet5, LeNet300
+from jaxmask.model.mobile import LITE, EfficientNetLite, MobileNetV2
 from jaxmask.model.resnet import STEMS, BasicBlock, Bottleneck, ResNet
 from jaxmask.model.vgg import VGG
 from jaxmask.model.vit import ViT
@@ -73,6 +74,12 @@ def _resnet(block: type[nn.Module], *counts: int) -> _Network:
     return _Network(ResNet, _residual(4), {"block": block, "counts": counts}, {"stem": STEMS})
 
 
+def _mobile(module: type[nn.Module], **fixed: Any) -> _Network:
+    between = (rf"block{stage}_\d+/.*" for stage in range(2, 7))
+    stages = (r"(stem_conv|stem_bn|block1_\d+)/.*", *between, r"(block7_\d+|last_conv|last_bn)/.*")
+    return _Network(module, stages, fixed)
+
+
 def _transformer(
     module: type[nn.Module], rules: Rules, *, patch: int, blocks: int, heads: int
 ) -> _Network:
@@ -106,6 +113,11 @@ _NETWORKS: dict[str, _Network] = {
     "resnet18": _resnet(BasicBlock, 2, 2, 2, 2),
     "resnet34": _resnet(BasicBlock, 3, 4, 6, 3),
     "resnet50": _resnet(Bottleneck, 3, 4, 6, 3),
+    "mobilenetv2": _mobile(MobileNetV2),
+    **{
+        f"efficientnet_lite{i}": _mobile(EfficientNetLite, wider=wider, deeper=deeper)
+        for i, (wider, deeper) in enumerate(LITE)
+    },
     "vit_ti16": _vit(patch=16, blocks=12, heads=3),
     "vit_s16": _vit(patch=16, blocks=12, heads=6),
     "vit_s32": _vit(patch=32, blocks=12, heads=6),
@@ -161,7 +173,8 @@ def create(
             `model.outside.create`.
         classes: the number of logits.
         width: multiplies all numbers of channels and hidden units (rounded, at least 1); for
-            transformers, the 64 units of each attention head, and so all others.
+            transformers, the 64 units of each attention head, and so all others. (The multiplier
+            of the papers on MobileNets also rounds them to multiples of 8.)
         dtype: the dtype of activations, such as `jnp.bfloat16` on an accelerator. Parameters
             and batch statistics are always float32.
         **options: for resnet18, 34 and 50: `stem="imagenet"` (the default) or `stem="cifar"`.
@@ -251,8 +264,8 @@ def initialize(
 ) -> dict[str, dict[str, Any]]:
     """Newly initialized float32 variables for images of shape (H, W, C).
 
-    Kernels are Kaiming-normal (those of attention blocks Glorot-uniform, as in the ViT paper's
-    code), biases zero, norms the identity.
+    Kernels are Kaiming-normal, depthwise ones by their window (those of attention blocks
+    Glorot-uniform, as in the ViT paper's code), biases zero, norms the identity.
 
     Args:
         module: what `create` returned, or any Linen module whose fields are hashable.

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxmask import files
 from jaxmask.errors import InputError
-from jaxmask.model import checkpoint
+from jaxmask.model import checkpoint, torch_zip
 
 State = dict[str, Any]  # tensors or arrays, by name
 
@@ -21,23 +21,43 @@ def read(path: Path) -> dict[str, State]:
     """All dicts of arrays in a file: {the keys that lead there, joined with dots: the dict}.
 
     "" is the file itself, as in a safetensors file. What is no array is left out. The arrays of a
-    PyTorch file are tensors: `array` converts those that are wanted.
+    PyTorch file are tensors: `array` converts those that are wanted. Where PyTorch is not
+    installed, `torch_zip` reads its files of tensors alone, as arrays.
 
     Raises:
         InputError: the file is damaged, holds no arrays, or needs more than reading.
     """
     if path.suffix in checkpoint.SAFETENSORS:
         return {"": checkpoint.read_safetensors(path)}
+    found, kind = _unpickled(path)
+    try:
+        states = dict(_states(found, kind)) if isinstance(found, dict) else {}
+    except RecursionError:
+        raise InputError(f"{path} holds dicts without an end; save the state_dict()") from None
+    if not states:
+        name = "dict" if isinstance(found, dict) else type(found).__name__
+        what = f"{name} of {list(found)[:5]}" if isinstance(found, dict) else name
+        raise InputError(
+            f"{path} holds a {what}, not a state dict; save the network's state_dict()"
+        )
+    return states
+
+
+def _unpickled(path: Path) -> tuple[Any, type]:
+    """The content of a PyTorch file, and the type of its tensors."""
+    try:
+        import torch
+    except ImportError:
+        return torch_zip.read(path), np.ndarray
     import argparse
     import collections
     import pathlib
 
-    torch = _torch(path)
     # training scripts store plain values beside the weights: command lines, metrics, paths
     plain = [argparse.Namespace, collections.defaultdict, dict, pathlib.PosixPath, *_numbers()]
     try:
         with torch.serialization.safe_globals(plain):
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True), torch.Tensor
     except pickle.UnpicklingError as error:
         other = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it holds a {other[1]}" if other else str(error).splitlines()[0]
@@ -48,14 +68,6 @@ def read(path: Path) -> dict[str, State]:
     except Exception as error:  # truncated and foreign files fail in many ways
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} is not a complete PyTorch file ({reason})") from None
-    states = dict(_states(found, torch.Tensor)) if isinstance(found, dict) else {}
-    if not states:
-        kind = type(found).__name__
-        what = f"{kind} of {list(found)[:5]}" if isinstance(found, dict) else kind
-        raise InputError(
-            f"{path} holds a {what}, not a state dict; save the network's state_dict()"
-        )
-    return states
 
 
 def _numbers() -> list[Any]:
@@ -139,5 +151,7 @@ def _torch(path: Path) -> Any:
     try:
         import torch
     except ImportError:
-        raise InputError(f"{path} needs PyTorch; install it or use a .safetensors file") from None
+        raise InputError(
+            f"to write {path} needs PyTorch; install it, or write .safetensors"
+        ) from None
     return torch

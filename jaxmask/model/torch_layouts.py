@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from jaxmask.errors import InputError, nearest
+from jaxmask.model import mobile, mobile_names
 
 Moments = tuple[tuple[float, ...], tuple[float, ...]]
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+TENSORFLOW = ((127 / 255,) * 3, (128 / 255,) * 3)  # (x - 127) / 128
 
 
 class Layout(NamedTuple):
@@ -22,6 +24,8 @@ class Layout(NamedTuple):
         moments: mean and std to normalize images with, if they are the same for all of the kind.
         unsettled: who normalizes how, if networks of the kind differ and depend on it.
         leading: for our arrays outside modules, how many leading axes of length 1 theirs have.
+        own: regex of a name that the family's other layouts lack; "" where nothing tells them.
+        unlike: regex of TIMM's names of networks with the same arrays that compute otherwise.
     """
 
     modules: tuple[tuple[str, str], ...]
@@ -29,6 +33,8 @@ class Layout(NamedTuple):
     moments: Moments | None = None
     unsettled: str = ""
     leading: Mapping[str, int] = {}
+    own: str = ""
+    unlike: str = ""
 
 
 class Family(NamedTuple):
@@ -103,10 +109,39 @@ def _vit(dropped: str = "", moments: Moments | None = None, unsettled: str = "")
     return Layout(_TIMM_VIT, f"mask_token|masked_embed|{dropped}", moments, unsettled, leading)
 
 
+_MOBILENET = Family(
+    mobile_names.BODY,
+    {
+        "torchvision": Layout(
+            mobile_names.torchvision(mobile.MOBILENET_V2),
+            moments=IMAGENET,
+            own=r"features\.0\.1\.bias",
+        ),
+        "timm": Layout(mobile_names.timm(mobile.MOBILENET_V2), moments=IMAGENET, own=r"bn1\.bias"),
+    },
+)
+
+
+def _efficientnet_lite(wider: float, deeper: float) -> Family:
+    stages = mobile.efficientnet_lite(wider, deeper)
+    # TIMM's own have PyTorch's padding and epsilon
+    timm = Layout(
+        mobile_names.timm(stages),
+        unsettled="0.5 in TIMM's tf_efficientnet_lite; its efficientnet_lite compute otherwise",
+        own=r"bn1\.bias",
+        unlike=r"efficientnet_lite\d.*",
+    )
+    lite = Layout(mobile_names.lite(stages), moments=TENSORFLOW, own=r"_bn0\.bias")
+    return Family(mobile_names.BODY, {"lite": lite, "timm": timm})
+
+
 FAMILIES: dict[str, Family] = {
     r"resnet(20|32|44|56|110)": Family(
         r"(layer\d+\.\d+\.)?conv\d\.weight",
-        {"cifar": Layout(_residual("linear")), "torchvision": Layout(_residual("fc"))},
+        {
+            "cifar": Layout(_residual("linear")),
+            "torchvision": Layout(_residual("fc"), own=r"fc\.weight(_orig)?"),
+        },
     ),
     r"resnet(18|34|50)": Family(
         r"(layer\d+\.\d+\.)?conv\d\.weight",
@@ -118,6 +153,8 @@ FAMILIES: dict[str, Family] = {
             "moco": _resnet(r"fc\..*"),
         },
     ),
+    "mobilenetv2": _MOBILENET,
+    **{f"efficientnet_lite{i}": _efficientnet_lite(*by) for i, by in enumerate(mobile.LITE)},
     r"vit_\w+": Family(
         r"cls_token|blocks\.\d+\.attn\.qkv\.weight",
         {
@@ -166,7 +203,7 @@ UNSUPPORTED = {
     r"fc_norm\..*": "pooling over all patches",
     r"norm_pre\..*": "a norm before the blocks",
     r".*\.mlp\.(w\d+|fc1_[gx])\..*": "gated MLPs",
-    r".*\.se\..*|.*\.se_module\..*": "squeeze-and-excitation",
+    r".*\.se\..*|.*\.se_module\..*|.*\._se_(reduce|expand)\..*": "squeeze-and-excitation",
     r"conv1\.\d+\..*": "a stem of several convolutions",
     r"layer\d+\.\d+\.(downsample|shortcut)\..*": "other shortcuts",
     r".*parametrizations\..*|.*\.weight_[guv]": "reparametrized weights",

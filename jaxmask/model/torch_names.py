@@ -57,8 +57,9 @@ def recognize(
     for kind, pattern in KINDS.items():
         if kind in found.layouts and any(re.fullmatch(pattern, key) for key in keys):
             which = kind
-    if which == "cifar" and "fc.weight" in bare:
-        which = "torchvision"
+    for kind, known in found.layouts.items():
+        if known.own and any(re.fullmatch(known.own, key) for key in bare):
+            which = kind
     dropped = rf"{COUNTERS}|{PROJECTION}|{found.layouts[which].dropped}"
     return which, {key: whole for key, whole in bare.items() if not re.fullmatch(dropped, key)}
 

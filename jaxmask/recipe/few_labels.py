@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from jaxmask import adapter, report
+from jaxmask.model import checkpoint
 from jaxmask.recipe import adapt
 from jaxmask.run import directory, few_labels
 from jaxmask.run.driver import Asked, Begin
@@ -93,4 +94,4 @@ def _start(given: Given, folder: Path, name: str) -> str:
         return str((folder / name).resolve())
     if start in ("pretrain", "random"):
         return str((folder / {"random": "start.safetensors"}.get(start, start)).resolve())
-    return start if start.startswith("hub:") else os.path.abspath(start)
+    return os.path.abspath(start) if checkpoint.is_path(start) else start

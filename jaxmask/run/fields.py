@@ -57,7 +57,7 @@ TRAIN: Table = {
     "scan_steps": (0, "steps per compiled scan; 0 makes scans of about two seconds"),
 }
 DENSE: Table = {
-    "start": ("random", '"random", a run directory, a file of weights, or hub:OWNER/NAME'),
+    "start": ("random", '"random", a run directory, a weight file, hub:OWNER/NAME, package:NAME'),
     "rules": (((".*", "train"),), '(path regex, "train" or "freeze"); the first match wins'),
 }
 SCORING: Table = {

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from jaxmask import maskfile, model, signals, tree
 from jaxmask.errors import InputError, is_text
-from jaxmask.model import pretrained, transformer
+from jaxmask.model import checkpoint, pretrained, transformer
 from jaxmask.model import weights as weights_file
 from jaxmask.run import task as tasks
 from jaxmask.run.programs import shared
@@ -75,7 +75,7 @@ def load_start(start: str, network: ConfigDict, size: int = 0) -> tuple[Start, d
 
     Args:
       start: "random", a run directory, a weight file with this package's names or PyTorch's
-        (see `model.pretrained.load`), or "hub:owner/name".
+        (see `model.pretrained.load`), "hub:owner/name", or "package:name".
       network: the network section of the config.
       size: the side in pixels of the input images, for networks whose weights depend on it; 0 is
         the side that they were made for.
@@ -89,10 +89,10 @@ def load_start(start: str, network: ConfigDict, size: int = 0) -> tuple[Start, d
         )
     if not is_text(start):
         raise InputError(f"start is {start!r}, a path that files cannot name; rename it")
-    if not start.startswith("hub:") and not os.path.exists(start):
+    if checkpoint.is_path(start) and not os.path.exists(start):
         raise InputError(
             f"there are no weights at {start}; give a finished run directory of the recipe "
-            "'dense', a file of weights, or hub:owner/name"
+            "'dense', a file of weights, hub:owner/name, or package:name"
         )
     about: dict[str, Any]
     if _ours(start):
@@ -142,7 +142,7 @@ def with_text_head(start: Start, classes: Sequence[str], prompt: str) -> Start:
 
 def _ours(start: str) -> bool:
     """Whether `start` is a run directory, or a file with this package's names."""
-    if start.startswith("hub:"):
+    if not checkpoint.is_path(start):
         return False
     path = Path(start)
     if path.is_dir():

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxmask.errors import InputError, nearest
 from jaxmask.precision import widened
+from jaxmask.score.unbounded import unbounded
 from jaxmask.sharding import like
 from jaxmask.tree import PyTree, is_floating, named_leaves
 
@@ -20,6 +21,10 @@ def synflow(forward: Callable[[PyTree], jax.Array]) -> Callable[..., PyTree]:
     In a network without biases whose activations are positively homogeneous (ReLU), R is the sum
     over all paths of the products of their weights, and the scores are conserved: those of each
     layer add up to R, and those into a hidden unit to the same sum as those out of it.
+
+    Flow grows from layer to layer and would soon reach an activation's upper bound, such as the 6
+    of ReLU6, where every gradient is zero: `min(x, c)` and `clip(x, 0, c)` with a constant c above
+    0 count as if there were no bound.
 
     The products overflow float32 in deep networks (a ResNet-32 at initialization). Scores are
     computed in the dtype of `w`: give float64 weights, and a forward that computes in float64.
@@ -36,7 +41,8 @@ def synflow(forward: Callable[[PyTree], jax.Array]) -> Callable[..., PyTree]:
       used.
 
     Raises:
-      InputError: when called with weights that are not traced, if the flow overflows.
+      InputError: when called with weights that are not traced, if the flow overflows; if a bound
+        is inside an operation where it cannot be left out, such as a `while_loop`.
 
     Example:
       >>> forward = lambda w: jnp.ones(2) @ w["a"] @ w["b"]
@@ -45,10 +51,12 @@ def synflow(forward: Callable[[PyTree], jax.Array]) -> Callable[..., PyTree]:
       {'a': [3.0, 6.0], 'b': [9.0]}
     """
 
+    free = unbounded(forward)
+
     @jax.jit
     def flow(w: PyTree) -> tuple[PyTree, list[jax.Array]]:
         sizes = jax.tree.map(jnp.abs, w)
-        gradient = jax.grad(lambda sizes: jnp.sum(widened(forward(sizes))))(sizes)
+        gradient = jax.grad(lambda sizes: jnp.sum(widened(free(sizes))))(sizes)
         found = like(w, jax.tree.map(lambda s, g: widened(s) * widened(g), sizes, gradient))
         return found, [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(found)]
 

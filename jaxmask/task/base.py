@@ -56,7 +56,7 @@ def find(path: Path, about: Mapping[str, Any], wanted: maskfile.Base | None, bas
     if not sources:
         raise InputError(f"the base weights of {path} are not with it; give them: --base=PATH")
     for source in sources:
-        if not source.startswith("hub:") and not os.path.exists(source):
+        if checkpoint.is_path(source) and not os.path.exists(source):
             raise InputError(f"there are no weights at {source}; give them: --base=PATH")
         if found := _matching(source, about, wanted):
             return found

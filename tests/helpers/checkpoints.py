@@ -13,6 +13,8 @@ SMALL = {
     "resnet50": (0.05, 8, "torchvision"),
     "vit_ti16": (0.125, 48, "timm"),
     "clip_vit_b32": (0.03125, 64, "clip"),
+    "mobilenetv2": (0.1, 8, "torchvision"),
+    "efficientnet_lite0": (0.1, 8, "lite"),
 }
 
 

@@ -1,6 +1,7 @@
 """Small PyTorch networks named as in torchvision and TIMM; import after importorskip("torch")."""
 
 import functools
+import math
 
 import numpy as np
 import torch
@@ -159,3 +160,102 @@ class CifarResNet(nn.Module):
             self.add_module(f"layer{stage}", nn.Sequential(*blocks))
         if classes:
             self.add_module(head, nn.Linear(inputs, classes))
+
+
+class Same(nn.Conv2d):
+    """A convolution with TensorFlow's padding: the odd pixel goes below and on the right."""
+
+    def forward(self, x):
+        pads = []
+        for side, size, step in zip(x.shape[:1:-1], self.kernel_size, self.stride, strict=True):
+            more = max((math.ceil(side / step) - 1) * step + size - side, 0)
+            pads += [more // 2, more - more // 2]
+        return super().forward(nn.functional.pad(x, pads))
+
+
+def _names(style, number, place, parts):
+    """The names of a block's convolutions and batch norms, and of its ReLU6 none."""
+    stage, i = place
+    if style == "torchvision":
+        prefix, last = f"features.{number + 1}.conv.", parts - 1
+        pairs = [(f"{j}.0", f"{j}.1") for j in range(last)] + [(f"{last}", f"{parts}")]
+    elif style == "timm":
+        prefix = f"blocks.{stage}.{i}.conv_"
+        names = {2: ("dw", "pw"), 3: ("pw", "dw", "pwl")}[parts]
+        return [(prefix + name, prefix[:-5] + f"bn{j}") for j, name in enumerate(names, 1)]
+    else:
+        prefix = f"_blocks.{number}._"
+        pairs = [("expand_conv", "bn0"), ("depthwise_conv", "bn1"), ("project_conv", "bn2")]
+    return [(prefix + conv, prefix + norm) for conv, norm in pairs[-parts:]]
+
+
+ENDS = {
+    "torchvision": ("features.0.0", "features.0.1", "features.{}.0", "features.{}.1",
+                    "classifier.1"),
+    "timm": ("conv_stem", "bn1", "conv_head", "bn2", "classifier"),
+    "lite": ("_conv_stem", "_bn0", "_conv_head", "_bn1", "_fc"),
+}  # fmt: skip
+
+
+class Mobile(nn.Module):
+    """Inverted residual blocks, named as in torchvision, TIMM or efficientnet_lite_pytorch.
+
+    Stages are (count, channels, size, stride, expansion).
+    """
+
+    def __init__(self, stages, style, classes, same, width):
+        super().__init__()
+        self.same, self.blocks_of = same, []
+        scaled = [max(1, round(channels * width)) for _, channels, *_ in stages]
+        inputs = max(1, round(32 * width))
+        names = [name.format(sum(stage[0] for stage in stages) + 1) for name in ENDS[style]]
+        self.ends = [self.pair(*names[:2], 3, inputs, 3, 2)]
+        number = 0
+        for stage, (count, _, size, stride, expansion) in enumerate(stages):
+            for i in range(count):
+                hidden, parts = inputs * expansion, 3 if expansion > 1 else 2
+                shapes = [(inputs, hidden, 1, 1, 1), (hidden, hidden, size, stride, hidden),
+                          (hidden, scaled[stage], 1, 1, 1)]  # fmt: skip
+                if i:
+                    shapes[1] = (hidden, hidden, size, 1, hidden)
+                block = [self.pair(*two, *shape) for two, shape in zip(
+                    _names(style, number, (stage, i), parts), shapes[-parts:], strict=True
+                )]  # fmt: skip
+                self.blocks_of.append((block, i > 0))
+                inputs, number = scaled[stage], number + 1
+        last = max(1, round(1280 * width))
+        self.ends.append(self.pair(*names[2:4], inputs, last, 1))
+        self.put(names[4], nn.Linear(last, classes))
+        self.head = [self.get_submodule(names[4])]
+
+    def put(self, name, module):
+        place = self
+        *folders, leaf = name.split(".")
+        for folder in folders:
+            if folder not in dict(place.named_children()):
+                place.add_module(folder, nn.Module())
+            place = place.get_submodule(folder)
+        place.add_module(leaf, module)
+
+    def pair(self, conv_name, norm_name, inputs, outputs, size, stride=1, groups=1):
+        kind = Same if self.same else nn.Conv2d
+        padding = 0 if self.same else (size - 1) // 2
+        conv = kind(inputs, outputs, size, stride, padding, groups=groups, bias=False)
+        norm = nn.BatchNorm2d(outputs, eps=1e-3 if self.same else 1e-5)
+        self.put(conv_name, conv)
+        self.put(norm_name, norm)
+        return (conv, norm)
+
+    def forward(self, x):
+        def relu6(pair, x):
+            return nn.functional.relu6(pair[1](pair[0](x)))
+
+        x = relu6(self.ends[0], x)
+        for block, skip in self.blocks_of:
+            y = x
+            for pair in block[:-1]:
+                y = relu6(pair, y)
+            conv, norm = block[-1]
+            y = norm(conv(y))
+            x = x + y if skip else y
+        return self.head[0](relu6(self.ends[1], x).mean((2, 3)))

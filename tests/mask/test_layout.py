@@ -82,6 +82,8 @@ def test_kernels_alone_say_less_than_with_their_biases():
         (nn.Conv(4, (3, 1)), (1, 8, 8, 2), "window window in out"),
         (nn.Conv(4, (2, 3, 2)), (1, 8, 8, 8, 2), "window window window in out"),
         (nn.Conv(4, (3, 3), feature_group_count=2), (1, 8, 8, 2), "window window in out"),
+        (nn.Conv(6, (3, 3), feature_group_count=6), (1, 8, 8, 6), "window window in out"),
+        (nn.Conv(8, (5, 5), feature_group_count=4), (1, 8, 8, 4), "window window in out"),
         (nn.DenseGeneral((3, 5)), (2, 7), "in out out"),
         (
             nn.DenseGeneral(5, axis=(-2, -1)),

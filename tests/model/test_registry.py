@@ -12,6 +12,9 @@ from jaxmask.errors import InputError
 
 IMAGE = (16, 16, 1)  # the smallest that every network takes, except with patches of 32 pixels
 CONVOLUTIONAL = ("lenet_300_100", "lenet5", "conv2", "resnet20", "vgg11", "resnet18", "resnet50")
+MOBILE = ("mobilenetv2", "efficientnet_lite0")  # computed with fewer blocks, in test_mobile
+# without those that only are deeper
+SHALLOW = [name for name in model.names() if not re.fullmatch(r"efficientnet_lite[1-4]", name)]
 TRANSFORMERS = ("vit_s32", "clip_vit_b32")  # one for each module
 FAMILIES = (*TRANSFORMERS, *CONVOLUTIONAL)
 WITHOUT_BATCH_NORM = ("lenet_300_100", "lenet5", "conv2", "conv4", "conv6", *TRANSFORMERS)
@@ -35,7 +38,7 @@ def create(name, width=0.1, **options):
 
 
 def test_names():
-    assert len(model.names()) == len(set(model.names())) == 24
+    assert len(model.names()) == len(set(model.names())) == 30
     assert set(FAMILIES) <= set(model.names())
 
 
@@ -65,10 +68,13 @@ def test_forward_and_gradient(name, width, random_variables):
         assert np.any(leaf != 0) or path[-1].key != "kernel", path
 
 
-@pytest.mark.parametrize("name", [name for name in model.names() if name not in FAMILIES])
+@pytest.mark.parametrize(
+    "name",
+    [*(name for name in SHALLOW if name not in (*FAMILIES, *MOBILE)), "efficientnet_lite4"],
+)
 def test_all_others_are_deeper_or_wider_ones_of_these(name):
     module = model.create(name, classes=3, width=0.1)
-    kinds = {type(model.create(family, classes=3)) for family in FAMILIES}
+    kinds = {type(model.create(family, classes=3)) for family in (*FAMILIES, *MOBILE)}
     assert type(module) in kinds
     x = jnp.zeros((2, 32, 32, 1))
     logits, _ = jax.eval_shape(module.init_with_output, jax.random.key(0), x)
@@ -161,7 +167,7 @@ def winners(rules, paths):
     return won
 
 
-@pytest.mark.parametrize("name", model.names())
+@pytest.mark.parametrize("name", SHALLOW)
 def test_every_parameter_but_the_heads_is_in_one_stage(name, shapes):
     paths = [p for p in shapes(name, image_of(name), classes=3, width=0.1) if "head/" not in p]
     stages = model.stages(name)
@@ -178,6 +184,22 @@ def test_every_parameter_but_the_heads_is_in_one_stage(name, shapes):
         ("vgg11", [f"conv{i}_1/kernel" for i in range(1, 6)]),
         ("resnet20", ["conv1/kernel", "layer2_0/conv1/kernel", "layer3_2/bn1/bias"]),
         ("resnet50", ["bn1/bias", *(f"layer{i}_2/conv3/kernel" for i in (2, 3, 4))]),
+        (
+            "mobilenetv2",
+            [
+                "stem_bn/bias",
+                *(f"block{i}_0/project_bn/bias" for i in range(2, 7)),
+                "last_conv/kernel",
+            ],
+        ),
+        (
+            "efficientnet_lite4",
+            [
+                "block1_0/depthwise_conv/kernel",
+                *(f"block{i}_1/expand_conv/kernel" for i in range(2, 7)),
+                "block7_0/expand_bn/scale",
+            ],
+        ),
         ("vit_b16", ["position", *(f"block{i}/query/bias" for i in range(1, 11)), "norm/scale"]),
         ("clip_vit_b32", ["pre_norm/bias", *(f"block{i}/fc1/bias" for i in range(1, 12))]),
     ],
@@ -204,7 +226,7 @@ def test_rules_of_transformers_mask_the_layers_of_blocks(name, shapes):
     assert len(masked) == blocks * 6 * (2 if name.startswith("clip") else 1)
 
 
-@pytest.mark.parametrize("name", [name for name in model.names() if "vit" not in name])
+@pytest.mark.parametrize("name", [name for name in SHALLOW if "vit" not in name])
 def test_rules_mask_every_kernel_but_the_heads(name, shapes):
     paths = shapes(name, IMAGE, classes=3, width=0.1)
     won = winners(model.rules(name), paths)

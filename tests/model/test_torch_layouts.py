@@ -1,5 +1,7 @@
 """Kinds of checkpoints: what settles them, what is left out, and what is not supported."""
 
+import json
+
 import numpy as np
 import pytest
 from checkpoints import SMALL, assert_same, changed, without_head
@@ -24,6 +26,8 @@ from jaxmask.model import pretrained
                       "pos_embed": (1, 11, 24)}, (), r"a distillation token \(dist_token\), which"),
         ("vit_ti16", {"blocks.3.attn.q_norm.weight": (8,)}, (), "norms of queries and keys"),
         ("resnet18", {"layer1.0.se.fc1.weight": (1, 1)}, (), "squeeze-and-excitation"),
+        ("efficientnet_lite0", {"_blocks.3._se_reduce.weight": (1, 4, 1, 1)}, (),
+         r"squeeze-and-excitation \(_blocks.3._se_reduce.weight\)"),
         ("resnet20", {"layer2.0.downsample.0.weight": (8, 4, 1, 1)}, (), "has other shortcuts"),
         ("resnet18", {"conv1.parametrizations.weight.original0": (6,)}, ("conv1.",),
          "reparametrized weights"),
@@ -39,6 +43,35 @@ def test_parts_that_are_not_supported_are_named_in_a_short_sentence(
         pretrained.load(tmp_path / "a.safetensors", name, width=width)
     assert f"which {name} does not support" in str(caught.value)
     assert len(str(caught.value)) < len(str(tmp_path)) + 200
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "architecture", "told"),
+    [
+        ("mobilenetv2", "torchvision", "mobilenet_v2", ("torchvision", 0.485)),
+        ("mobilenetv2", "timm", "mobilenetv2_100", ("timm", 0.485)),
+        ("efficientnet_lite0", "lite", "", ("lite", 127 / 255)),
+        ("efficientnet_lite0", "timm", "tf_efficientnet_lite0.in1k", ("timm", None)),
+        ("efficientnet_lite0", "timm", "", ("timm", None)),
+        ("efficientnet_lite0", "timm", "efficientnet_lite0", None),
+    ],
+)
+def test_names_of_mobile_networks_and_what_lies_beside_tell_the_rest(
+    name, layout, architecture, told, small, tmp_path
+):
+    variables = small(name)
+    state = pretrained.export(variables, name, layout)
+    pretrained.save(tmp_path / "model.safetensors", state)
+    if architecture:
+        (tmp_path / "config.json").write_text(json.dumps({"architecture": architecture}))
+    if told is None:  # its padding and epsilon are PyTorch's
+        with pytest.raises(InputError, match=r"is TIMM's efficientnet_lite0, .* give tf_effi"):
+            pretrained.load(tmp_path, name, width=0.1)
+        return
+    loaded, about = pretrained.load(tmp_path, name, width=0.1)
+    assert_same(loaded, variables)
+    assert (about["layout"], about.get("mean", [None])[0]) == told
+    assert (told[1] is None) == ("tf_efficientnet_lite" in about.get("unsettled", ""))
 
 
 def test_another_network_is_told_in_a_few_names(small, tmp_path):

@@ -1,4 +1,4 @@
-"""Names and shapes of torchvision, TIMM and Hugging Face, against recorded lists of theirs."""
+"""Names and shapes of torchvision, TIMM and others, against recorded lists of theirs."""
 
 import json
 from pathlib import Path
@@ -19,6 +19,9 @@ NETWORKS = {
     "resnet50": "resnet50",
     "vit_base_patch32_224": "vit_b32",
     "clip_vit_base_patch32": "clip_vit_b32",
+    "mobilenet_v2": "mobilenetv2",  # torchvision's
+    "tf_efficientnet_lite2": "efficientnet_lite2",  # TIMM's
+    "efficientnet_lite0": "efficientnet_lite0",  # of efficientnet_lite_pytorch
 }
 
 
@@ -62,7 +65,7 @@ def test_recorded_names_and_shapes_are_the_networks(network):
 
 def test_every_missing_extra_and_misshapen_name_is_reported(network):
     theirs, shapes, layout = network
-    for key in list(theirs)[:: max(1, len(theirs) // 25)]:
+    for key in list(theirs)[:: max(1, len(theirs) // 12)]:
         without = {name: shape for name, shape in theirs.items() if name != key}
         assert torch_names.misfits(without, shapes, layout) == [f"lack {key}"]
         other = (7, *theirs[key][1:])
@@ -83,7 +86,9 @@ def test_many_differences_are_counted():
     assert told.endswith("and 99 more")  # of 122, 20 are counters
 
 
-@pytest.mark.parametrize("file", ["resnet18", "vit_base_patch32_224", "clip_vit_base_patch32"])
+@pytest.mark.parametrize(
+    "file", [name for name in NETWORKS if name not in ("resnet34", "resnet50")]
+)
 def test_small_arrays_go_there_and_back(file):
     """The same names at other sizes: each of our leaves is in its place, none is lost."""
     name = NETWORKS[file]
@@ -177,6 +182,13 @@ COUNTER = "layer1.0.bn1.num_batches_tracked"
         ("resnet50", ("backbone.conv1.weight", "head.last_layer.weight_g"), "dino",
          {"head.last_layer.weight_g"}),
         ("resnet18", ("conv1.weight", "decoder.weight", "modules.weight"), "torchvision", set()),
+        ("resnet20", ("conv1.weight", "fc.weight_orig", "fc.weight_mask"), "torchvision", set()),
+        ("mobilenetv2", ("features.0.1.bias", "features.2.conv.0.0.weight"), "torchvision", set()),
+        ("mobilenetv2", ("module.bn1.bias", "module.blocks.1.0.conv_pwl.weight"), "timm", set()),
+        ("efficientnet_lite3", ("bn1.bias", "blocks.0.0.conv_dw.weight"), "timm", set()),
+        ("efficientnet_lite1", ("backbone._bn0.bias", "backbone._blocks.1._bn0.num_batches_tracked",
+         "backbone._blocks.1._expand_conv.weight_orig"), "lite",
+         {"backbone._blocks.1._bn0.num_batches_tracked"}),
         ("vit_s16", ("backbone.cls_token", "head.mlp.0.weight"), "dino", {"head.mlp.0.weight"}),
         ("vit_s16", ("cls_token", "head.weight"), "timm", set()),
         ("resnet50", ("module.conv1.weight", "module.projector.0.weight", "module.fc.2.bias"),

@@ -1,5 +1,7 @@
 """The weights that an experiment starts from, and whether they fit its task."""
 
+from pathlib import Path
+
 import checkpoints
 import chex
 import jax
@@ -10,7 +12,7 @@ import small
 
 from jaxmask import data, maskfile, tree
 from jaxmask.errors import InputError
-from jaxmask.model import pretrained, transformer
+from jaxmask.model import checkpoint, pretrained, transformer
 from jaxmask.model import weights as weights_file
 from jaxmask.run import defaults, programs, starting
 
@@ -192,12 +194,24 @@ def test_a_bare_transformer_needs_a_normalization(tmp_path, monkeypatch):
         starting.task_of(config)
 
 
+def test_weights_of_an_installed_package_are_taken_by_its_name(tmp_path, monkeypatch):
+    place, made = vit(tmp_path)
+    monkeypatch.setattr(checkpoint.package, "find", {"package:weights": Path(place)}.get)
+    start, about = starting.load_start("package:weights", small.config("dense", **VIT).network)
+    chex.assert_trees_all_equal(start.weights["params"], made["params"])
+    assert (start.source, about["layout"]) == ("package:weights", "timm")
+    with pytest.raises(InputError, match="no CLIP text tower"):
+        starting.with_text_head(start, ("cat",), "a {}")
+
+
 def test_where_there_are_no_weights_it_is_said(tmp_path):
     network = small.config("dense").network
     with pytest.raises(InputError, match="no weights at"):
         starting.load_start(str(tmp_path / "nowhere"), network)
     with pytest.raises(InputError, match=r"give --config\.start=PATH"):
         starting.load_start("", network)
+    with pytest.raises(InputError, match=r"package:none-such is not installed"):
+        starting.load_start("package:none-such", small.config("dense", **NETWORK).network)
 
 
 def test_the_side_of_images_is_what_the_device_resizes_to_or_what_is_decoded():

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from jaxmask import mask, score, tree
 from jaxmask.errors import InputError
-from jaxmask.model import cifar_resnet, clip, lenet, resnet, vgg, vit
+from jaxmask.model import cifar_resnet, clip, lenet, mobile, resnet, vgg, vit
 
 
 class Graph:
@@ -419,6 +419,27 @@ def test_a_resnet_20_against_its_flow_in_float64(x64):
         assert 0 < mask.measure.density(found) < mask.measure.density(masks)
 
 
+def test_depthwise_convolutions_and_relu6_against_their_flow_in_float64(x64):
+    stages = (mobile.Stage(1, 16, 3, 1, 1), mobile.Stage(2, 24, 5, 2, 6))
+    module = mobile.MobileNetV2(10, 0.125, jnp.float64, stages)
+    forward, weights, images = network_of(module)
+    connections, flow = score.connected(forward), score.synflow(lambda w: forward(w, images))
+    for density in (0.7, 0.4):
+        masks = masks_like(weights, density)
+        found = connections(masks, images)
+        ones = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), masks)
+        chex.assert_trees_all_equal(found, jax.tree.map(lambda leaf: leaf > 0, flow(ones)))
+        assert 0 < mask.measure.density(found) < mask.measure.density(masks)
+    # a channel is connected to one channel: without its kernel nothing leads into it or out of it
+    whole = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, bool), weights)
+    block = whole["block2_1"]
+    block["depthwise_conv"]["kernel"] = block["depthwise_conv"]["kernel"].at[..., 4].set(False)
+    found = connections(whole, images)["block2_1"]
+    assert not found["expand_conv"]["kernel"][..., 4].any()
+    assert not found["project_conv"]["kernel"][..., 4, :].any()
+    assert found["expand_conv"]["kernel"][..., :4].all()
+
+
 def test_a_vgg_11_computes_the_same_without_what_is_not_connected():
     forward, weights, images = network_of(vgg.VGG(10, (1, 1, 2, 2, 2), width=0.125))
     connections = score.connected(forward)
@@ -437,6 +458,7 @@ NETWORKS = {
     "resnet": resnet.ResNet(3, resnet.Bottleneck, (1, 1, 1, 1), width=0.125, dtype=jnp.bfloat16),
     "vit": vit.ViT(3, patch=16, blocks=2, heads=2, width=0.125),
     "clip": clip.ImageTower(3, patch=16, blocks=1, heads=2, width=0.125),
+    "efficientnet": mobile.EfficientNetLite(3, 1.0, 0.1, width=0.125),
 }
 
 

@@ -90,6 +90,20 @@ def test_every_layer_and_every_hidden_unit_conserves_the_flow(seed):
                 close(total(into, tuple(range(into.ndim - 1))), total(out_of, outputs))
 
 
+@pytest.mark.parametrize("activation", [jax.nn.relu6, lambda x: jnp.clip(x, 0, 0.1)])
+def test_the_bound_of_an_activation_does_not_stop_the_flow(activation, x64):
+    def forward(w):
+        h = jnp.ones(WIDTHS[0])
+        for layer in w:
+            h = activation(h @ layer["kernel"])
+        return h
+
+    w = [{"kernel": 100 * layer["kernel"]} for layer in draw(3, DENSE)]
+    scores = score.synflow(forward)(w)
+    agree(scores, CHAIN(w))
+    assert (flow(w) > 6) & (flow(w) == pytest.approx(total(scores[0]["kernel"])))
+
+
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=20)
 def test_biases_feed_flow_in(seed):
