@@ -178,9 +178,7 @@ class _Embeddings(nn.Module):
 
     def setup(self) -> None:
         def embed(count: int) -> nn.Embed:
-            return nn.Embed(
-                count, self.size, dtype=self.dtype, embedding_init=transformer.small
-            )
+            return nn.Embed(count, self.size, dtype=self.dtype, embedding_init=transformer.small)
 
         self.word, self.position = embed(self.vocabulary), embed(self.context)
         if self.types:

@@ -14,7 +14,8 @@ from jaxmask.model.registry import initialize, zeros
 def check(module: nn.Module, image_shape: Sequence[int], classes: int) -> None:
     """Raises InputError unless a network makes logits of images (H, W, C), in training too.
 
-    Or of texts of (L,) token ids. It must draw no random numbers in its forward pass. Nothing is computed.
+    Or of texts of (L,) token ids. It must draw no random numbers in its forward pass. Nothing is
+    computed.
     """
     for train in (False, True):
 
