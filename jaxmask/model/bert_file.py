@@ -74,7 +74,9 @@ def _of_size(blocks: int, units: int, layout: torch_names.Layout) -> str:
         for name in filter(registry.reads_texts, registry.names())
         if layout in torch_names.layouts(name).values() and _size(name) == (blocks, units)
     ]
-    return f"; give {' or '.join(known)} of width 1" if known else "; no network here is of that size"
+    return (
+        f"; give {' or '.join(known)} of width 1" if known else "; no network here is of that size"
+    )
 
 
 def _size(name: str) -> tuple[int, int]:

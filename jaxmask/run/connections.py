@@ -24,9 +24,7 @@ def effective(task: Task, config: ConfigDict, masks: Any) -> dict[str, Any]:
     connections = shared(
         "connections", task.identity, lambda: score.connected(_forward(task.network, shapes(task)))
     )
-    image = jax.ShapeDtypeStruct(
-        (1, *model.real_shape(task.module, task.image_shape)), jnp.float32
-    )
+    image = jax.ShapeDtypeStruct((1, *model.real_shape(task.module, task.image_shape)), jnp.float32)
     try:
         found = connections(masks, image)
     except InputError as error:
