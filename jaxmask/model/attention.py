@@ -139,7 +139,8 @@ def _places(
     wide = jnp.maximum(jnp.minimum(at + window // 2 + 1, blocks) - low, 0)
     others = blocks - first - wide  # [B, n - global_, 1]
     drawn = _drawn(seed, count, random)[first:]
-    far, real = [], []
+    far: list[jax.Array] = []
+    real: list[jax.Array] = []
     for i in range(random):
         left = others[..., 0] - i
         place = drawn[:, i] % jnp.maximum(left, 1)

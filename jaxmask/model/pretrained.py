@@ -99,9 +99,9 @@ def load(
     options |= {"stem": stem} if stem else {}
     texts = registry.reads_texts(name)
     if texts:
-        module, options = bert_file.module(name, state, config, str(source), width, options)
-        bert_file.check(module, config, names.values(), str(source))
-        which, state = bert_file.used(name, which, state, module, config, str(source))
+        encoder, options = bert_file.module(name, state, config, str(source), width, options)
+        bert_file.check(encoder, config, names.values(), str(source))
+        which, state = bert_file.used(name, which, state, encoder, config, str(source))
         names = {plain: key for plain, key in names.items() if plain in state}
     layout = torch_names.layout(name, which)
     head = state.get(torch_names.their_name("params/head/kernel", layout))

@@ -47,7 +47,8 @@ class _Network(NamedTuple):
     module: type[nn.Module]
     stages: tuple[str, ...]
     fixed: Mapping[str, Any] = {}
-    options: Mapping[str, Sequence[Any] | Callable[[Any], Any]] = {}  # allowed values, or a check
+    # name -> the allowed values, or a function that raises InputError for any other
+    options: Mapping[str, Sequence[Any] | Callable[[Any], Any]] = {}
     rules: Rules = _RULES
 
 
@@ -87,7 +88,7 @@ def _transformer(
     return _Network(module, stages, fixed, rules=rules)
 
 
-_TEXT_OPTIONS = {
+_TEXT_OPTIONS: Mapping[str, Sequence[Any] | Callable[[Any], Any]] = {
     "vocabulary": range(1, MOST_WORDS),
     "context": range(1, MOST_WORDS),
     "types": range(MOST_WORDS),

@@ -49,7 +49,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, seen: jax.Array | None = None) -> jax.Array:
-        """[B, T, D] -> [B, T, D]; with `causal` a token sees no later ones.
+        """[B, T, D] -> [B, T, D]; with `causal` attention is dense, and a token sees no later ones.
 
         `seen` is bool [B, T], false for tokens that none sees (padding); None: all are seen.
         """
@@ -65,7 +65,7 @@ class Block(nn.Module):
         q, k, v = (
             self._dense(x.shape[-1], part)(x).reshape(apart) for part in ("query", "key", "value")
         )
-        attend = partial(self.attend, causal=True) if self.causal else self.attend
+        attend = partial(attention.dense, causal=True) if self.causal else self.attend
         return self._dense(x.shape[-1], "out")(attend(q, k, v, seen).reshape(x.shape))
 
     def _mlp(self, x: jax.Array) -> jax.Array:

@@ -114,6 +114,13 @@ def test_names_in_use(name, pairs, made, tmp_path):
     assert all(np.array_equal(again[key], state[key]) for key in state)
 
 
+def test_two_of_one_name_are_refused(made, tmp_path):
+    state = pretrained.export(without_head(made()), "bert_tiny", "bert")
+    both = state | renamed(state, [(r"^bert\.", "")])
+    with pytest.raises(InputError, match=r"both for bert\.embeddings\.LayerNorm\.bias; keep one"):
+        loaded(stored(tmp_path, both))
+
+
 def test_what_is_beside_the_encoder_is_left_out(made, tmp_path, caplog):
     variables = made(pool="pooler", mlm=True)
     state = pretrained.export(variables, "bert_tiny", "classifier")
@@ -201,7 +208,7 @@ def test_padding_is_the_configs(made, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.pop("bert.encoder.layer.1.output.dense.bias"), "lack bert.encoder.layer.1.out"),
+        (lambda s: s.pop("bert.encoder.layer.1.output.dense.bias"), "lack bert.encoder.layer.1"),
         (
             lambda s: s.update({"bert.encoder.layer.0.attention.self.distance_embedding.weight":
                                 np.ones((23, 4), np.float32)}),
