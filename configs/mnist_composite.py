@@ -79,9 +79,9 @@ SHOTS = 100
 CRITERIA = ("magnitude", "snip", "grasp", "synflow")
 STACKS = tuple(f"stack({first}, {second})" for first in CRITERIA for second in CRITERIA)
 INITIAL = ("bi_modal", "scores(snip)", "scores(grasp)", "scores(synflow)")
-LEARNED = tuple(  # the best on the other seeds
+LEARNED = tuple(
     f"learned('runs/learn_scores/{name}/scores.safetensors')"
-    for name in ("linear", "boosting", "mlp_tuned")
+    for name in ("forest", "boosting", "sgd")
 )
 
 
@@ -183,7 +183,7 @@ def finalists() -> tuple:
     return (
         (("criterion", (*alone, *stacks)), ("seed", FRESH)),
         (("initial,criterion", initial), ("seed", FRESH)),
-        (("shots,criterion", tuple((1, each) for each in LEARNED)), ("seed", FRESH)),
+        (("criterion", LEARNED), ("seed", FRESH)),
     )
 
 

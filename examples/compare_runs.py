@@ -15,9 +15,9 @@ import matplotlib.pyplot as plt
 from jaxmask import recipe, report
 from jaxmask.recipe import defaults
 
-config = defaults.prune("digits", epochs=5)
-config.network.name = "lenet_300_100"
-config.density = 0.02
+config = defaults.prune("digits", epochs=3)
+config.network.name, config.network.width = "lenet_300_100", 0.5
+config.density = 0.05
 config.data.validation = 0.2
 
 with tempfile.TemporaryDirectory() as folder:

@@ -41,7 +41,7 @@ def correct(params, split, network=NETWORK):
     return jnp.mean(logits(params, images, network).argmax(-1) == labels)
 
 
-def fit(objective, learned, optimizer, split, steps=200, batch=64, seed=0):
+def fit(objective, learned, optimizer, split, steps=100, batch=64, seed=0):
     """Minimizes `objective(learned, images, labels)`; one compiled scan over the steps."""
     images, labels = split
 
@@ -66,7 +66,7 @@ def pretrained(network=NETWORK):
     return jax.jit(lambda: fit(objective, start, optax.sgd(0.1, momentum=0.9), train)[0])()
 
 
-def adapt(way, split, rates, network=NETWORK, steps=300):
+def adapt(way, split, rates, network=NETWORK, steps=150):
     """Trains what an adapter learns, on the pretrained network.
 
     `rates` has a learning rate for each group that is learned. Returns (learned, frozen).

@@ -21,13 +21,16 @@ BEGUN_FIRST = ("test_docs", "test_interruption", "test_sweep", "test_benchmarks"
 
 FORGET_ABOVE = 1.5  # gigabytes of a worker
 
-# A fifth of the tests' time: thousands of small programs are compiled in half of it. XLA ends the
-# process on a flag that it does not know.
+# A fifth of the tests' time: thousands of small programs are compiled in half of it, each as one
+# part of code. XLA ends the process on a flag that it does not know.
 if importlib.metadata.version("jax").startswith("0.10."):
-    faster = "--xla_cpu_use_fusion_emitters=false"
+    faster = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
     os.environ["XLA_FLAGS"] = f"{faster} {os.environ.get('XLA_FLAGS', '')}".strip()
 
-# before JAX is imported; subprocesses of tests inherit it
+# Before NumPy and JAX are imported; subprocesses of tests inherit it. Workers share the cores, so
+# threads of NumPy, scikit-learn and PyTorch would wait for each other, at full speed.
+for library in ("OPENBLAS", "OMP"):
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault(
     "JAXMASK_CACHE", os.path.join(tempfile.gettempdir(), f"jaxmask-tests-{os.getuid()}")
@@ -53,6 +56,16 @@ def quick_compilation():
     yield
     os.environ.pop("JAX_DISABLE_MOST_OPTIMIZATIONS", None)
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
+def shallow_resnet():
+    """`resnet20` has a block a stage, not three alike: a third to trace and compile."""
+    from jaxmask.model import registry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry._NETWORKS, "resnet20", registry._cifar_resnet(1))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -26,6 +26,8 @@ from benchmarks import (
 from jaxmask import mask
 from jaxmask.model import cifar_resnet
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def test_epoch_runs_its_three_sides(capsys):
     results = epoch.run(rounds=1, examples=256)
@@ -164,8 +166,7 @@ def test_probe_runs_its_sides(capsys):
     assert "jaxmask / side" in capsys.readouterr().out
 
 
-# the last, because what this fixture sets stays until the end of the file
-def test_views_runs_both_sides(capsys, monkeypatch, quick_compilation):
+def test_views_runs_both_sides(capsys, monkeypatch):
     small = cifar_resnet.CifarResNet(blocks=1, classes=10, width=0.25)
     monkeypatch.setattr(views.model, "create", lambda network, classes: small)
     (result,) = views.run(rounds=1, side=8, batch=4)
@@ -173,7 +174,7 @@ def test_views_runs_both_sides(capsys, monkeypatch, quick_compilation):
     assert "of the network's time" in capsys.readouterr().out
 
 
-def test_self_mask_losses_runs_each_loss_of_a_grid_once(capsys, monkeypatch, quick_compilation):
+def test_self_mask_losses_runs_each_loss_of_a_grid_once(capsys, monkeypatch):
     from benchmarks import self_mask_losses
     from jaxmask.run import task
 
@@ -192,7 +193,7 @@ def test_self_mask_losses_runs_each_loss_of_a_grid_once(capsys, monkeypatch, qui
     assert 0 < float(row.split("|")[4]) < 1  # operations: SimCLR takes no small views here
 
 
-def test_self_mask_step_runs_its_sides(capsys, monkeypatch, quick_compilation):
+def test_self_mask_step_runs_its_sides(capsys, monkeypatch):
     small = cifar_resnet.CifarResNet(blocks=1, classes=10, width=0.25)
     monkeypatch.setattr(self_mask_step.tasks.model, "create", lambda network, **options: small)
     names = (self_mask_step.SWAV, "simclr")

@@ -138,7 +138,7 @@ def _places(
     low = jnp.maximum(at - window // 2, first)
     wide = jnp.maximum(jnp.minimum(at + window // 2 + 1, blocks) - low, 0)
     others = blocks - first - wide  # [B, n - global_, 1]
-    drawn = _drawn(seed, count, random)[first:]
+    drawn = jnp.asarray(_drawn(seed, count, random)[first:])
     far: list[jax.Array] = []
     real: list[jax.Array] = []
     for i in range(random):

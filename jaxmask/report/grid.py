@@ -67,8 +67,8 @@ def write(
     Args:
       folders: run directories, or folders of them.
       out: created if needed; files of an earlier report in it are replaced.
-      baseline: a label such as `snip USS`, or a method such as `full`, that the others are
-        tested against; None tests nothing.
+      baseline: a label such as `snip USS` or `snip USS, lenet5`, or a method such as `full`, that
+        the others are tested against; None tests nothing.
 
     Raises:
       InputError: there is no finished run, or none of the baseline; then nothing is written.
@@ -291,7 +291,8 @@ def _baselines(
         return None, None
     if baseline is None or pruned.empty or adapting.empty:
         return baseline, baseline
-    known = [dict.fromkeys(groups.labels(groups.settings(part)[0])) for part in (pruned, adapting)]
+    settings = [groups.settings(part)[0] for part in (pruned, adapting)]
+    known = [dict.fromkeys([*groups.labels(each), *each["series"]]) for each in settings]
     if not any(baseline in labels for labels in known):
         names = ", ".join(repr(name) for labels in known for name in labels)
         raise InputError(f"no run has the baseline {baseline!r}; known: {names}")

@@ -22,7 +22,8 @@ def compare(
 
     A setting is compared with the baseline at its own target density (the baseline `dense`: at
     any), with the same dataset and network, and equal in everything else in which the baseline's
-    settings differ. Columns, missing where there is no comparison:
+    settings differ, unless the baseline names one of these. Columns, missing where there is no
+    comparison:
 
     * `baseline`: its label; `difference`: mean - mean of the baseline; `difference_std`:
       `sqrt(std^2 + std_baseline^2)`, the deviation of the difference of two single runs;
@@ -35,7 +36,8 @@ def compare(
 
     Args:
       frame: of `collect.collect`.
-      baseline: a label, such as `snip USS` or `dense`; None compares nothing.
+      baseline: a label, such as `snip USS` or `dense`, or one with the rest of its setting, such as
+        `snip USS, initial=network`; None compares nothing.
       metric: a column of numbers.
 
     Raises:
@@ -141,15 +143,20 @@ def _baselines(summary: pd.DataFrame, baseline: str | None) -> list[int | None]:
     """For every row of the summary, the row that it is compared with."""
     if baseline is None:
         return [None] * len(summary)
-    labels = groups.labels(summary)
+    further = groups.further(summary)
+    labels, whole = groups.labels(summary), groups.series(summary, further)
     if baseline not in labels:
-        known = ", ".join(repr(name) for name in dict.fromkeys(labels))
-        raise InputError(f"no run has the baseline {baseline!r}; known: {known}")
+        if baseline not in whole:
+            known = ", ".join(repr(name) for name in dict.fromkeys(labels))
+            longer = [name for name in whole if name not in labels]
+            more = f", or a whole setting such as {longer[0]!r}" if longer else ""
+            raise InputError(f"no run has the baseline {baseline!r}; known: {known}{more}")
+        labels = whole
     own = summary[[name == baseline for name in labels]]
     # nothing is pruned at a density of 1, so the dense network is compared at every density
     dense = set(own["method"]) == {groups.DENSE}
     columns = [] if dense else ["target_density"]
-    for name in groups.further(summary):
+    for name in further:
         if name.startswith(TASK) or own[name].nunique(dropna=False) > 1:
             columns.append(name)
 

@@ -92,9 +92,14 @@ def _time(planned: Sequence[Planned]) -> str:
 
 
 def _rough_seconds(network: nn.Module, image_shape: Shape, batch_size: int) -> float:
-    """The order of magnitude of a training step's seconds, by its operations."""
-    programs, begin, batch = _training(network, image_shape, batch_size)
-    return cost.rough_seconds(programs.step, *jax.eval_shape(lambda: (begin(), {}, batch())), None)
+    """The order of magnitude of a training step's seconds, by its operations, traced once."""
+
+    def found() -> float:
+        programs, begin, batch = _training(network, image_shape, batch_size)
+        shapes = jax.eval_shape(lambda: (begin(), {}, batch()))
+        return cost.rough_seconds(programs.step, *shapes, None)
+
+    return shared("rough seconds", (network, image_shape, batch_size), found)
 
 
 def _measured_seconds(network: nn.Module, image_shape: Shape, batch_size: int) -> float:

@@ -2,6 +2,7 @@
 
 import json
 
+from jaxmask import report
 from jaxmask.recipe import run
 from jaxmask.run import defaults
 
@@ -18,6 +19,12 @@ def config(recipe="prune", **changes):
     for name, value in changes.items():
         made.update_from_flattened_dict({name.replace("__", "."): value})
     return made
+
+
+def without_figures(patch):
+    """Runs draw none, which takes much of their time; other tests are about them."""
+    for name in ("comparison", "method"):
+        patch.setattr(report.figures, name, lambda *arguments: None)
 
 
 def result(folder):

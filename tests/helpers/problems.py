@@ -1,11 +1,14 @@
 """A small training problem: a network with batch norm on images labeled by a rule."""
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jaxmask import adapter, mask
 from jaxmask.loss import cross_entropy
@@ -60,6 +63,39 @@ def fit(folder, *, how="resident", rate=0.5, train=150, steps_of_schedule=27, wi
 
 def jobs(*, how="resident", train=150, steps_of_schedule=27, width=8):
     """Programs, and a function (seed, folder, ...) -> a job for them."""
+    made = _made(how, train, steps_of_schedule, width)
+    feeds = _feeds(how, train, made.mesh)
+
+    def job(seed, folder, rate=0.5, **changes):
+        variables = made.initialize(jax.random.key(seed), jnp.zeros((1, 6, 6, 1)))
+        learned, frozen = made.way.init(jax.random.key(1), variables["params"])
+        key = jax.random.key(2 + seed)
+        state = initial(learned, variables["batch_stats"], made.optimizer, key)
+        peaks = {"learning_rate": rate, "mask_learning_rate": 20 * rate}
+        state = state._replace(optimizer=optimizer.set_peaks(state.optimizer, peaks))
+        state, frozen = feed.replicate((state, frozen), made.mesh)
+        return loop.Job(state, frozen, *feeds, settings(seed=seed, **changes), folder)
+
+    return made.programs, job
+
+
+def _feeds(how, train, mesh):
+    splits = images(train), images(50, seed=1)
+    if how == "resident":
+        return [feed.resident(*split, mesh) for split in splits]
+    return [feed.streamed(split, stream, mesh) for split in splits]
+
+
+class _Made(NamedTuple):
+    mesh: jax.sharding.Mesh
+    initialize: Callable
+    way: adapter.Adapter
+    optimizer: optax.GradientTransformation
+    programs: epoch.Programs
+
+
+@functools.cache  # compiled once
+def _made(how, train, steps_of_schedule, width):
     network, mesh = Network(width), feed.make_mesh()
 
     def apply(parameters, batch_stats, x, training):
@@ -85,20 +121,5 @@ def jobs(*, how="resident", train=150, steps_of_schedule=27, width=8):
     config = defaults.train(epochs=1)
     section = optimizer.Section(config, steps_of_schedule, 9)
     together = optimizer.grouped(way.optimizers(section))
-    feeds = [
-        feed.resident(*split, mesh) if how == "resident" else feed.streamed(split, stream, mesh)
-        for split in (images(train), images(50, seed=1))
-    ]
-    programs = epoch.programs(problem, together, feeds[0].fetch, mesh)
-
-    def job(seed, folder, rate=0.5, **changes):
-        variables = network.init(jax.random.key(seed), jnp.zeros((1, 6, 6, 1)))
-        learned, frozen = way.init(jax.random.key(1), variables["params"])
-        key = jax.random.key(2 + seed)
-        state = initial(learned, variables["batch_stats"], together, key)
-        peaks = {"learning_rate": rate, "mask_learning_rate": 20 * rate}
-        state = state._replace(optimizer=optimizer.set_peaks(state.optimizer, peaks))
-        state, frozen = feed.replicate((state, frozen), mesh)
-        return loop.Job(state, frozen, *feeds, settings(seed=seed, **changes), folder)
-
-    return programs, job
+    programs = epoch.programs(problem, together, _feeds(how, train, mesh)[0].fetch, mesh)
+    return _Made(mesh, jax.jit(network.init), way, together, programs)

@@ -12,7 +12,6 @@ from jaxmask import mask, tree
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
-RNGS = nnx.Rngs(0)
 
 
 class Block(nn.Module):
@@ -153,20 +152,21 @@ def test_several_readings(path):
 
 
 @pytest.mark.parametrize(
-    ("made", "words"),
+    ("make", "words"),
     [
-        (nnx.Linear(3, 4, rngs=RNGS), "in out"),
-        (nnx.LinearGeneral((3, 5), (4,), axis=(-2, -1), rngs=RNGS), "in in out"),
-        (nnx.LinearGeneral(3, (4, 2), rngs=RNGS), "in out out"),
-        (nnx.Conv(3, 4, (3, 2), rngs=RNGS), "window window in out"),
-        (nnx.ConvTranspose(3, 4, (3, 2), rngs=RNGS), "window window in out"),
+        (lambda: nnx.Linear(3, 4, rngs=nnx.Rngs(0)), "in out"),
+        (lambda: nnx.LinearGeneral((3, 5), (4,), axis=(-2, -1), rngs=nnx.Rngs(0)), "in in out"),
+        (lambda: nnx.LinearGeneral(3, (4, 2), rngs=nnx.Rngs(0)), "in out out"),
+        (lambda: nnx.Conv(3, 4, (3, 2), rngs=nnx.Rngs(0)), "window window in out"),
+        (lambda: nnx.ConvTranspose(3, 4, (3, 2), rngs=nnx.Rngs(0)), "window window in out"),
         (
-            nnx.ConvTranspose(3, 4, (3, 2), transpose_kernel=True, rngs=RNGS),
+            lambda: nnx.ConvTranspose(3, 4, (3, 2), transpose_kernel=True, rngs=nnx.Rngs(0)),
             "window window out in",
         ),
     ],
 )
-def test_layers_of_nnx(made, words):
+def test_layers_of_nnx(make, words):
+    made = make()
     assert mask.describe(made)["kernel"] == words
     if "out in" not in words and "in in" not in words:
         assert mask.describe(nnx.state(made, nnx.Param))["kernel"] == words
@@ -187,17 +187,17 @@ def test_stacked_layers_of_nnx():
 
 
 @pytest.mark.parametrize(
-    ("made", "words"),
+    ("make", "words"),
     [
-        (eqx.nn.Linear(3, 4, key=KEY), "out in"),
-        (eqx.nn.Conv1d(3, 4, 5, key=KEY), "out in window"),
-        (eqx.nn.Conv2d(3, 4, (3, 2), key=KEY), "out in window window"),
-        (eqx.nn.ConvTranspose2d(3, 4, (3, 2), key=KEY), "out in window window"),
-        (eqx.nn.Embedding(9, 4, key=KEY), "in out or out in"),
+        (lambda: eqx.nn.Linear(3, 4, key=KEY), "out in"),
+        (lambda: eqx.nn.Conv1d(3, 4, 5, key=KEY), "out in window"),
+        (lambda: eqx.nn.Conv2d(3, 4, (3, 2), key=KEY), "out in window window"),
+        (lambda: eqx.nn.ConvTranspose2d(3, 4, (3, 2), key=KEY), "out in window window"),
+        (lambda: eqx.nn.Embedding(9, 4, key=KEY), "in out or out in"),
     ],
 )
-def test_layers_of_equinox_alone_and_stacked(made, words):
-    weights = eqx.filter(made, eqx.is_inexact_array)
+def test_layers_of_equinox_alone_and_stacked(make, words):
+    weights = eqx.filter(make(), eqx.is_inexact_array)
     assert mask.describe(weights)["weight"] == words
     stacked = jax.tree.map(lambda leaf: jnp.stack([leaf] * 5), weights)
     readings = [f"layers {each}" for each in words.split(" or ")]
@@ -213,7 +213,7 @@ LIBRARIES = {
         "attention": nn.MultiHeadDotProductAttention(4).init(KEY, jnp.ones((1, 7, 64)))["params"],
     },
     "nnx": lambda: nnx.state(
-        nnx.MultiHeadAttention(num_heads=8, in_features=64, rngs=RNGS), nnx.Param
+        nnx.MultiHeadAttention(num_heads=8, in_features=64, rngs=nnx.Rngs(0)), nnx.Param
     ),
     "equinox": lambda: eqx.filter(
         [
@@ -326,7 +326,7 @@ def test_more_that_nothing_tells(path, shape):
 
 
 def test_an_einsum_of_nnx_says_what_it_sums_over():
-    made = nnx.Einsum("btd,dnh->btnh", (8, 4, 3), rngs=RNGS)
+    made = nnx.Einsum("btd,dnh->btnh", (8, 4, 3), rngs=nnx.Rngs(0))
     assert mask.describe(made)["kernel"] == "in out out"
 
 

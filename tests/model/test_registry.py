@@ -49,9 +49,7 @@ def test_names():
 @pytest.mark.parametrize(
     ("name", "width"),
     [
-        *((name, 0.1) for name in model.names() if name not in OF_BLOCKS),
-        *((name, 0.1) for name in (*TRANSFORMERS, *TEXTS)),
-        ("conv2", 0.2),
+        *((name, 0.1) for name in (*FAMILIES, "conv6")),
         ("resnet20", 0.2),
     ],
 )
@@ -72,6 +70,16 @@ def test_forward_and_gradient(name, width, random_variables):
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         assert np.isfinite(leaf).all(), path
         assert np.any(leaf != 0) or path[-1].key != "kernel", path
+
+
+@pytest.mark.parametrize("name", [name for name in model.names() if name not in FAMILIES])
+def test_all_others_are_deeper_or_wider_ones_of_these(name):
+    module = model.create(name, classes=3, width=0.1)
+    kinds = {type(model.create(family, classes=3)) for family in FAMILIES}
+    assert type(module) in kinds
+    x = registry.zeros((7,) if registry.reads_texts(name) else (32, 32, 1), 2)
+    logits, _ = jax.eval_shape(module.init_with_output, jax.random.key(0), x)
+    assert (logits.shape, logits.dtype) == ((2, 3), jnp.float32)
 
 
 @pytest.mark.parametrize("name", FAMILIES[1:-1])  # the first two and the last two are one module

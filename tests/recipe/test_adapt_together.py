@@ -25,7 +25,7 @@ def config(seed):
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
+def both(tmp_path_factory, without_figures):
     """The results of two seeds, alone and together; the number of runs in each training."""
     folder, widths = tmp_path_factory.mktemp("grid"), []
     alone = [recipe.run(config(seed), folder / "alone" / str(seed)) for seed in (0, 1)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from jaxmask import adapter, data, evaluate, files, recipe, report, task
+from jaxmask import adapter, data, evaluate, files, recipe, task
 from jaxmask.cli.run import main, parse
 from jaxmask.errors import InputError
 from jaxmask.model import weights
@@ -20,6 +20,7 @@ from jaxmask.task import cascade
 from jaxmask.task import file as task_file
 from jaxmask.train import checkpoint, loop
 
+pytestmark = pytest.mark.usefixtures("shallow_resnet", "without_figures")
 QUICK = [
     "--config=cascade:digits", "--config.network.width=0.25", "--config.pretrain.train.epochs=2",
     "--config.mask.train.epochs=2", "--config.views.small=0", "--config.watch_epochs=2",
@@ -47,14 +48,8 @@ def members(folder):
     return [part.stored.masks for part in parts]
 
 
-def without_figures(patch):
-    """They take most of the time; tests/report are about them."""
-    for name in ("comparison", "method"):
-        patch.setattr(report.figures, name, lambda *arguments: None)
-
-
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, shallow_resnet, without_figures):
     """A finished run; beside it copies of its folder, as SIGKILL at a stage would have left it."""
     folder = tmp_path_factory.mktemp("cascade") / "run"
     left = set(STAGES)
@@ -79,7 +74,6 @@ def made(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "write_json", written)
         patch.setattr(checkpoint.Checkpoints, "save", saved)
-        without_figures(patch)
         assert main([*QUICK, f"--workdir={folder}"]) == 0
     assert not left
     return folder
@@ -252,8 +246,7 @@ def test_experts_side_by_side_are_those_of_one_after_the_other(made, tmp_path):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_run_that_is_killed_at_any_stage_ends_with_the_same_masks(made, stage, monkeypatch):
-    without_figures(monkeypatch)
+def test_a_run_that_is_killed_at_any_stage_ends_with_the_same_masks(made, stage):
     copy = made.parent / stage.replace("/", " ")
     assert not (copy / "result.json").exists()
     assert main([*QUICK, f"--workdir={copy}"]) == 0

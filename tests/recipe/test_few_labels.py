@@ -42,7 +42,7 @@ def read(folder, name="result.json"):
 
 
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory):
+def learned(tmp_path_factory, without_figures):
     folder = tmp_path_factory.mktemp("few_labels") / "run"
     assert main([*QUICK, f"--workdir={folder}"]) == 0
     return folder

@@ -5,7 +5,7 @@ import pytest
 from experiments import config, finished, result
 from safetensors.numpy import load_file
 
-from jaxmask import mask, recipe, report
+from jaxmask import mask, recipe
 from jaxmask.errors import InputError
 from jaxmask.recipe import learn_scores
 from jaxmask.run import regressors, score_table
@@ -21,11 +21,9 @@ CHANGES = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, without_figures):  # those of its lotteries
     folder = tmp_path_factory.mktemp("learn_scores") / "run"
-    with pytest.MonkeyPatch.context() as changed:  # figures of its lotteries take most of the time
-        changed.setattr(report.figures, "method", lambda *given: None)
-        finished(folder, "learn_scores", **CHANGES)
+    finished(folder, "learn_scores", **CHANGES)
     return folder
 
 

@@ -27,7 +27,7 @@ def kernels(file):
 
 
 @pytest.fixture(scope="module")
-def magnitude(tmp_path_factory):
+def magnitude(tmp_path_factory, without_figures):
     folder = tmp_path_factory.mktemp("lottery") / "run"
     finished(folder, "lottery", criterion="magnitude", density=0.09, train__epochs=3)
     return folder

@@ -18,7 +18,7 @@ TRAINED = ("full", "partial", "bias", "lora", "mask", "mask_topk", "mask_sign")
 
 
 @pytest.fixture(scope="module")
-def adapted(tmp_path_factory):
+def adapted(tmp_path_factory, without_figures):
     """A run of all methods that work for a network without norms."""
     folder = tmp_path_factory.mktemp("methods") / "run"
     status = main(

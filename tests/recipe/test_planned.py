@@ -182,7 +182,7 @@ def test_a_sweep_tells_what_all_its_unfinished_runs_cost(tmp_path, capsys):
     assert "3 runs, 1 of them finished before\n2 trainings, at most 32 steps of 64" in told
 
 
-def test_self_masking_trains_each_choice_once_on_its_views():
+def test_self_masking_trains_each_choice_once_on_its_views(shallow_resnet):
     made = defaults.self_mask("digits", epochs=2)
     made.network.name, made.network.width, made.start = "resnet20", 0.1, "random"
     made.data.validation, made.methods = 0.5, ("mask",)

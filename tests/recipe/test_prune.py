@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from experiments import config, finished
+from experiments import config, finished, without_figures
 from safetensors.numpy import load_file, save_file
 
 from jaxmask import mask
@@ -22,11 +22,17 @@ CRITERIA = (
 )  # fmt: skip
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    without_figures(monkeypatch)
+
+
 def ticket(folder):
     masks = mask.file.load(folder / "masks" / "ticket.mask")
     return {f"{name}/kernel": np.asarray(layer["kernel"]) for name, layer in masks.items()}
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_every_criterion_keeps_exactly_the_density(criterion, tmp_path):
     result = finished(tmp_path, criterion=criterion, density=0.05, train__epochs=0)

@@ -11,6 +11,7 @@ from jaxmask.errors import InputError
 from jaxmask.run import learning
 from jaxmask.train.records import read_records
 
+pytestmark = pytest.mark.usefixtures("shallow_resnet", "without_figures")
 QUICK = [
     "--config=digits_self", "--config.network.width=0.25", "--config.pretrain.train.epochs=2",
     "--config.mask.train.epochs=4", "--config.methods=mask",
@@ -25,7 +26,7 @@ def read(folder):
 
 
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory):
+def learned(tmp_path_factory, shallow_resnet, without_figures):
     folder = tmp_path_factory.mktemp("self_mask") / "run"
     assert main([*QUICK, f"--workdir={folder}"]) == 0
     return folder

@@ -128,6 +128,25 @@ def test_a_setting_of_the_baseline_is_compared_with_its_equal():
     assert table.loc[(2.0, "grasp"), "welch_t"] == pytest.approx(welch(A[:3], B)[0])
 
 
+def test_a_whole_setting_is_the_baseline_of_all_others_on_its_data():
+    frame = pd.concat([
+        frame_of({("snip", 0.1): A, ("grasp", 0.1): B}, **{"config.rate": 1.0}),
+        frame_of({("snip", 0.1): B, ("grasp", 0.5): A[:3]}, **{"config.rate": 2.0}),
+        frame_of({("snip", 0.1): A[:3]}, **{"config.rate": 2.0, "dataset": "other"}),
+    ])  # fmt: skip
+    name = "snip USS, digits, rate=1"
+    table = compare(frame.reset_index(drop=True), name)
+    assert set(table["baseline"].dropna()) == {name}
+    found = table.set_index(["dataset", "config.rate", "method"])["welch_t"]
+    assert found["digits", 1.0, "grasp"] == pytest.approx(welch(B, A)[0])
+    assert found["digits", 2.0, "snip"] == pytest.approx(welch(B, A)[0])
+    assert found.notna().sum() == 2  # not itself, no other density, no other dataset
+    with pytest.raises(
+        InputError, match="'snip USS', or a whole setting such as 'grasp USS, digits"
+    ):
+        compare(frame.reset_index(drop=True), "snip USS, rate=3")
+
+
 def test_the_dense_network_is_a_baseline_at_every_density():
     frame = frame_of({("dense", 1.0): A, ("snip", 0.1): B, ("snip", 0.5): B})
     frame.loc[frame["method"] == "dense", "schedule"] = ""

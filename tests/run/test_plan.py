@@ -144,3 +144,12 @@ def test_steps_of_all_weights_are_measured_once_for_all_runs_of_a_process(
     ((images, labels),) = calls
     assert (images.shape, labels.shape) == ((6, 28, 28, 1), (6,))
     assert float(jnp.std(images)) > 0.5
+
+
+def test_what_was_traced_for_a_rough_time_is_not_traced_again(monkeypatch):
+    traced, training = [], plan._training
+    monkeypatch.setattr(plan, "_training", lambda *kind: traced.append(kind) or training(*kind))
+    kinds = [(NETWORK, (28, 28, 1), size) for size in (3, 3, 5)]
+    one, again, other = (plan._rough_seconds(*kind) for kind in kinds)
+    assert one == again < other
+    assert traced == kinds[1:]

@@ -17,7 +17,7 @@ DINO = "dino(prototypes=8, dimension=8, hidden=8)"
 
 
 @pytest.fixture(scope="module")
-def of_config() -> Callable:
+def of_config(shallow_resnet) -> Callable:
     """(changes of a config, "__" for dots) -> operations and planned passes of its step."""
     config = defaults.self_mask("digits", epochs=1)
     config.network.name, config.network.width = "resnet20", 0.5
