@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxmask.model.apply import apply_function, embedding_function, feature_function, mode
 from jaxmask.model.registry import count, create, initialize, names, rules, stages
-from jaxmask.model.shapes import shapes
+from jaxmask.model.shapes import real_shape, shapes
 
 __all__ = [
     "apply_function",
@@ -16,6 +16,7 @@ __all__ = [
     "initialize",
     "mode",
     "names",
+    "real_shape",
     "rules",
     "shapes",
     "stages",

@@ -85,8 +85,12 @@ def unwrapped(name: str) -> str:
     return re.sub(_WRAPPERS, "", name)
 
 
-def bare(keys: Iterable[str], prefix: str) -> dict[str, str]:
+def bare(
+    keys: Iterable[str], prefix: str, renamed: Iterable[tuple[str, str]] = ()
+) -> dict[str, str]:
     """{name without wrappers and prefix: key} of the keys with the prefix.
+
+    In names, what a regex of `renamed` matches is replaced.
 
     Raises:
         InputError: two keys are one name.
@@ -97,6 +101,8 @@ def bare(keys: Iterable[str], prefix: str) -> dict[str, str]:
         if not name.startswith(prefix):
             continue
         name = name.removeprefix(prefix)
+        for pattern, replacement in renamed:
+            name = re.sub(pattern, replacement, name)
         if name in names:
             raise InputError(
                 f"the checkpoint holds {names[name]} and {key}, both for {name}; keep one"
@@ -157,10 +163,11 @@ def described(place: Place, names: Mapping[str, str], apart: Iterable[str]) -> s
     """
     ends = {key: key.removesuffix(name) for name, key in names.items() if key != name}
     prefixes = {prefix for key, prefix in ends.items() if prefix != key}
+    prefixes = prefixes or {place.prefix} - {""}
     elsewhere = {other for other, state in place.others if state != place.state}
     taken = [f"reads {place.state}"] if elsewhere else []
     taken += [f"takes {prefix!r} off the names" for prefix in sorted(prefixes)]
-    if len(prefixes) < len(set(ends.values())):
+    if any(prefix == key != unwrapped(key) for key, prefix in ends.items()):
         taken.append("takes wrappers out of the names")
     left_out = sorted(elsewhere | {_group(name, place.prefix) for name in apart})
     if left_out:

@@ -12,6 +12,7 @@ from flax import traverse_util
 
 from jaxmask.errors import InputError
 from jaxmask.model import (
+    bert_file,
     checkpoint,
     clip_text,
     inside,
@@ -38,7 +39,8 @@ class Pretrained(NamedTuple):
             ({plain name: its name in the file}); "mean" and "std" of the images' channels, if
             known, and "normalization", who told: "file", "kind" or "unknown"; "unsettled", how
             networks of the kind differ in it, if that must be known; "size" (pixels per side) for
-            transformers.
+            vision transformers. For networks of texts, in place of what is known of images:
+            "options" for `model.create`, with the sizes that are the file's.
     """
 
     variables: dict[str, Any]
@@ -46,7 +48,13 @@ class Pretrained(NamedTuple):
 
 
 def load(
-    source: str | Path, name: str, *, width: float = 1.0, stem: str = "", size: int | None = None
+    source: str | Path,
+    name: str,
+    *,
+    width: float = 1.0,
+    stem: str = "",
+    size: int | None = None,
+    **options: Any,
 ) -> Pretrained:
     """Reads PyTorch weights for the network called `name`.
 
@@ -57,6 +65,10 @@ def load(
     tower, are left out. Mean and std are those of the file's header, of a config.json (TIMM) or
     preprocessor_config.json beside it, else those that all checkpoints of its kind have.
 
+    Of a network of texts, the numbers of words, positions and token types are the file's, and a
+    config.json beside it must describe what `model.bert.Bert` computes. Its pooler and classifier
+    are read with `pool="pooler"`, its head for words with `mlm=True`, and else left out.
+
     Args:
         source: a .safetensors, .pth, .pt, .ckpt or .bin file, a folder with such a model file, or
             "hub:owner/name" or "package:name" (see `checkpoint.find`).
@@ -65,6 +77,7 @@ def load(
         stem: as for `model.create`; "" for the network's default.
         size: for transformers, the images' pixels per side if different from the checkpoint's:
             the learned positions are then interpolated.
+        **options: more options of `model.create`.
 
     Raises:
         InputError: the file cannot be fetched or read, holds several such networks, or one with
@@ -82,15 +95,22 @@ def load(
     config = checkpoint.read_json(file.parent, "config.json")
     which, state, names = _network(file, name, str(source))
     which, layout = _settled(which, name, config.get("architecture"), str(source))
+    options |= {"stem": stem} if stem else {}
+    texts = registry.reads_texts(name)
+    if texts:
+        encoder, options = bert_file.module(name, state, config, str(source), width, options)
+        bert_file.check(encoder, config, names.values(), str(source))
+        which, state = bert_file.used(name, which, state, encoder, config, str(source))
+        names = {plain: key for plain, key in names.items() if plain in state}
+        layout = torch_names.layout(name, which)
     head = state.get(torch_names.their_name("params/head/kernel", layout))
     classes = None if head is None or head.ndim == 0 else head.shape[0]
-    module = registry.create(
-        name, classes=classes or 1, width=width, **({"stem": stem} if stem else {})
-    )
+    module = registry.create(name, classes=classes or 1, width=width, **options)
     if which == "clip":
         clip_text.check_image_tower(config, module.heads, str(source))
     made_for = _made_for(state, module, layout)
-    shapes = _shapes(lambda key: registry.initialize(module, key, (made_for or 224,) * 2 + (3,)))
+    shape = (1,) if texts else ((made_for or 224,) * 2 + (3,))
+    shapes = _shapes(lambda key: registry.initialize(module, key, shape))
     if head is None:
         shapes = {path: shape for path, shape in shapes.items() if "/head/" not in path}
     _check(state, shapes, layout, str(source), name)
@@ -102,7 +122,8 @@ def load(
         )
         if done:
             logging.warning("%s: %s", source, done)
-    about = {"layout": which, "classes": classes, "names": names, **_normalization(file, layout)}
+    about = {"layout": which, "classes": classes, "names": names}
+    about |= {"options": options} if texts else _normalization(file, layout)
     if made_for:
         about["size"] = size or made_for
     return Pretrained(variables, about)
@@ -253,8 +274,9 @@ def export(
         name: one of `model.names()`.
         layout: "cifar" or "torchvision" for resnet20 to resnet110; "torchvision" for resnet18, 34,
             50; "torchvision" or "timm" for mobilenetv2; "lite" (those of efficientnet_lite_pytorch)
-            or "timm" for EfficientNet-Lite; "timm" for ViTs; "clip" for CLIP's image tower. (The
-            other kinds that `load` tells apart have the plain names of these.)
+            or "timm" for EfficientNet-Lite; "timm" for ViTs; "clip" for CLIP's image tower; "bert",
+            "distilbert" or "classifier" (the same with Hugging Face's name for the head) for
+            networks of texts. (The other kinds that `load` tells apart have these plain names.)
         names: `about["names"]` of `load`, to have the checkpoint's names, prefix and all; None is
             plain names.
 

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxmask.errors import InputError, nearest
-from jaxmask.model import outside
+from jaxmask.model import attention, outside
 from jaxmask.model.apply import mode
+from jaxmask.model.bert import POOLINGS, Bert
 from jaxmask.model.cifar_resnet import CifarResNet
 from jaxmask.model.clip import ImageTower
 from jaxmask.model.conv import ConvNet
@@ -26,7 +27,7 @@ from jaxmask.model.vit import ViT
 
 Rules = tuple[tuple[str, str], ...]
 WIDEST = 1000
-MOST_CLASSES = 10**7
+MOST_CLASSES = MOST_WORDS = 10**7
 
 # Biases and norms match neither rule and stay frozen.
 _RULES: Rules = (("head/.*", "train"), (".*/kernel", "mask"))
@@ -47,7 +48,8 @@ class _Network(NamedTuple):
     module: type[nn.Module]
     stages: tuple[str, ...]
     fixed: Mapping[str, Any] = {}
-    options: Mapping[str, Sequence[Any]] = {}  # name -> allowed values
+    # name -> the allowed values, or a function that raises InputError for any other
+    options: Mapping[str, Sequence[Any] | Callable[[Any], Any]] = {}
     rules: Rules = _RULES
 
 
@@ -93,6 +95,24 @@ def _transformer(
     return _Network(module, stages, fixed, rules=rules)
 
 
+_TEXT_OPTIONS: Mapping[str, Sequence[Any] | Callable[[Any], Any]] = {
+    "vocabulary": range(1, MOST_WORDS),
+    "context": range(1, MOST_WORDS),
+    "types": range(MOST_WORDS),
+    "padding": range(MOST_WORDS),
+    "pool": POOLINGS,
+    "mlm": (False, True),
+    "attention": attention.named,
+}
+
+
+def _bert(*, blocks: int, heads: int, **fixed: Any) -> _Network:
+    between = (rf"block{i}/.*" for i in range(1, blocks - 1))
+    stages = ("(embeddings|block0)/.*", *between, f"(block{blocks - 1}|pooler|words)/.*")
+    fixed = {"blocks": blocks, "heads": heads, **fixed}
+    return _Network(Bert, stages, fixed, _TEXT_OPTIONS, _BLOCK_KERNELS)
+
+
 _vit = partial(_transformer, ViT, _BLOCK_KERNELS)
 
 _NETWORKS: dict[str, _Network] = {
@@ -124,6 +144,12 @@ _NETWORKS: dict[str, _Network] = {
     "vit_b16": _vit(patch=16, blocks=12, heads=12),
     "vit_b32": _vit(patch=32, blocks=12, heads=12),
     "vit_l16": _vit(patch=16, blocks=24, heads=16),
+    "bert_tiny": _bert(blocks=2, heads=2),
+    "bert_mini": _bert(blocks=4, heads=4),
+    "bert_small": _bert(blocks=4, heads=8),
+    "bert_base": _bert(blocks=12, heads=12),
+    "minilm_l6": _bert(blocks=6, heads=12, head_size=32),
+    "distilbert": _bert(blocks=6, heads=12, types=0, pooler="relu"),
     "clip_vit_b32": _transformer(ImageTower, _BLOCK_LAYERS, patch=32, blocks=12, heads=12),
 }
 
@@ -141,6 +167,11 @@ def about(name: str) -> str:
     ]
     line = (inspect.getdoc(found.module) or "").partition("\n")[0]
     return line + (f" Here: {', '.join(numbers)}." if numbers else "")
+
+
+def reads_texts(name: str) -> bool:
+    """Whether the network called `name` takes token ids [B, L], not images; False for a user's."""
+    return _find(name).module is Bert
 
 
 def _find(name: str) -> _Network:
@@ -166,7 +197,8 @@ def create(
     `module.apply(variables, x, train=False, features=False)` takes floating point images
     [B, H, W, C] and returns logits [B, classes], or with `features=True` the input of the head,
     [B, F]; both are float32 (float64 if `dtype` is). `train=True` uses the statistics of the batch
-    and needs `mutable=["batch_stats"]`.
+    and needs `mutable=["batch_stats"]`. A network of texts takes token ids int [B, L] in place of
+    images, padded with zeros or with an attention mask: see `model.bert.Bert`.
 
     Args:
         name: one of `names()`, or `package.module:Class` for your own Linen module, see
@@ -178,6 +210,8 @@ def create(
         dtype: the dtype of activations, such as `jnp.bfloat16` on an accelerator. Parameters
             and batch statistics are always float32.
         **options: for resnet18, 34 and 50: `stem="imagenet"` (the default) or `stem="cifar"`.
+            For networks of texts: `vocabulary`, `context`, `types`, `padding`, `pool`, `mlm` and
+            `attention`, see `model.bert.Bert`.
 
     Vision transformers take images whose height and width are multiples of the patch size.
 
@@ -197,9 +231,7 @@ def create(
         if option not in network.options:
             known = ("classes", "width", "dtype", *network.options)
             raise InputError(f"{name} has no option {option!r}{nearest(option, known)}")
-        values = network.options[option]
-        if value not in values:
-            raise InputError(f"{name} has no {option} {value!r}{nearest(str(value), values)}")
+        _check_option(name, option, value, network.options[option])
     if not isinstance(classes, Integral) or not 1 <= classes <= MOST_CLASSES:
         raise InputError(
             f"classes is {classes!r} for {name}; give a whole number from 1 to {MOST_CLASSES}"
@@ -215,15 +247,28 @@ def create(
     if own:
         return outside.create(name, int(classes), float(width), dtype, options)
     return network.module(
-        classes=int(classes), width=float(width), dtype=dtype, **network.fixed, **options
+        classes=int(classes), width=float(width), dtype=dtype, **{**network.fixed, **options}
     )
+
+
+def _check_option(name: str, option: str, value: Any, values: Any) -> None:
+    if callable(values):
+        values(value)
+    elif isinstance(values, range):
+        if isinstance(value, bool) or not isinstance(value, Integral) or value not in values:
+            raise InputError(
+                f"{name} has {option} {value!r}; give a whole number from {values[0]} to "
+                f"{values[-1]}"
+            )
+    elif value not in values:
+        raise InputError(f"{name} has no {option} {value!r}{nearest(str(value), map(str, values))}")
 
 
 def rules(name: str) -> Rules:
     """Path rules for `jaxmask.tree.label`: mask the kernels, train the head, freeze the rest.
 
-    For vision transformers, the kernels of the blocks are masked (queries, keys, values, output,
-    both MLP layers), for CLIP also their biases; for all other networks, every kernel.
+    For transformers, the kernels of the blocks are masked (queries, keys, values, output, both MLP
+    layers), for CLIP also their biases; for all other networks, every kernel.
 
     Returns:
         Pairs (regex, label). A regex must match the whole path joined with `/`; the first match
@@ -256,29 +301,38 @@ def stages(name: str) -> tuple[str, ...]:
 @partial(jax.jit, static_argnums=(0, 2))
 def _init(module: nn.Module, key: jax.Array, shape: tuple[int, ...]) -> Any:
     # The result does not depend on the forward pass, so XLA removes it.
-    return module.init(key, jnp.zeros((1, *shape)), **mode(module, False))
+    return module.init(key, zeros(shape, 1), **mode(module, False))
+
+
+def zeros(shape: Sequence[int], count: int) -> jax.Array:
+    """An input of `count` examples: images of shape (H, W, C), or token ids of shape (L,)."""
+    return jnp.zeros((count, *shape), jnp.int32 if len(shape) == 1 else jnp.float32)
 
 
 def initialize(
     module: nn.Module, key: jax.Array, image_shape: Sequence[int]
 ) -> dict[str, dict[str, Any]]:
-    """Newly initialized float32 variables for images of shape (H, W, C).
+    """Newly initialized float32 variables for images of shape (H, W, C), or texts of (L,) tokens.
 
     Kernels are Kaiming-normal, depthwise ones by their window (those of attention blocks
-    Glorot-uniform, as in the ViT paper's code), biases zero, norms the identity.
+    Glorot-uniform, as in the ViT paper's code; embeddings normal, of deviation 0.02), biases zero,
+    norms the identity.
 
     Args:
         module: what `create` returned, or any Linen module whose fields are hashable.
         key: a random key.
-        image_shape: (H, W, C).
+        image_shape: (H, W, C); or (L,) for a network of token ids, whose weights do not depend
+            on L.
 
     Returns:
         {"params": tree, "batch_stats": tree}, plain nested dicts; the second is empty for a
         network without batch norm.
     """
     shape = tuple(image_shape)
-    if len(shape) != 3 or min(shape) < 1:
-        raise InputError(f"image_shape is {shape}; give (height, width, channels)")
+    if len(shape) not in (1, 3) or min(shape) < 1:
+        raise InputError(
+            f"image_shape is {shape}; give (height, width, channels), or (length,) for token ids"
+        )
     variables = nn.unbox(_init(module, key, shape))
     return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 

@@ -37,6 +37,21 @@ def shapes(module: nn.Module, image_shape: Sequence[int]) -> dict[str, Any]:
     return found
 
 
+def real_shape(module: nn.Module, image_shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape of an input of real numbers, for scores and paths that begin at one.
+
+    It is that of the images (H, W, C), or for texts of (L,) tokens, whose ids are no quantities,
+    that of their embeddings (L, size). (L,) itself for a network of texts without a field `size`.
+
+    Example:
+        >>> from jaxmask import model
+        >>> model.real_shape(model.create("bert_tiny", classes=2), (16,))
+        (16, 128)
+    """
+    size = getattr(module, "size", None) if len(image_shape) == 1 else None
+    return (*image_shape, size) if size else tuple(image_shape)
+
+
 def memory() -> float:
     """The bytes of this machine's memory; infinite if the system does not say."""
     try:

@@ -43,10 +43,12 @@ class Family(NamedTuple):
     Attributes:
         body: regex of names that are in each of them: what is before is a prefix.
         layouts: by kind; the first is assumed if nothing distinguishes them.
+        renamed: pairs (regex, replacement) that make one name of several in use.
     """
 
     body: str
     layouts: dict[str, Layout]
+    renamed: tuple[tuple[str, str], ...] = ()
 
 
 def _residual(head: str) -> tuple[tuple[str, str], ...]:
@@ -98,6 +100,50 @@ _TEXT_TOWER = _clip(
     ("norm", "text_model.final_layer_norm"),
     ("projection", "text_projection"),
 )
+
+
+_BLOCK = r"bert.encoder.layer.\1"
+_BERT = (
+    ("embeddings/norm", "bert.embeddings.LayerNorm"),
+    (r"embeddings/(\w+)", r"bert.embeddings.\1_embeddings"),
+    (r"block(\d+)/(query|key|value)", _BLOCK + r".attention.self.\2"),
+    (r"block(\d+)/out", _BLOCK + ".attention.output.dense"),
+    (r"block(\d+)/norm1", _BLOCK + ".attention.output.LayerNorm"),
+    (r"block(\d+)/fc1", _BLOCK + ".intermediate.dense"),
+    (r"block(\d+)/fc2", _BLOCK + ".output.dense"),
+    (r"block(\d+)/norm2", _BLOCK + ".output.LayerNorm"),
+    ("pooler", "bert.pooler.dense"),
+    ("words", "cls.predictions"),
+    ("words/dense", "cls.predictions.transform.dense"),
+    ("words/norm", "cls.predictions.transform.LayerNorm"),
+)
+_SHORT_BLOCK = r"distilbert.transformer.layer.\1"
+_DISTILBERT = (
+    ("embeddings/norm", "distilbert.embeddings.LayerNorm"),
+    (r"embeddings/(\w+)", r"distilbert.embeddings.\1_embeddings"),
+    (r"block(\d+)/(q)uery", _SHORT_BLOCK + r".attention.\2_lin"),
+    (r"block(\d+)/(k)ey", _SHORT_BLOCK + r".attention.\2_lin"),
+    (r"block(\d+)/(v)alue", _SHORT_BLOCK + r".attention.\2_lin"),
+    (r"block(\d+)/out", _SHORT_BLOCK + ".attention.out_lin"),
+    (r"block(\d+)/norm1", _SHORT_BLOCK + ".sa_layer_norm"),
+    (r"block(\d+)/fc(\d)", _SHORT_BLOCK + r".ffn.lin\2"),
+    (r"block(\d+)/norm2", _SHORT_BLOCK + ".output_layer_norm"),
+    ("pooler", "pre_classifier"),
+    ("words", "vocab_projector"),
+    ("words/dense", "vocab_transform"),
+    ("words/norm", "vocab_layer_norm"),
+)
+_GAMMA = ((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias"))
+
+
+def _texts(kind: str, modules: tuple[tuple[str, str], ...], *parts: str) -> dict[str, Layout]:
+    """An encoder, whose `head` is one that a task learned, and one with a classifier of its own.
+
+    Of what is beside the encoder, only `parts` belong to the network.
+    """
+    beside = rf"(?!({'|'.join((kind, *parts, 'classifier', 'head'))})\.).*"
+    heads = {kind: "head", "classifier": "classifier"}
+    return {each: Layout((*modules, ("head", head)), beside) for each, head in heads.items()}
 
 
 def _resnet(dropped: str = "") -> Layout:
@@ -172,6 +218,16 @@ FAMILIES: dict[str, Family] = {
             )
         },
     ),
+    r"bert_\w+|minilm_\w+": Family(
+        r"(bert\.)?encoder\.layer\.\d+\.attention\.self\.query\.weight",
+        _texts("bert", _BERT, r"cls\.predictions"),
+        ((r"^(?=(embeddings|encoder|pooler)[._])", "bert."), *_GAMMA),
+    ),
+    "distilbert": Family(
+        r"(distilbert\.)?transformer\.layer\.\d+\.attention\.q_lin\.weight",
+        _texts("distilbert", _DISTILBERT, "pre_classifier", r"vocab_\w+"),
+        ((r"^(?=(embeddings|transformer)\.)", "distilbert."), *_GAMMA),
+    ),
     "clip text": Family(
         r"text_model\.encoder\.layers\.\d+\.mlp\.fc1\.weight",
         {"clip": Layout(_TEXT_TOWER, r"(vision_model|visual_projection)\..*")},
@@ -184,6 +240,7 @@ KINDS = {
     "dino": r"(.*\.)?head\.(mlp|last_layer)\..*",
     "moco": r"(.*\.)?(encoder_[qk]|momentum_encoder)\..*",
     "mae": r"(.*\.)?decoder_(embed|pred)\..*",
+    "classifier": r"(.*\.)?classifier\.weight",
 }
 
 # Not weights, in any network.
@@ -198,7 +255,9 @@ UNSUPPORTED = {
     r"blocks\.\d+\.(ls\d|gamma_\d|lambda\d).*": "layer scale",
     r"blocks\.\d+\.attn\.(q|k)_norm\..*": "norms of queries and keys",
     r"blocks\.\d+\.attn\.(q|v)_bias": "biases of queries and values alone",
-    r".*(relative_position|rel_pos).*": "relative positions",
+    r".*(relative_position|rel_pos|distance_embedding).*": "relative positions",
+    r".*embeddings_project\..*": "embeddings of another size",
+    r".*\.crossattention\..*": "attention to another text",
     r".*\.(freqs|rope).*": "rotary positions",
     r"fc_norm\..*": "pooling over all patches",
     r"norm_pre\..*": "a norm before the blocks",

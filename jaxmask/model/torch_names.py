@@ -52,7 +52,7 @@ def recognize(
     keys, found = list(keys), family(name)
     if prefix is None:
         prefix = inside.find({"": keys}, found.body, "the checkpoint").prefix
-    bare = inside.bare(keys, prefix)
+    bare = inside.bare(keys, prefix, found.renamed)
     which = next(iter(found.layouts))
     for kind, pattern in KINDS.items():
         if kind in found.layouts and any(re.fullmatch(pattern, key) for key in keys):

@@ -1,4 +1,4 @@
-"""Shared by vision transformers and CLIP's towers: attention blocks, patches."""
+"""Shared by vision transformers, CLIP's towers and BERT: attention blocks, patches."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +12,12 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from jaxmask.errors import InputError
-from jaxmask.model import layers
+from jaxmask.model import attention, layers
 
 HEAD = 64  # units of an attention head; the registry's `width` multiplies them
 
 _glorot = nn.initializers.xavier_uniform()
-_small = nn.initializers.normal(0.02)
+small = nn.initializers.normal(0.02)
 
 gelu = partial(jax.nn.gelu, approximate=False)
 
@@ -35,7 +35,8 @@ def norm(name: str, epsilon: float, dtype: DTypeLike) -> nn.LayerNorm:
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)) with four times the hidden units.
 
-    Queries, keys and values are three dense layers, so that each has a mask of its own.
+    With `post_norm`, as in BERT, the norm is of the sums: norm(x + attention(x)). Queries, keys and
+    values are three dense layers, so that each has a mask of its own.
     """
 
     heads: int
@@ -43,27 +44,36 @@ class Block(nn.Module):
     epsilon: float
     activation: Callable[[jax.Array], jax.Array]
     causal: bool = False
+    post_norm: bool = False
+    attend: attention.Attend = attention.dense
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, T, D] -> [B, T, D]; with `causal` a token sees no later ones."""
-        size = x.shape[-1]
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=_glorot)
-        y = norm("norm1", self.epsilon, self.dtype)(x)
-        apart = (*x.shape[:-1], self.heads, size // self.heads)
-        q, k, v = (dense(size, name=part)(y).reshape(apart) for part in ("query", "key", "value"))
-        # jax.nn.dot_product_attention would compute the softmax of float64 in float32
-        share = nn.dot_product_attention_weights(
-            q,
-            k,
-            mask=nn.make_causal_mask(x[..., 0]) if self.causal else None,
-            force_fp32_for_softmax=jnp.finfo(self.dtype).bits < 32,
+    def __call__(self, x: jax.Array, seen: jax.Array | None = None) -> jax.Array:
+        """[B, T, D] -> [B, T, D]; with `causal` attention is dense, and a token sees no later ones.
+
+        `seen` is bool [B, T], false for tokens that none sees (padding); None: all are seen.
+        """
+        norm1, norm2 = (norm(f"norm{i}", self.epsilon, self.dtype) for i in (1, 2))
+        if self.post_norm:
+            x = norm1(x + self._attention(x, seen))
+            return norm2(x + self._mlp(x))
+        x = x + self._attention(norm1(x), seen)
+        return x + self._mlp(norm2(x))
+
+    def _attention(self, x: jax.Array, seen: jax.Array | None) -> jax.Array:
+        apart = (*x.shape[:-1], self.heads, x.shape[-1] // self.heads)
+        q, k, v = (
+            self._dense(x.shape[-1], part)(x).reshape(apart) for part in ("query", "key", "value")
         )
-        y = jnp.einsum("...hqk,...khd->...qhd", share.astype(v.dtype), v)
-        x = x + dense(size, name="out")(y.reshape(x.shape))
-        y = norm("norm2", self.epsilon, self.dtype)(x)
-        y = self.activation(dense(4 * size, name="fc1")(y))
-        return x + dense(size, name="fc2")(y)
+        attend = partial(attention.dense, causal=True) if self.causal else self.attend
+        return self._dense(x.shape[-1], "out")(attend(q, k, v, seen).reshape(x.shape))
+
+    def _mlp(self, x: jax.Array) -> jax.Array:
+        hidden = self.activation(self._dense(4 * x.shape[-1], "fc1")(x))
+        return self._dense(x.shape[-1], "fc2")(hidden)
+
+    def _dense(self, units: int, name: str) -> nn.Dense:
+        return nn.Dense(units, dtype=self.dtype, kernel_init=_glorot, name=name)
 
 
 def tokens(
@@ -85,7 +95,7 @@ def tokens(
     x = x.reshape(x.shape[0], -1, size)
     first = module.param("class_token", nn.initializers.zeros, (size,)).astype(dtype)
     x = jnp.concatenate([jnp.broadcast_to(first, (x.shape[0], 1, size)), x], axis=1)
-    return x + module.param("position", _small, x.shape[1:]).astype(dtype)
+    return x + module.param("position", small, x.shape[1:]).astype(dtype)
 
 
 def image_size(positions: Sequence[int], patch: int) -> int:

@@ -4,24 +4,24 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from flax.errors import InvalidRngError
 
 from jaxmask.errors import InputError
 from jaxmask.model.apply import apply_function
-from jaxmask.model.registry import initialize
+from jaxmask.model.registry import initialize, zeros
 
 
 def check(module: nn.Module, image_shape: Sequence[int], classes: int) -> None:
     """Raises InputError unless a network makes logits of images (H, W, C), in training too.
 
-    It must draw no random numbers in its forward pass. Nothing is computed.
+    Or of texts of (L,) token ids. It must draw no random numbers in its forward pass. Nothing is
+    computed.
     """
     for train in (False, True):
 
         def logits(train: bool = train) -> jax.Array:
             start = initialize(module, jax.random.key(0), image_shape)
-            images = jnp.zeros((2, *image_shape))
+            images = zeros(image_shape, 2)
             network = apply_function(module)
             return network(start["params"], start["batch_stats"], images, train)[0]
 

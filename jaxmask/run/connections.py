@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxmask import mask, score
+from jaxmask import mask, model, score
 from jaxmask.errors import InputError
 from jaxmask.run.programs import shared
 from jaxmask.run.task import Task, axes, shapes
@@ -24,7 +24,7 @@ def effective(task: Task, config: ConfigDict, masks: Any) -> dict[str, Any]:
     connections = shared(
         "connections", task.identity, lambda: score.connected(_forward(task.network, shapes(task)))
     )
-    image = jax.ShapeDtypeStruct((1, *task.image_shape), jnp.float32)
+    image = jax.ShapeDtypeStruct((1, *model.real_shape(task.module, task.image_shape)), jnp.float32)
     try:
         found = connections(masks, image)
     except InputError as error:

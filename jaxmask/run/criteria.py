@@ -22,7 +22,7 @@ class Subject(NamedTuple):
       rest: the parameters that are not scored.
       batch_stats: the running statistics.
       key: for criteria that draw random numbers.
-      image_shape: the shape of one image.
+      image_shape: the shape of one image; (L,) for a text.
       batch_size: examples to score at a time.
       train: whether batch norms use batch statistics.
       axes: what the axes of the parameters mean, as `mask.describe` says it.
@@ -59,7 +59,18 @@ class Subject(NamedTuple):
         return mean_loss
 
     def flow(self, statistics: str = "keep") -> Callable[[Any], jax.Array]:
-        """w -> logits of an image of ones, everything but w absolute."""
+        """w -> logits of an image of ones, everything but w absolute.
+
+        Raises:
+          InputError: the network takes token ids. With ones in place of their embeddings all
+            tokens are equal, so that no flow depends on queries and keys, and none is positive
+            behind a layer norm.
+        """
+        if len(self.image_shape) == 1:
+            raise InputError(
+                "synflow begins at an image of ones, and token ids have no such input: with equal "
+                "tokens, no flow goes through queries and keys; take a criterion of data, as snip"
+            )
         around = score.absolute({"params": self.rest, "batch_stats": self.batch_stats}, statistics)
 
         def forward(w: Any) -> jax.Array:

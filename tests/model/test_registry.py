@@ -9,6 +9,7 @@ import pytest
 
 from jaxmask import model
 from jaxmask.errors import InputError
+from jaxmask.model import registry
 
 IMAGE = (16, 16, 1)  # the smallest that every network takes, except with patches of 32 pixels
 CONVOLUTIONAL = ("lenet_300_100", "lenet5", "conv2", "resnet20", "vgg11", "resnet18", "resnet50")
@@ -16,29 +17,35 @@ MOBILE = ("mobilenetv2", "efficientnet_lite0")  # computed with fewer blocks, in
 # without those that only are deeper
 SHALLOW = [name for name in model.names() if not re.fullmatch(r"efficientnet_lite[1-4]", name)]
 TRANSFORMERS = ("vit_s32", "clip_vit_b32")  # one for each module
-FAMILIES = (*TRANSFORMERS, *CONVOLUTIONAL)
-WITHOUT_BATCH_NORM = ("lenet_300_100", "lenet5", "conv2", "conv4", "conv6", *TRANSFORMERS)
+TEXTS = ("distilbert", "bert_tiny")  # without token types and with them
+FAMILIES = (*TEXTS, *TRANSFORMERS, *CONVOLUTIONAL)
+OF_BLOCKS = tuple(name for name in model.names() if "vit" in name or registry.reads_texts(name))
+WITHOUT_BATCH_NORM = ("lenet_300_100", "lenet5", "conv2", "conv4", "conv6", *TRANSFORMERS, *TEXTS)
 
 # Jitting these is faster. In the others every block repeats: without jit each compiles once.
 JITTED = (*WITHOUT_BATCH_NORM, "resnet50")
 
 
 def image_of(name):
+    if registry.reads_texts(name):
+        return (7,)
     return (32, 64, 1) if name.endswith("32") and "vit" in name else IMAGE
 
 
 def some_images(name="resnet20"):
+    if registry.reads_texts(name):
+        return np.array([[1, 2, 3, 4, 0, 0, 0], [5, 4, 3, 2, 1, 6, 0]], np.int32)
     return np.random.default_rng(0).normal(size=(2, *image_of(name))).astype(np.float32)
 
 
 def create(name, width=0.1, **options):
     """A small network of three classes; one of twelve equal blocks has two here."""
     module = model.create(name, classes=3, width=width, **options)
-    return module.clone(blocks=2) if "vit" in name else module
+    return module.clone(blocks=2) if name in OF_BLOCKS else module
 
 
 def test_names():
-    assert len(model.names()) == len(set(model.names())) == 30
+    assert len(model.names()) == len(set(model.names())) == 36
     assert set(FAMILIES) <= set(model.names())
 
 
@@ -76,12 +83,12 @@ def test_all_others_are_deeper_or_wider_ones_of_these(name):
     module = model.create(name, classes=3, width=0.1)
     kinds = {type(model.create(family, classes=3)) for family in (*FAMILIES, *MOBILE)}
     assert type(module) in kinds
-    x = jnp.zeros((2, 32, 32, 1))
+    x = registry.zeros((7,) if registry.reads_texts(name) else (32, 32, 1), 2)
     logits, _ = jax.eval_shape(module.init_with_output, jax.random.key(0), x)
     assert (logits.shape, logits.dtype) == ((2, 3), jnp.float32)
 
 
-@pytest.mark.parametrize("name", FAMILIES[:-1])  # the last two are one module
+@pytest.mark.parametrize("name", FAMILIES[1:-1])  # the first two and the last two are one module
 def test_head_makes_the_logits_of_the_features(name, random_variables):
     module = create(name)
     variables = random_variables(module, image_of(name))
@@ -153,7 +160,9 @@ def test_float64_throughout(name, random_variables):
     with jax.enable_x64(True):
         variables = random_variables(module, image_of(name))
         doubles = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), variables)
-        program = jax.make_jaxpr(module.apply)(doubles, some_images(name).astype(np.float64))
+        x = some_images(name)
+        x = x if name in TEXTS else x.astype(np.float64)
+        program = jax.make_jaxpr(module.apply)(doubles, x)
     assert "f64[" in str(program)
     assert "f32[" not in str(program)
 
@@ -202,6 +211,8 @@ def test_every_parameter_but_the_heads_is_in_one_stage(name, shapes):
         ),
         ("vit_b16", ["position", *(f"block{i}/query/bias" for i in range(1, 11)), "norm/scale"]),
         ("clip_vit_b32", ["pre_norm/bias", *(f"block{i}/fc1/bias" for i in range(1, 12))]),
+        ("bert_tiny", ["embeddings/word/embedding", "block1/norm2/scale"]),
+        ("distilbert", ["block0/query/bias", *(f"block{i}/fc1/kernel" for i in range(1, 6))]),
     ],
 )
 def test_stages_are_in_the_order_of_the_network(name, firsts):
@@ -213,7 +224,7 @@ def test_stages_are_in_the_order_of_the_network(name, firsts):
 TRANSFORMER_LAYERS = r"block\d+/(query|key|value|out|fc1|fc2)/"
 
 
-@pytest.mark.parametrize("name", [name for name in model.names() if "vit" in name])
+@pytest.mark.parametrize("name", OF_BLOCKS)
 def test_rules_of_transformers_mask_the_layers_of_blocks(name, shapes):
     paths = shapes(name, image_of(name), classes=3, width=0.1)
     won = winners(model.rules(name), paths)
@@ -222,11 +233,12 @@ def test_rules_of_transformers_mask_the_layers_of_blocks(name, shapes):
     leaf = "(kernel|bias)" if name.startswith("clip") else "kernel"
     assert trained == {"head/kernel", "head/bias"}
     assert masked == {path for path in paths if re.fullmatch(TRANSFORMER_LAYERS + leaf, path)}
-    blocks = 24 if name == "vit_l16" else 12
-    assert len(masked) == blocks * 6 * (2 if name.startswith("clip") else 1)
+    assert len(masked) == model.create(name, classes=3).blocks * 6 * (
+        2 if name.startswith("clip") else 1
+    )
 
 
-@pytest.mark.parametrize("name", [name for name in SHALLOW if "vit" not in name])
+@pytest.mark.parametrize("name", [name for name in SHALLOW if name not in OF_BLOCKS])
 def test_rules_mask_every_kernel_but_the_heads(name, shapes):
     paths = shapes(name, IMAGE, classes=3, width=0.1)
     won = winners(model.rules(name), paths)
@@ -287,6 +299,11 @@ def test_count():
         (lambda: model.create("resnet18", classes=10, sten="cifar"), "'sten'; did you mean 'stem'"),
         (lambda: model.create("resnet20", classes=10, stem="cifar"), "resnet20 has no option"),
         (lambda: model.create("resnet18", classes=10, stem="cifar10"), "did you mean 'cifar'"),
+        (lambda: model.create("bert_tiny", classes=2, pool="max"), "no pool 'max'; did you mean"),
+        (lambda: model.create("bert_tiny", classes=2, mlm=2), "no mlm 2; known: False, True"),
+        (lambda: model.create("bert_tiny", classes=2, context=0), "context 0; give a whole number"),
+        (lambda: model.create("distilbert", classes=2, types=1.0), "types 1.0; give a whole"),
+        (lambda: model.create("minilm_l6", classes=2, attention="bigbrid"), "no attention"),
         (lambda: model.create("vgg16", classes=0), "classes is 0"),
         (lambda: model.create("vgg16", classes=2.5), "classes is 2.5"),
         (lambda: model.create("vgg16", classes=10, width=0), "width is 0"),
@@ -301,11 +318,18 @@ def test_wrong_arguments(call, message):
         call()
 
 
-@pytest.mark.parametrize("image_shape", [(28, 28), (0, 28, 1), (1, 28, 28, 1)])
+@pytest.mark.parametrize("image_shape", [(28, 28), (0, 28, 1), (1, 28, 28, 1), (0,), ()])
 def test_wrong_image_shape(image_shape):
     module = model.create("lenet_300_100", classes=10)
     with pytest.raises(InputError, match=r"give \(height, width, channels\)"):
         model.initialize(module, jax.random.key(0), image_shape)
+
+
+def test_images_are_no_texts_and_texts_no_images():
+    with pytest.raises(InputError, match=r"takes floating point images .* not int32 of shape"):
+        model.initialize(model.create("lenet5", classes=3), jax.random.key(0), (28,))
+    with pytest.raises(InputError, match=r"takes token ids int \[B, L\], .* not float32 of shape"):
+        model.initialize(model.create("bert_tiny", classes=3), jax.random.key(0), (28, 28, 1))
 
 
 def test_boxed_parameters_are_unboxed():

@@ -71,6 +71,25 @@ class Fixed(nn.Module):
         return nn.Dense(10, name="head")(x.mean((1, 2)))
 
 
+class OfWords(nn.Module):
+    """Takes token ids."""
+
+    classes: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.classes, name="head")(nn.Embed(9, 4)(x).mean(1))
+
+
+def test_networks_of_texts_are_tried_with_token_ids():
+    trial.check(OfWords(5), (8,), 5)
+    trial.check(model.create("bert_tiny", classes=5, width=0.1), (8,), 5)
+    with pytest.raises(InputError, match="OfWords cannot be called in evaluation with images"):
+        trial.check(OfWords(5), (4, 4, 3), 5)
+    with pytest.raises(InputError, match="texts of 513 tokens are longer than the 512"):
+        trial.check(model.create("bert_tiny", classes=5, width=0.1), (513,), 5)
+
+
 @pytest.mark.parametrize(
     ("network", "message"),
     [
