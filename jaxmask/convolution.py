@@ -9,12 +9,15 @@ of a VGG on 32 pixels) are slow everywhere; their images are padded beforehand.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.extend import core
 from jax.extend.core.primitives import conv_general_dilated_p, jit_p, scan_p
+
+from jaxmask import depthwise
 
 WORTH_A_BRANCH = 2**14  # elements
 
@@ -96,8 +99,23 @@ def _with_an_axis_more(outside: Any, inside: Any) -> int:
 
 
 def _convolution(images: jax.Array, kernel: jax.Array, **parameters: Any) -> jax.Array:
-    """`lax.conv_general_dilated` with explicit transposes to a canonical order and back."""
-    numbers = parameters.pop("dimension_numbers")
+    """`lax.conv_general_dilated` in a form that is fast on a CPU, back in the given order."""
+    shape = jax.eval_shape(partial(conv_general_dilated_p.bind, **parameters), images, kernel).shape
+    numbers = parameters["dimension_numbers"]
+    batch, features, *space = numbers.out_spec
+    if depthwise.fast(images.shape, kernel.shape, shape, images.dtype, parameters):
+        result = _products(images, kernel, [shape[axis] for axis in space], parameters)
+    else:
+        result = _reordered(images, kernel, parameters)
+    back = [0] * result.ndim
+    for position, dimension in enumerate((batch, *space, features)):
+        back[dimension] = position
+    return result.transpose(back)
+
+
+def _reordered(images: jax.Array, kernel: jax.Array, parameters: dict[str, Any]) -> jax.Array:
+    """The convolution with explicit transposes to a canonical order: [B, *O, C]."""
+    numbers = parameters["dimension_numbers"]
     batch, features, *space = numbers.lhs_spec
     images = _transposed(images, (batch, *space, features))
     out, into, *space = numbers.rhs_spec
@@ -108,14 +126,33 @@ def _convolution(images: jax.Array, kernel: jax.Array, **parameters: Any) -> jax
     canonical_numbers = jax.lax.ConvDimensionNumbers(
         order, (last, last - 1, *range(last - 1)), order
     )
-    result = conv_general_dilated_p.bind(
-        images, kernel, dimension_numbers=canonical_numbers, **parameters
+    return conv_general_dilated_p.bind(
+        images, kernel, **{**parameters, "dimension_numbers": canonical_numbers}
     )
-    batch, features, *space = numbers.out_spec
-    back = [0] * result.ndim
-    for position, dimension in enumerate((batch, *space, features)):
-        back[dimension] = position
-    return result.transpose(back)
+
+
+def _products(
+    images: jax.Array, kernel: jax.Array, shape: list[int], parameters: dict[str, Any]
+) -> jax.Array:
+    """The convolution as products of arrays: [B, *O, C]."""
+    numbers = parameters["dimension_numbers"]
+    kept = ("window_strides", "padding", "lhs_dilation", "rhs_dilation")
+    chosen = {name: parameters[name] for name in kept}
+    found = parameters["preferred_element_type"] or images.dtype
+    # as in XLA's own, sums of products are in float32
+    wide = jnp.promote_types(images.dtype, jnp.float32)
+    batch, features, *space = numbers.lhs_spec
+    out, into, *window = numbers.rhs_spec
+    if parameters["batch_group_count"] > 1:  # the gradient of a kernel
+        images = images.transpose((features, *space, batch)).astype(wide)
+        slopes = kernel.transpose((into, *window, out)).astype(wide)
+        groups = parameters["batch_group_count"]
+        result = depthwise.gradient(images, slopes, shape, groups, **chosen)
+        return jnp.moveaxis(result, -2, 0).astype(found)
+    images = images.transpose((batch, *space, features)).astype(wide)
+    kernel = kernel.transpose((*window, into, out)).astype(wide)
+    groups = parameters["feature_group_count"]
+    return depthwise.convolution(images, kernel, shape, groups, **chosen).astype(found)
 
 
 def _transposed(x: jax.Array, order: tuple[int, ...]) -> jax.Array:

@@ -69,7 +69,8 @@ def programs(
             sums=state.sums.plus(totals, len(labels)),
         )
 
-    in_loop = canonical(step) if jax.default_backend() == "cpu" else step
+    looped = canonical if jax.default_backend() == "cpu" else lambda function: function
+    in_loop = looped(step)
 
     def train(state: State, frozen: Tree, resident: Any, xs: Any) -> State:
         def body(state: State, x: Any) -> tuple[State, None]:
@@ -82,12 +83,14 @@ def programs(
     ) -> Sums:
         parameters = problem.parameters(learned, frozen)
 
+        @looped
+        def network(parameters: Tree, batch_stats: Tree, images: jax.Array) -> jax.Array:
+            return problem.network(parameters, batch_stats, problem.augment(None, images), False)[0]
+
         def body(sums: Sums, batch: Any) -> tuple[Sums, None]:
             x, valid = batch
             images, labels = jax.lax.with_sharding_constraint(fetch(resident, x), across)
-            logits, _ = problem.network(
-                parameters, batch_stats, problem.augment(None, images), False
-            )
+            logits = network(parameters, batch_stats, images)
             losses = jnp.where(valid, cross_entropy(logits, labels), 0.0)
             totals = {"loss": losses.sum(), "accuracy": correct(logits, labels, valid)}
             return sums.plus(totals, valid.sum(dtype=jnp.int32)), None
