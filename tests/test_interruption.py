@@ -63,56 +63,61 @@ def whole(tmp_path_factory):
     return folder
 
 
-def test_three_kills_leave_the_mask_file_of_an_uninterrupted_run(tmp_path, whole):
-    before = 0
-    for share in (0.15, 0.35, 0.55):
-        process = start(tmp_path)
-        wait(process, lambda share=share: checkpointed(tmp_path) >= share * STEPS)
-        if share == 0.35:
-            wait(process, lambda: saving(tmp_path))
+def test_whatever_ends_it_the_same_command_leaves_the_files_of_a_whole_run(tmp_path, whole, capsys):
+    run = tmp_path / "run"
+    interrupted(run)
+    stopped(run, capsys)
+    before = checkpointed(run)
+    for share in (0.4, 0.6):
+        process = start(run)
+        wait(process, lambda share=share: checkpointed(run) >= share * STEPS)
+        if share == 0.4:
+            wait(process, lambda: saving(run))
         process.kill()
         process.communicate()
-        assert before < checkpointed(tmp_path) < STEPS, (
-            "it died behind a checkpoint, before its end"
-        )
-        before = checkpointed(tmp_path)
-        assert not (tmp_path / "mask" / "result.json").exists()
-        assert not list(tmp_path.glob("**/*.mask"))
-    status, errors = finish(tmp_path)
+        assert before < checkpointed(run) < STEPS, "it died behind a checkpoint, before its end"
+        before = checkpointed(run)
+        assert not (run / "mask" / "result.json").exists()
+        assert not list(run.glob("**/*.mask"))
+    status, errors = finish(run)
     assert status == 0, errors
-    mine, theirs = (
-        (folder / "mask" / "masks" / "task.mask").read_bytes() for folder in (tmp_path, whole)
-    )
-    assert mine == theirs
-    records = [(folder / "mask" / "metrics.jsonl").read_text() for folder in (tmp_path, whole)]
-    assert records[0] == records[1]
-    results = [json.loads((folder / "result.json").read_text()) for folder in (tmp_path, whole)]
+    for name in ("masks/task.mask", "metrics.jsonl"):
+        assert (run / "mask" / name).read_bytes() == (whole / "mask" / name).read_bytes()
+    results = [json.loads((folder / "result.json").read_text()) for folder in (run, whole)]
     assert results[0]["accuracy"] == results[1]["accuracy"]
-    leftovers = [
-        path for path in tmp_path.glob("**/*") if "tmp" in path.name or ".part" in path.name
-    ]
-    assert not leftovers
+    assert not [path for path in run.glob("**/*") if "tmp" in path.name or ".part" in path.name]
 
 
-def test_a_signal_saves_and_the_same_command_resumes(tmp_path, whole, capsys):
-    process = start(tmp_path)
-    wait(process, lambda: checkpointed(tmp_path) > 0)
+def interrupted(run):
+    """While JAX is imported, programs are compiled (JAX discards exceptions there) or trained."""
+    begun = (lambda: True, (run / "mask" / "checkpoints").exists, lambda: checkpointed(run) > 0)
+    for count, condition in enumerate(begun):
+        process = start(run)
+        wait(process, condition)
+        time.sleep(0.2 * (count < 2) + 0.1)  # Python itself has begun
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=DEADLINE)
+        assert process.returncode == 130, errors
+        assert errors.splitlines()[-1].startswith("jaxmask: stopped by SIGINT; ")
+
+
+def stopped(run, capsys):
+    """A signal saves; meanwhile a second run is refused."""
+    before = checkpointed(run)
+    process = start(run)
+    wait(process, lambda: checkpointed(run) > before)
     process.send_signal(signal.SIGSTOP)
-    left = tmp_path / "mask" / ".result.json.17.0f0f0f0f.part"
+    left = run / "mask" / ".result.json.17.0f0f0f0f.part"
     left.write_text("of a run that was killed")
-    refused(tmp_path, process, capsys)
-    refused(tmp_path / "mask", process, capsys)
+    refused(run, process, capsys)
+    refused(run / "mask", process, capsys)
     assert left.exists()
     process.send_signal(signal.SIGCONT)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=DEADLINE)
     assert process.returncode == 143
     assert "the same command goes on" in errors.splitlines()[-1]
-    assert 0 < checkpointed(tmp_path) < STEPS
-    assert finish(tmp_path)[0] == 0
-    for name in ("masks/task.mask", "metrics.jsonl"):
-        assert (tmp_path / "mask" / name).read_bytes() == (whole / "mask" / name).read_bytes()
-    assert not left.exists()
+    assert 0 < checkpointed(run) < STEPS
 
 
 def refused(folder, first, capsys):
@@ -129,22 +134,3 @@ def test_a_finished_run_is_not_run_again(whole):
     assert finish(whole)[0] == 0
     assert os.times().elapsed - began < DEADLINE / 2
     assert before == {path: path.stat().st_mtime_ns for path in before}
-
-
-def test_ctrl_c_stops_every_time_and_changes_nothing(tmp_path, whole):
-    """While JAX is imported, programs are compiled (JAX discards exceptions there) or trained."""
-    run = tmp_path / "run"
-    begun = (lambda: True, (run / "mask" / "checkpoints").exists, lambda: checkpointed(run) > 0)
-    for count, condition in enumerate(begun):
-        process = start(run)
-        wait(process, condition)
-        time.sleep(0.2 * (count < 2) + 0.1)  # Python itself has begun
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=DEADLINE)
-        assert process.returncode == 130, errors
-        assert errors.splitlines()[-1].startswith("jaxmask: stopped by SIGINT; ")
-    assert finish(tmp_path / "run")[0] == 0
-    for name in ("masks/task.mask", "metrics.jsonl"):
-        assert (tmp_path / "run" / "mask" / name).read_bytes() == (
-            whole / "mask" / name
-        ).read_bytes()

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from jaxmask import mask
 from jaxmask.precision import common, total, wide, widened
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KINDS = ["float8_e4m3fn", "float8_e5m2", "float16", "bfloat16", "float32", "float64"]
 seeds = st.integers(0, 2**32 - 1)
 

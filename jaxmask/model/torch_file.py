@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxmask import files
 from jaxmask.errors import InputError
-from jaxmask.model import checkpoint, torch_zip
+from jaxmask.model import checkpoint, torch_legacy, torch_zip
 
 State = dict[str, Any]  # tensors or arrays, by name
 
@@ -22,7 +22,7 @@ def read(path: Path) -> dict[str, State]:
 
     "" is the file itself, as in a safetensors file. What is no array is left out. The arrays of a
     PyTorch file are tensors: `array` converts those that are wanted. Where PyTorch is not
-    installed, `torch_zip` reads its files of tensors alone, as arrays.
+    installed, `torch_zip` and `torch_legacy` read its files of tensors alone, as arrays.
 
     Raises:
         InputError: the file is damaged, holds no arrays, or needs more than reading.
@@ -48,7 +48,8 @@ def _unpickled(path: Path) -> tuple[Any, type]:
     try:
         import torch
     except ImportError:
-        return torch_zip.read(path), np.ndarray
+        reader = torch_zip if torch_zip.begins(path) else torch_legacy
+        return reader.read(path), np.ndarray
     import argparse
     import collections
     import pathlib

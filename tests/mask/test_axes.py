@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from jaxmask import mask, tree
 from jaxmask.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 quick = settings(max_examples=15)
 seeds = st.integers(0, 2**32 - 1)

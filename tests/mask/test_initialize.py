@@ -12,8 +12,6 @@ from jaxmask import mask
 from jaxmask.errors import InputError
 from jaxmask.mask.initialize import split_key
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(3)
 WEIGHTS = {
     "conv": {"kernel": jnp.arange(-36, 36, dtype=jnp.float32).reshape(3, 3, 2, 4)},

@@ -10,7 +10,6 @@ from flax import nnx
 
 from jaxmask import mask, tree
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 
 

@@ -11,8 +11,6 @@ from flax import nnx
 
 from jaxmask import mask, tree
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 class LinenNet(nn.Module):
     @nn.compact

@@ -13,8 +13,6 @@ from optax import contrib
 from jaxmask import mask, tree
 from jaxmask.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 BITS = {"body": {"kernel": np.arange(15).reshape(3, 5) % 3 > 0},
         "head": {"kernel": np.arange(10).reshape(5, 2) % 4 > 0}}  # fmt: skip
 Y = np.random.default_rng(5).normal(size=(6, 2)).astype(np.float32)

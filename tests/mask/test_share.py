@@ -13,8 +13,6 @@ from hypothesis.extra import numpy as npst
 from jaxmask import mask
 from jaxmask.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(2)
 WEIGHTS = {"a": jax.random.normal(KEY, (20, 5)), "b": {"c": jnp.arange(-5.0, 5.0)}, "hole": None}
 

@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 from jaxmask import mask
 from jaxmask.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 quick = settings(max_examples=20)
 
 

@@ -20,8 +20,6 @@ from hypothesis import strategies as st
 
 from jaxmask import mask
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 STEPS = 20
 NETWORKS = [((6, 8, 3), True), ((4, 6, 2), "constant")]
 

@@ -12,8 +12,6 @@ from hypothesis.extra import numpy as npst
 from jaxmask import mask
 from jaxmask.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 RESCALES = [True, "constant", False]
 TRANSFORMS = {
     "threshold": lambda rescale: mask.threshold(0.1, rescale=rescale),
