@@ -160,7 +160,7 @@ def test_two_processes_never_do_the_same_run(tmp_path, capsys):
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         env=processes.environment(),
     )  # fmt: skip
-    while other.poll() is None and not list(tmp_path.glob(".locks/*")):
+    while other.poll() is None and not list(tmp_path.glob("density=*")):
         time.sleep(0.002)
     assert main(command(tmp_path, grid), sweep.sweep) == 0
     told = [capsys.readouterr().out, other.communicate(timeout=200)[0]]
