@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import gc
 import importlib.metadata
+import itertools
 import os
 import sys
 import tempfile
@@ -111,6 +112,28 @@ def resident_gigabytes():
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e9
     except OSError:
         return 0.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_contexts():
+    """A hundred programs are lowered in one context of MLIR: to make it takes half of the time."""
+    from jax._src.interpreters import mlir
+
+    make = getattr(mlir, "make_ir_context", None)
+    if make is None:  # in another version of JAX
+        yield
+        return
+    made, lowered = None, itertools.count()
+
+    def shared():
+        nonlocal made
+        if next(lowered) % 100 == 0 or made is None:
+            made = make()
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlir, "make_ir_context", shared)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,8 +1,8 @@
 """Builds from a config what training without labels takes: a loss, and the views that it sees."""
 
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from jaxmask import data, loss, model
 from jaxmask.errors import check_numbers
 from jaxmask.run.plan import FORWARD
-from jaxmask.run.task import Task, shapes
+from jaxmask.run.task import Task
 from jaxmask.run.trainer import Unlabeled
 from jaxmask.train import unlabeled
 from jaxmask.train.named import call
@@ -36,7 +36,8 @@ def loss_of(task: Task, config: ConfigDict) -> tuple[loss.ViewLoss, int, Unlabel
     check_numbers("adversarial_step", [config.adversarial_step], 0)
     check_numbers("adversarial_mix", [config.adversarial_mix], 0)
     embed = model.embedding_function(task.module)
-    size, metrics = _sizes(task, embed, of_views)
+    features = _features(task.module, tuple(task.image_shape))
+    metrics = _metrics(features, of_views)
     identity = (config.loss, section.to_json(), config.adversarial_step, config.adversarial_mix)
     problem = lambda labeled, steps: unlabeled.of_views(  # noqa: E731
         labeled, embed, make, of_views, steps=steps, metrics=metrics,
@@ -47,7 +48,7 @@ def loss_of(task: Task, config: ConfigDict) -> tuple[loss.ViewLoss, int, Unlabel
         teacher=of_views.momentum is not None, adversarial=config.adversarial_step > 0,
     )  # fmt: skip
     memory = partial(unlabeled.memory, of_views)
-    return of_views, size, Unlabeled(problem, memory, identity, passes)
+    return of_views, features.shape[-1], Unlabeled(problem, memory, identity, passes)
 
 
 def _passes(large: float, small: float, *, teacher: bool, adversarial: bool) -> float:
@@ -68,11 +69,17 @@ def _passes(large: float, small: float, *, teacher: bool, adversarial: bool) -> 
     return found
 
 
-def _sizes(task: Task, embed: Any, of_views: loss.ViewLoss) -> tuple[int, tuple[str, ...]]:
-    """The size of the network's features, and the names of the loss's metrics."""
-    variables = {"batch_stats": {}, **shapes(task)}
-    images = jax.ShapeDtypeStruct((2, *task.image_shape), jnp.float32)
-    features, _ = jax.eval_shape(embed, variables["params"], variables["batch_stats"], images)
+@lru_cache(maxsize=32)  # to trace a network takes as long as all other checks of a config
+def _features(module: nn.Module, image_shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    """The features of two images."""
+    variables = {"batch_stats": {}, **model.shapes(module, image_shape)}
+    images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+    embed = model.embedding_function(module)
+    return jax.eval_shape(embed, variables["params"], variables["batch_stats"], images)[0]
+
+
+def _metrics(features: jax.ShapeDtypeStruct, of_views: loss.ViewLoss) -> tuple[str, ...]:
+    """The names of the loss's metrics."""
 
     def metrics(features: jax.Array) -> dict[str, jax.Array]:
         parameters = of_views.init(jax.random.key(0), features.shape[-1])
@@ -80,4 +87,4 @@ def _sizes(task: Task, embed: Any, of_views: loss.ViewLoss) -> tuple[int, tuple[
         memory = of_views.memory(parameters, len(features))
         return of_views.loss(parameters, memory, [features, features], teacher, 0.0)[2]
 
-    return features.shape[-1], tuple(jax.eval_shape(metrics, features))
+    return tuple(jax.eval_shape(metrics, features))

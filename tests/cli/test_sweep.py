@@ -24,6 +24,13 @@ COMMON = (
 )  # fmt: skip
 STACKED = "stack(magnitude, snip)"
 GRID = f"((('criterion',('{STACKED}','magnitude')),('density',(0.5,0.1)),('seed',(0,1))),)"
+# `python -m jaxmask.sweep`, undrawn as below
+PROGRAM = (
+    sys.executable, "-c",
+    "from jaxmask.cli import sweep; from jaxmask.report import canvas, figures; "
+    "canvas.save = lambda figure, path: path.write_bytes(b'a picture'); "
+    "figures.comparison = figures.method = lambda *given: None; sweep.run()",
+)  # fmt: skip
 
 
 def command(folder, grid=GRID, *more):
@@ -127,7 +134,7 @@ def test_tickets_of_a_lottery_are_trained_together_level_by_level(tmp_path):
 
 def test_a_killed_grid_resumes(swept, tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "jaxmask.sweep", *command(tmp_path)],
+        [*PROGRAM, *command(tmp_path)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=processes.environment(),
     )  # fmt: skip
     end = time.monotonic() + 120
@@ -146,18 +153,18 @@ def test_a_killed_grid_resumes(swept, tmp_path):
         assert masks[0].read_bytes() == masks[1].read_bytes()
 
 
-def test_two_processes_never_do_the_same_run(tmp_path):
+def test_two_processes_never_do_the_same_run(tmp_path, capsys):
     grid = "((('density',(0.5,0.4,0.2,0.1)),('seed',(0,))),)"
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-m", "jaxmask.sweep", *command(tmp_path, grid)],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env=processes.environment(),
-        )
-        for _ in range(2)
-    ]  # fmt: skip
-    told = [process.communicate(timeout=200)[0] for process in running]
-    assert [process.returncode for process in running] == [0, 0]
+    other = subprocess.Popen(
+        [*PROGRAM, *command(tmp_path, grid)],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env=processes.environment(),
+    )  # fmt: skip
+    while other.poll() is None and not list(tmp_path.glob("density=*")):
+        time.sleep(0.002)
+    assert main(command(tmp_path, grid), sweep.sweep) == 0
+    told = [capsys.readouterr().out, other.communicate(timeout=200)[0]]
+    assert other.returncode == 0
     done = [line.split("] ")[1].split(":")[0] for text in told for line in text.splitlines()
             if line.startswith("[")]  # fmt: skip
     assert sorted(done) == sorted(set(done))
