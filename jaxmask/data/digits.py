@@ -1,8 +1,6 @@
 """Scikit-learn's digits: real handwriting that needs no download and no preparation."""
 
-import importlib.util
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
@@ -17,24 +15,13 @@ def read() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
     The test split is a stratified quarter (449 digits), the same in every run.
     """
-    pixels, labels = _numbers()
-    images = np.round(pixels.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+    labels = digits.target.astype(np.int32)
     test = stratified(labels, round(len(labels) / 4), random_keys(len(labels), 0, 2))
     splits = {"train": (images[~test], labels[~test]), "test": (images[test], labels[test])}
     for array in (array for split in splits.values() for array in split):
         array.flags.writeable = False  # they are shared
     return splits
-
-
-def _numbers() -> tuple[np.ndarray, np.ndarray]:
-    """Pixels [N, 64] and labels; to import scikit-learn takes as long as the rest of a start."""
-    package = importlib.util.find_spec("sklearn")
-    file = Path(package.origin if package and package.origin else "").parent
-    file = file / "datasets" / "data" / "digits.csv.gz"
-    if file.exists():
-        numbers = np.loadtxt(file, delimiter=",")
-        return numbers[:, :-1], numbers[:, -1].astype(np.int32)
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    return digits.data, digits.target.astype(np.int32)
