@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.extend import core
 from jax.extend.core.primitives import conv_general_dilated_p, jit_p, scan_p
 
-from jaxmask import depthwise
+from jaxmask import depthwise, pointwise
 
 WORTH_A_BRANCH = 2**14  # elements
 
@@ -103,9 +103,11 @@ def _convolution(images: jax.Array, kernel: jax.Array, **parameters: Any) -> jax
     shape = jax.eval_shape(partial(conv_general_dilated_p.bind, **parameters), images, kernel).shape
     numbers = parameters["dimension_numbers"]
     batch, features, *space = numbers.out_spec
-    if depthwise.fast(images.shape, kernel.shape, shape, images.dtype, parameters):
-        result = _products(images, kernel, [shape[axis] for axis in space], parameters)
-    else:
+    sizes = [shape[axis] for axis in space]
+    result = pointwise.product(images, kernel, sizes, parameters)
+    if result is None and depthwise.fast(images, kernel, shape, parameters):
+        result = _products(images, kernel, sizes, parameters)
+    elif result is None:
         result = _reordered(images, kernel, parameters)
     back = [0] * result.ndim
     for position, dimension in enumerate((batch, *space, features)):

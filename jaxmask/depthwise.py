@@ -19,30 +19,26 @@ MOST_PRODUCTS = 4096  # likewise, of a gradient
 
 
 def fast(
-    images: Sequence[int],
-    kernel: Sequence[int],
-    result: Sequence[int],
-    dtype: jnp.dtype,
-    parameters: dict[str, Any],
+    images: jax.Array, kernel: jax.Array, result: Sequence[int], parameters: dict[str, Any]
 ) -> bool:
     """Whether products of arrays are faster than XLA's convolution, by its shapes.
 
     Args:
-      images, kernel, result: the shapes of the arrays.
+      images, kernel: in the order of `parameters["dimension_numbers"]`.
+      result: the shape of the result.
       parameters: of `lax.conv_general_dilated_p`.
     """
     numbers = parameters["dimension_numbers"]
     groups = parameters["feature_group_count"] * parameters["batch_group_count"]
-    if groups == 1 or not jnp.issubdtype(dtype, jnp.floating) or 0 in (*images, *kernel, *result):
+    shapes = images.shape, kernel.shape, result
+    empty = any(0 in shape for shape in shapes)
+    if groups == 1 or empty or not jnp.issubdtype(images.dtype, jnp.floating):
         return False
-    outputs = kernel[numbers.rhs_spec[0]] // groups
+    out, into, *window = (kernel.shape[axis] for axis in numbers.rhs_spec)
     if parameters["batch_group_count"] > 1:
-        inputs, space = images[numbers.lhs_spec[0]] // groups, result
-        axes = numbers.out_spec[2:]
-    else:
-        inputs, space = kernel[numbers.rhs_spec[1]], kernel
-        axes = numbers.rhs_spec[2:]
-    return inputs * outputs <= MOST_PAIRS and math.prod(space[axis] for axis in axes) <= MOST_TAPS
+        into = images.shape[numbers.lhs_spec[0]] // groups
+        window = [result[axis] for axis in numbers.out_spec[2:]]
+    return into * (out // groups) <= MOST_PAIRS and math.prod(window) <= MOST_TAPS
 
 
 def convolution(
