@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.extend import core
 from jax.extend.core.primitives import conv_general_dilated_p, jit_p, scan_p
 
-from jaxmask import depthwise, pointwise
+from jaxmask import depthwise, grouped, pointwise
 
 WORTH_A_BRANCH = 2**14  # elements
 
@@ -108,6 +108,9 @@ def _convolution(images: jax.Array, kernel: jax.Array, **parameters: Any) -> jax
     if result is None and depthwise.fast(images, kernel, shape, parameters):
         result = _products(images, kernel, sizes, parameters)
     elif result is None:
+        divided = grouped.divided(images, kernel, parameters, _convolution)
+        if divided is not None:
+            return divided
         result = _reordered(images, kernel, parameters)
     back = [0] * result.ndim
     for position, dimension in enumerate((batch, *space, features)):

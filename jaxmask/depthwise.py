@@ -38,7 +38,8 @@ def fast(
     if parameters["batch_group_count"] > 1:
         into = images.shape[numbers.lhs_spec[0]] // groups
         window = [result[axis] for axis in numbers.out_spec[2:]]
-    return into * (out // groups) <= MOST_PAIRS and math.prod(window) <= MOST_TAPS
+    few = min(into, out // groups) == 1 and into * (out // groups) <= MOST_PAIRS
+    return few and math.prod(window) <= MOST_TAPS
 
 
 def convolution(
@@ -191,10 +192,11 @@ def _gradient(
     # fast, too, but a sum over an axis would compute the products in its own slow loop.
     rows = range(slopes.shape[1])
     if len(rows) * len(taps) > MOST_PRODUCTS:
-        sums = [(met(tap) * slopes).sum(tuple(range(slopes.ndim - 1))) for tap in taps]
-        return jnp.stack(sums).reshape(*window, -1)
-    whole = jnp.stack([sum(met(tap)[:, row] * slopes[:, row] for row in rows) for tap in taps])
-    return whole.sum(tuple(range(1, whole.ndim - 1))).reshape(*window, -1)
+        parts = [met(tap) * slopes for tap in taps]
+    else:
+        parts = [sum(met(tap)[:, row] * slopes[:, row] for row in rows) for tap in taps]
+    sums = [part.sum(tuple(range(part.ndim - 1))) for part in parts]
+    return jnp.stack(sums).reshape(*window, -1)
 
 
 def _padded(
