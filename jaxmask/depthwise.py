@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 MOST_PAIRS = 4  # of an input and an output in a group: each is computed alone
-MOST_TAPS = 128  # of a kernel: each is an operation of the compiled program
-MOST_PRODUCTS = 4096  # likewise, of a gradient
+MOST_TAPS = 64  # of a kernel: each is an operation of the compiled program
+MOST_ROWS = 24  # of an image, likewise: of more, several are added together
 
 
 def fast(
@@ -190,13 +190,21 @@ def _gradient(
 
     # Sums of products are fast loops if they are written as such, row by row. Sums of arrays are
     # fast, too, but a sum over an axis would compute the products in its own slow loop.
-    rows = range(slopes.shape[1])
-    if len(rows) * len(taps) > MOST_PRODUCTS:
-        parts = [met(tap) * slopes for tap in taps]
-    else:
-        parts = [sum(met(tap)[:, row] * slopes[:, row] for row in rows) for tap in taps]
-    sums = [part.sum(tuple(range(part.ndim - 1))) for part in parts]
-    return jnp.stack(sums).reshape(*window, -1)
+    height = slopes.shape[1]
+    block = -(-height // MOST_ROWS)
+    full = height // block * block
+    rows: list[Any] = [slice(row, row + block) for row in range(0, full, block)]
+    if block == 1:
+        rows = list(range(height))
+
+    def sums(tap: Sequence[int]) -> jax.Array:
+        there = met(tap)
+        parts = [sum(there[:, row] * slopes[:, row] for row in rows)]
+        if full < height:
+            parts.append(there[:, full:] * slopes[:, full:])
+        return sum(part.sum(tuple(range(part.ndim - 1))) for part in parts)
+
+    return jnp.stack([sums(tap) for tap in taps]).reshape(*window, -1)
 
 
 def _padded(

@@ -101,7 +101,7 @@ def depthwise(images, kernel):
 
 def arrays(dtype="float64"):
     random = np.random.default_rng(1)
-    images, kernel = random.standard_normal((2, 6, 5, 3)), random.standard_normal((3, 3, 1, 6))
+    images, kernel = random.standard_normal((2, 9, 5, 3)), random.standard_normal((3, 3, 1, 6))
     return images.astype(dtype), kernel.astype(dtype)
 
 
@@ -130,8 +130,8 @@ def test_half_precision_sums_in_single_as_xla_does():
     np.testing.assert_allclose(jnp.float32(found), exact, rtol=2**-7, atol=1e-2)
 
 
-def test_rows_beyond_the_limit_are_summed_otherwise(monkeypatch):
-    monkeypatch.setattr("jaxmask.depthwise.MOST_PRODUCTS", 20)
+def test_rows_beyond_the_limit_are_added_in_blocks_and_a_rest(monkeypatch):
+    monkeypatch.setattr("jaxmask.depthwise.MOST_ROWS", 2)
     with jax.enable_x64(True):
         images, kernel = arrays()
         step = derivatives(depthwise)
