@@ -1,13 +1,21 @@
 """Depthwise convolutions on a CPU as sums of shifted products, which XLA fuses into fast loops.
 
 XLA's CPU backend runs a convolution with many groups as scalar code. Here a group may have a few
-inputs a and outputs b, as a convolution with a multiplier and its gradients do: each pair of them
-becomes a channel of its own, of which a * b then make up a group.
+inputs a or outputs b, as a convolution with a multiplier and its gradients do: each pair of them
+becomes a channel of its own, of which a * b then make up a group. Measured on two cores, not in a
+loop, for 32 images, in milliseconds, XLA's and these; in a loop XLA's are slower still:
+
+| image, kernel, stride | forward | gradient in the image | in the kernel |
+|---|---|---|---|
+| 24x24x144, 3x3, 1 | 52, 1.9 | 51, 1.5 | 54, 2.7 |
+| 6x6x480, 5x5, 1 | 17, 1.1 | 17, 1.3 | 57, 1.8 |
+| 24x24x144, 5x5, 2 | 23, 1.2 | 210, 2 | 35, 1.6 |
 """
 
 import itertools
 import math
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import jax
@@ -199,10 +207,10 @@ def _gradient(
 
     def sums(tap: Sequence[int]) -> jax.Array:
         there = met(tap)
-        parts = [sum(there[:, row] * slopes[:, row] for row in rows)]
+        parts = [reduce(jnp.add, [there[:, row] * slopes[:, row] for row in rows])]
         if full < height:
             parts.append(there[:, full:] * slopes[:, full:])
-        return sum(part.sum(tuple(range(part.ndim - 1))) for part in parts)
+        return reduce(jnp.add, [part.sum(tuple(range(part.ndim - 1))) for part in parts])
 
     return jnp.stack([sums(tap) for tap in taps]).reshape(*window, -1)
 
