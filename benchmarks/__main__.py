@@ -22,6 +22,7 @@ NAMES = (
     "compression",
     "probe",
     "scoring",
+    "networks",
     "start_up",
     "memory",
     "accelerator",

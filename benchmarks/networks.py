@@ -2,9 +2,10 @@
 
 EfficientNet-Lite0 with TensorFlow's padding and He et al.'s ResNet-20, written as modules in
 PyTorch; jaxmask runs its own programs, many steps in one scan. A step takes uint8 images to
-normalized ones, cross entropy's gradient and SGD with momentum; there are no augmentations. PyTorch
-computes with channels last, or first where that is faster. Before timing, both sides run once.
-PyTorch comes with the extra `parity`.
+normalized ones, the gradient of cross entropy and SGD with momentum; there are no augmentations.
+PyTorch computes with channels last, or first where that is faster. Before timing, both sides run
+once. Where the cores do other work as well, PyTorch's threads lose time waiting for each other:
+set OMP_WAIT_POLICY=PASSIVE and GOMP_SPINCOUNT=0. PyTorch comes with the extra `parity`.
 """
 
 from collections.abc import Callable, Sequence

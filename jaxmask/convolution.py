@@ -6,6 +6,10 @@ inside a loop it falls back to nested loops of scalar code, about fifty times sl
 gradient of every convolution has such an order (https://github.com/jax-ml/jax/issues/12868).
 Explicit reordering fixes that. Kernels larger than their images (3 x 3 on 2 x 2, in the last layers
 of a VGG on 32 pixels) are slow everywhere; their images are padded beforehand.
+
+Groups are slow everywhere, too: depthwise convolutions become sums of shifted products
+(`depthwise`), other groups convolutions without (`grouped`). What multiplies matrices is written so
+(`pointwise`). Each is a rule from shapes, measured on two cores with AVX-512.
 """
 
 from collections.abc import Callable
@@ -17,16 +21,17 @@ import jax.numpy as jnp
 from jax.extend import core
 from jax.extend.core.primitives import conv_general_dilated_p, jit_p, scan_p
 
-from jaxmask import depthwise
+from jaxmask import depthwise, grouped, pointwise
 
 WORTH_A_BRANCH = 2**14  # elements
 
 
 def canonical(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, with its convolutions' dimensions in the order that is fast in CPU loops.
+    """The same function, with its convolutions in the form that is fast on a CPU, also in loops.
 
     Results equal those of `function` up to the order of summation. Convolutions in the function's
-    own scans are reordered too; those in its `cond` and `while_loop` are left as they are.
+    own scans are rewritten too; those in its `cond` and `while_loop` are left as they are. Of a
+    function under `vmap`, rewrite what `vmap` returns: several kernels become groups there.
 
     Args:
       function: takes and returns pytrees of arrays; any derivatives are already taken inside it.
@@ -103,9 +108,14 @@ def _convolution(images: jax.Array, kernel: jax.Array, **parameters: Any) -> jax
     shape = jax.eval_shape(partial(conv_general_dilated_p.bind, **parameters), images, kernel).shape
     numbers = parameters["dimension_numbers"]
     batch, features, *space = numbers.out_spec
-    if depthwise.fast(images.shape, kernel.shape, shape, images.dtype, parameters):
-        result = _products(images, kernel, [shape[axis] for axis in space], parameters)
-    else:
+    sizes = [shape[axis] for axis in space]
+    result = pointwise.product(images, kernel, sizes, parameters)
+    if result is None and depthwise.fast(images, kernel, shape, parameters):
+        result = _products(images, kernel, sizes, parameters)
+    elif result is None:
+        divided = grouped.divided(images, kernel, parameters, _convolution)
+        if divided is not None:
+            return divided
         result = _reordered(images, kernel, parameters)
     back = [0] * result.ndim
     for position, dimension in enumerate((batch, *space, features)):

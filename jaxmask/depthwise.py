@@ -1,48 +1,53 @@
 """Depthwise convolutions on a CPU as sums of shifted products, which XLA fuses into fast loops.
 
 XLA's CPU backend runs a convolution with many groups as scalar code. Here a group may have a few
-inputs a and outputs b, as a convolution with a multiplier and its gradients do: each pair of them
-becomes a channel of its own, of which a * b then make up a group.
+inputs a or outputs b, as a convolution with a multiplier and its gradients do: each pair of them
+becomes a channel of its own, of which a * b then make up a group. Measured on two cores, not in a
+loop, for 32 images, in milliseconds, XLA's and these; in a loop XLA's are slower still:
+
+| image, kernel, stride | forward | gradient in the image | in the kernel |
+|---|---|---|---|
+| 24x24x144, 3x3, 1 | 52, 1.9 | 51, 1.5 | 54, 2.7 |
+| 6x6x480, 5x5, 1 | 17, 1.1 | 17, 1.3 | 57, 1.8 |
+| 24x24x144, 5x5, 2 | 23, 1.2 | 210, 2 | 35, 1.6 |
 """
 
 import itertools
 import math
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 MOST_PAIRS = 4  # of an input and an output in a group: each is computed alone
-MOST_TAPS = 128  # of a kernel: each is an operation of the compiled program
-MOST_PRODUCTS = 4096  # likewise, of a gradient
+MOST_TAPS = 64  # of a kernel: each is an operation of the compiled program
+MOST_ROWS = 24  # of an image, likewise: of more, several are added together
 
 
 def fast(
-    images: Sequence[int],
-    kernel: Sequence[int],
-    result: Sequence[int],
-    dtype: jnp.dtype,
-    parameters: dict[str, Any],
+    images: jax.Array, kernel: jax.Array, result: Sequence[int], parameters: dict[str, Any]
 ) -> bool:
     """Whether products of arrays are faster than XLA's convolution, by its shapes.
 
     Args:
-      images, kernel, result: the shapes of the arrays.
+      images, kernel: in the order of `parameters["dimension_numbers"]`.
+      result: the shape of the result.
       parameters: of `lax.conv_general_dilated_p`.
     """
     numbers = parameters["dimension_numbers"]
     groups = parameters["feature_group_count"] * parameters["batch_group_count"]
-    if groups == 1 or not jnp.issubdtype(dtype, jnp.floating) or 0 in (*images, *kernel, *result):
+    shapes = images.shape, kernel.shape, result
+    empty = any(0 in shape for shape in shapes)
+    if groups == 1 or empty or not jnp.issubdtype(images.dtype, jnp.floating):
         return False
-    outputs = kernel[numbers.rhs_spec[0]] // groups
+    out, into, *window = (kernel.shape[axis] for axis in numbers.rhs_spec)
     if parameters["batch_group_count"] > 1:
-        inputs, space = images[numbers.lhs_spec[0]] // groups, result
-        axes = numbers.out_spec[2:]
-    else:
-        inputs, space = kernel[numbers.rhs_spec[1]], kernel
-        axes = numbers.rhs_spec[2:]
-    return inputs * outputs <= MOST_PAIRS and math.prod(space[axis] for axis in axes) <= MOST_TAPS
+        into = images.shape[numbers.lhs_spec[0]] // groups
+        window = [result[axis] for axis in numbers.out_spec[2:]]
+    few = min(into, out // groups) == 1 and into * (out // groups) <= MOST_PAIRS
+    return few and math.prod(window) <= MOST_TAPS
 
 
 def convolution(
@@ -193,12 +198,21 @@ def _gradient(
 
     # Sums of products are fast loops if they are written as such, row by row. Sums of arrays are
     # fast, too, but a sum over an axis would compute the products in its own slow loop.
-    rows = range(slopes.shape[1])
-    if len(rows) * len(taps) > MOST_PRODUCTS:
-        sums = [(met(tap) * slopes).sum(tuple(range(slopes.ndim - 1))) for tap in taps]
-        return jnp.stack(sums).reshape(*window, -1)
-    whole = jnp.stack([sum(met(tap)[:, row] * slopes[:, row] for row in rows) for tap in taps])
-    return whole.sum(tuple(range(1, whole.ndim - 1))).reshape(*window, -1)
+    height = slopes.shape[1]
+    block = -(-height // MOST_ROWS)
+    full = height // block * block
+    rows: list[Any] = [slice(row, row + block) for row in range(0, full, block)]
+    if block == 1:
+        rows = list(range(height))
+
+    def sums(tap: Sequence[int]) -> jax.Array:
+        there = met(tap)
+        parts = [reduce(jnp.add, [there[:, row] * slopes[:, row] for row in rows])]
+        if full < height:
+            parts.append(there[:, full:] * slopes[:, full:])
+        return reduce(jnp.add, [part.sum(tuple(range(part.ndim - 1))) for part in parts])
+
+    return jnp.stack([sums(tap) for tap in taps]).reshape(*window, -1)
 
 
 def _padded(

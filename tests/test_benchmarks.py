@@ -3,6 +3,7 @@
 import os
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -17,13 +18,14 @@ from benchmarks import (
     masked_step,
     measure,
     memory,
+    networks,
     scoring,
     selection,
     self_mask_step,
     start_up,
     views,
 )
-from jaxmask import mask
+from jaxmask import mask, model
 from jaxmask.model import cifar_resnet
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -99,6 +101,24 @@ def test_scoring_agrees_with_torch_and_runs_its_sides(capsys):
     small = vgg._replace(network="vgg11", shape=(16, 16, 3), batch=2, rounds=(1, 1), width=0.02)
     rows, _ = scoring.compare(small, "snip", 0, (1, 2))
     assert len(rows) == 3
+
+
+@pytest.mark.parity
+def test_networks_agree_with_torch_in_their_parts_and_run(capsys):
+    torch = pytest.importorskip("torch")
+    lite, _, resnet = networks.CASES
+    for case, made in ((lite, networks.efficientnet_lite0), (resnet, networks.resnet20)):
+        module = model.create(case.network, classes=10)
+        shapes = jax.eval_shape(
+            lambda module=module: model.initialize(module, jax.random.key(0), (32, 32, 3))
+        )
+        ours = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes["params"]))
+        with torch.device("meta"):
+            assert sum(leaf.numel() for leaf in made(10).parameters()) == ours
+    results = networks.run([resnet._replace(pixels=8, batch=2)], rounds=1)
+    assert [result.what.split(" of ")[0] for result in results] == [
+        "a training step", "a frozen forward",
+    ]  # fmt: skip
 
 
 def test_scoring_needs_pytorch(capsys, monkeypatch):

@@ -72,7 +72,7 @@ def test_every_convolution_of_a_step_has_the_order_that_loops_need():
     assert len(orders(canonical(step), *arguments)) >= 2
 
 
-def test_grouped_convolutions_and_custom_rules_pass_through():
+def test_grouped_convolutions_are_rewritten_and_custom_rules_pass_through():
     @jax.custom_vjp
     def double(x):
         return 2 * x

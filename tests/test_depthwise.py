@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +19,8 @@ ORDERS = {
 
 
 @st.composite
-def grouped(draw):
-    """A convolution of few inputs and outputs in each group, and its arrays in float64."""
+def convolutions(draw):
+    """A convolution, most often depthwise, and its arrays in float64."""
     axes = "DHW"[: draw(st.integers(1, 3))]
     few = 5 if len(axes) == 3 else 8
 
@@ -26,8 +28,8 @@ def grouped(draw):
         return tuple(draw(st.integers(least, most)) for _ in axes)
 
     groups, (into, out) = (
-        draw(st.integers(2, 4)),
-        draw(st.sampled_from([(1, 1), (1, 1), (1, 2), (1, 3), (2, 1), (2, 2)])),
+        draw(st.integers(1, 4)),
+        draw(st.sampled_from([(1, 1), (1, 1), (1, 2), (1, 3), (2, 1), (2, 3)])),
     )
     sizes = dict(zip(axes, along(2, few))), dict(zip(axes, along(1, 3)))
     order = [each.format(axes) for each in ORDERS[draw(st.sampled_from(list(ORDERS)))]]
@@ -61,6 +63,9 @@ def derivatives(convolve):
     return step
 
 
+GROUPS = re.compile(r"group_count=([2-9]|\d\d)")
+
+
 def primitives(function, *arguments):
     return str(jax.make_jaxpr(function)(*arguments))
 
@@ -73,8 +78,8 @@ def close(found, expected):
 
 
 @settings(max_examples=12)
-@given(drawn=grouped())
-def test_any_depthwise_convolution_and_its_gradients_are_xlas(drawn):
+@given(drawn=convolutions())
+def test_any_convolution_and_its_gradients_are_xlas(drawn):
     convolve, images, kernel = drawn
     try:
         shape = jax.eval_shape(convolve, images, kernel).shape
@@ -83,8 +88,7 @@ def test_any_depthwise_convolution_and_its_gradients_are_xlas(drawn):
     assume(0 not in shape)
     step = derivatives(convolve)
     with jax.enable_x64(True):
-        assert "conv_general" in primitives(step, images, kernel)
-        assert "conv_general" not in primitives(canonical(step), images, kernel)
+        assert not GROUPS.search(primitives(canonical(step), images, kernel))
         close(jax.jit(canonical(step))(images, kernel), jax.jit(step)(images, kernel))
 
 
@@ -97,7 +101,7 @@ def depthwise(images, kernel):
 
 def arrays(dtype="float64"):
     random = np.random.default_rng(1)
-    images, kernel = random.standard_normal((2, 6, 5, 3)), random.standard_normal((3, 3, 1, 6))
+    images, kernel = random.standard_normal((2, 9, 5, 3)), random.standard_normal((3, 3, 1, 6))
     return images.astype(dtype), kernel.astype(dtype)
 
 
@@ -126,28 +130,86 @@ def test_half_precision_sums_in_single_as_xla_does():
     np.testing.assert_allclose(jnp.float32(found), exact, rtol=2**-7, atol=1e-2)
 
 
-def test_rows_beyond_the_limit_are_summed_otherwise(monkeypatch):
-    monkeypatch.setattr("jaxmask.depthwise.MOST_PRODUCTS", 20)
+def test_rows_beyond_the_limit_are_added_in_blocks_and_a_rest(monkeypatch):
+    monkeypatch.setattr("jaxmask.depthwise.MOST_ROWS", 2)
     with jax.enable_x64(True):
         images, kernel = arrays()
         step = derivatives(depthwise)
         close(canonical(step)(images, kernel), step(images, kernel))
 
 
-@pytest.mark.parametrize(
-    ("groups", "kernel", "dtype"),
-    [(2, (3, 3, 4, 8), "float32"), (8, (3, 3, 1, 8), "complex64"), (8, (12, 11, 1, 8), "float32")],
-)
-def test_what_products_would_not_speed_up_stays_a_convolution(groups, kernel, dtype):
-    images, kernel = jnp.ones((2, 13, 14, 8), dtype), jnp.ones(kernel, dtype)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_pointwise_convolutions_and_their_gradients_are_matrix_products(stride):
+    def convolve(images, kernel):
+        return jax.lax.conv_general_dilated(
+            images, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
 
     def step(images, kernel):
+        value, pull = jax.vjp(convolve, images, kernel)
+        return value, pull(jnp.cos(value))
+
+    with jax.enable_x64(True):
+        random = np.random.default_rng(2)
+        images, kernel = random.standard_normal((2, 5, 4, 3)), random.standard_normal((1, 1, 3, 2))
+        text = primitives(canonical(step), images, kernel)
+        assert text.count("dot_general") == 3
+        assert "conv_general" not in text
+        close(canonical(step)(images, kernel), step(images, kernel))
+
+
+def test_groups_of_several_channels_are_joined_to_blocks(monkeypatch):
+    monkeypatch.setattr("jaxmask.grouped.WIDE", 8)  # two groups of four outputs
+
+    def convolve(images, kernel):
         return jax.lax.conv_general_dilated(
-            images, kernel, (1, 1), "SAME", feature_group_count=groups,
+            images, kernel, (1, 2), "SAME", feature_group_count=6,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )  # fmt: skip
 
-    assert "conv_general" in primitives(canonical(step), images, kernel)
+    with jax.enable_x64(True):
+        random = np.random.default_rng(3)
+        images, kernel = (
+            random.standard_normal((2, 5, 4, 18)),
+            random.standard_normal((3, 2, 3, 24)),
+        )
+        text = primitives(canonical(convolve), images, kernel)
+        assert text.count("conv_general") == 3
+        step = derivatives(convolve)
+        close(canonical(step)(images, kernel), step(images, kernel))
+
+
+def test_several_networks_at_once_are_convolutions_without_groups():
+    """`vmap` over kernels makes groups; rewriting its result removes them, in a scan as well."""
+
+    def steps(images, kernel):
+        def body(kernel, _):
+            value, slopes, _ = derivatives(plain)(images, kernel)
+            return kernel - 0.01 * slopes[1], value.mean()
+
+        return jax.lax.scan(body, kernel, length=2)
+
+    def plain(images, kernel):
+        return jax.lax.conv_general_dilated(
+            images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    many = jax.vmap(steps)
+    with jax.enable_x64(True):
+        random = np.random.default_rng(4)
+        images, kernels = (
+            random.standard_normal((3, 2, 5, 4, 3)),
+            random.standard_normal((3, 3, 3, 3, 2)),
+        )
+        assert GROUPS.search(primitives(many, images, kernels))
+        assert not GROUPS.search(primitives(canonical(many), images, kernels))
+        close(canonical(many)(images, kernels), many(images, kernels))
+
+
+def test_what_would_not_be_faster_stays_as_it_is():
+    images, kernel = jnp.ones((2, 5, 4, 200), "complex64"), jnp.ones((3, 3, 1, 200), "complex64")
+    text = primitives(canonical(depthwise), images, kernel)
+    assert len(GROUPS.findall(text)) == text.count("conv_general") == 1
 
 
 def test_infinite_values_beyond_the_edge_do_not_leak():

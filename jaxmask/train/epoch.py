@@ -51,6 +51,7 @@ def programs(
       fetch: gets a batch from a feed, `feed.Feed.fetch`.
     """
     across = NamedSharding(mesh, PartitionSpec("data"))
+    fast = canonical if jax.default_backend() == "cpu" else lambda function: function
 
     @jax.jit  # traced once, for its cost and for all scan lengths
     def step(state: State, frozen: Tree, resident: Any, x: Any) -> State:
@@ -69,12 +70,9 @@ def programs(
             sums=state.sums.plus(totals, len(labels)),
         )
 
-    looped = canonical if jax.default_backend() == "cpu" else lambda function: function
-    in_loop = looped(step)
-
     def train(state: State, frozen: Tree, resident: Any, xs: Any) -> State:
         def body(state: State, x: Any) -> tuple[State, None]:
-            return in_loop(state, frozen, resident, x), None
+            return step(state, frozen, resident, x), None
 
         return jax.lax.scan(body, state, xs)[0]
 
@@ -83,14 +81,12 @@ def programs(
     ) -> Sums:
         parameters = problem.parameters(learned, frozen)
 
-        @looped
-        def network(parameters: Tree, batch_stats: Tree, images: jax.Array) -> jax.Array:
-            return problem.network(parameters, batch_stats, problem.augment(None, images), False)[0]
-
         def body(sums: Sums, batch: Any) -> tuple[Sums, None]:
             x, valid = batch
             images, labels = jax.lax.with_sharding_constraint(fetch(resident, x), across)
-            logits = network(parameters, batch_stats, images)
+            logits, _ = problem.network(
+                parameters, batch_stats, problem.augment(None, images), False
+            )
             losses = jnp.where(valid, cross_entropy(logits, labels), 0.0)
             totals = {"loss": losses.sum(), "accuracy": correct(logits, labels, valid)}
             return sums.plus(totals, valid.sum(dtype=jnp.int32)), None
@@ -100,7 +96,8 @@ def programs(
     def train_together(
         state: State, frozen: Tree, resident: Any, xs: Any, *, shared: bool = False
     ) -> State:
-        return jax.vmap(train, (0, 0, None if shared else 0, 0))(state, frozen, resident, xs)
+        together = jax.vmap(train, (0, 0, None if shared else 0, 0))
+        return fast(together)(state, frozen, resident, xs)
 
     def kept(learned: Tree, frozen: Tree) -> Tree:
         masks = problem.masks(learned, frozen)
@@ -111,12 +108,12 @@ def programs(
 
     return Programs(
         step=step,
-        train=jax.jit(train, donate_argnums=0),
-        evaluate=jax.jit(evaluate),
+        train=jax.jit(fast(train), donate_argnums=0),
+        evaluate=jax.jit(fast(evaluate)),
         kept=jax.jit(kept),
         bits=bits,
         train_together=jax.jit(train_together, donate_argnums=0, static_argnames="shared"),
-        evaluate_together=jax.jit(jax.vmap(evaluate)),
+        evaluate_together=jax.jit(fast(jax.vmap(evaluate))),
     )
 
 
