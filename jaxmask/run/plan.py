@@ -11,6 +11,7 @@ import optax
 
 from jaxmask import model, signals
 from jaxmask.loss import cross_entropy
+from jaxmask.model.registry import zeros
 from jaxmask.run import result
 from jaxmask.run.programs import shared
 from jaxmask.train import cost, epoch, feed
@@ -133,7 +134,8 @@ def _training(
         return initial({"train": variables["params"]}, variables["batch_stats"], optimizer, key)
 
     def batch() -> tuple[jax.Array, jax.Array]:
-        images = jax.random.normal(key, (batch_size, *image_shape))
+        images = zeros(image_shape, batch_size)
+        images = jax.random.normal(key, images.shape) if images.ndim == 4 else images
         return images, jnp.zeros(batch_size, jnp.int32)
 
     return programs, begin, batch
