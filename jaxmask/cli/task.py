@@ -61,7 +61,8 @@ def evaluate(given: argparse.Namespace) -> None:
     if not name:
         raise InputError(f"{task.source} names no dataset; give one after the task")
     if schema.is_of_texts(task.about):
-        own = data.load_texts_split(name, given.split, *_reader(task, given))
+        tokenizer, row = _reader(task, given)
+        own = data.load_texts_split(name, given.split, tokenizer, tokens=row, row=row)
     else:
         side = _side(task, resizable=False)
         own = data.load_split(name, given.split, data_dir=given.directory or None, size=side)
@@ -149,15 +150,14 @@ def predict(given: argparse.Namespace) -> None:
         print(text, end="")
 
 
-def _reader(task: Any, given: argparse.Namespace) -> tuple[Any, int, int]:
-    """The tokenizer of a task of texts, and the length of its rows, twice: what is read, cut."""
+def _reader(task: Any, given: argparse.Namespace) -> tuple[Any, int]:
+    """The tokenizer of a task of texts, and the length of its rows."""
     from jaxmask.task import tokens
 
     start = str(task.about.get("start", ""))
     beside = [each for each in (given.base, start) if each not in ("", "random", "pretrain")]
-    row = task.about["image_shape"][0]
     found = tokens.find(given.tokenizer, beside, task.about, "--tokenizer")
-    return found, row, row
+    return found, task.about["image_shape"][0]
 
 
 def _read_texts(task: Any, given: argparse.Namespace) -> tuple[list[str], np.ndarray]:
@@ -170,8 +170,8 @@ def _read_texts(task: Any, given: argparse.Namespace) -> tuple[list[str], np.nda
                 f"{path} is no file of texts; give .txt files with a text a line, or .tsv files"
             )
     texts = [text for path in given.images for text in text_source.unlabeled(path)]
-    own, *lengths = _reader(task, given)
-    rows = tokenizer.encode(own, texts, *lengths)
+    own, row = _reader(task, given)
+    rows = tokenizer.encode(own, texts, tokens=row, row=row)
     if rows.cut:
         print(f"{rows.cut} of {len(texts)} texts were cut to {rows.ids.shape[1]} tokens",
               file=sys.stderr)  # fmt: skip
@@ -289,7 +289,10 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("task", type=Path, metavar="TASK", help="a .mask file or run directory")
         if command is evaluate:
             sub.add_argument(
-                "data", nargs="?", metavar="DATA", help="a dataset, folder:PATH, hf:NAME or text:FOLDER"
+                "data",
+                nargs="?",
+                metavar="DATA",
+                help="a dataset, folder:PATH, hf:NAME or text:FOLDER",
             )
             sub.add_argument("--split", default="test", help="split of the dataset (default: test)")
             sub.add_argument("--directory", default="", help="folder of TFDS datasets")

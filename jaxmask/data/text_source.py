@@ -73,9 +73,7 @@ def find(name: str) -> Folder:
     rows = {split: _rows(file, columns) for split, file in found.items()}
     classes = _ordered({row.label for row in rows["train"]})
     number = {label: index for index, label in enumerate(classes)}
-    return Folder(
-        path, {split: _numbered(part, number) for split, part in rows.items()}, classes
-    )
+    return Folder(path, {split: _numbered(part, number) for split, part in rows.items()}, classes)
 
 
 def unlabeled(path: Path) -> list[str | tuple[str, str]]:

@@ -80,9 +80,7 @@ def read(path: Path) -> Tokenizer:
     try:
         content = path.read_bytes()
         if path.suffix == ".txt":
-            used = {
-                ours: settings[name] for name, ours in _WORD_PIECE.items() if name in settings
-            }
+            used = {ours: settings[name] for name, ours in _WORD_PIECE.items() if name in settings}
             library = _word_pieces(tokenizers, path, used)
         else:
             library = tokenizers.Tokenizer.from_str(content.decode())
@@ -90,7 +88,9 @@ def read(path: Path) -> Tokenizer:
         raise
     except Exception as error:  # the library raises nothing more specific
         raise InputError(f"{path} is not a tokenizer's file ({error})") from None
-    print_of = hashlib.sha256(content + (json.dumps(used, sort_keys=True).encode() if used else b""))
+    print_of = hashlib.sha256(
+        content + (json.dumps(used, sort_keys=True).encode() if used else b"")
+    )
     padding = _padding(library, settings)
     library.no_truncation()
     library.no_padding()

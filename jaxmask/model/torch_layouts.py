@@ -142,9 +142,7 @@ _DISTILBERT_WORDS = (
 _GAMMA = ((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias"))
 
 
-def _texts(
-    kind: str, modules: _Pairs, words: _Pairs, *parts: str
-) -> dict[str, Layout]:
+def _texts(kind: str, modules: _Pairs, words: _Pairs, *parts: str) -> dict[str, Layout]:
     """An encoder, whose `head` is one that a task learned, one with a classifier of its own, and
     one with a head for words.
 

@@ -67,7 +67,8 @@ def told(planned: Sequence[Planned], folder: Path) -> str:
     sizes = sorted({each.batch_size for each in left})
     images = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     most = "at most " if any(each.early for each in left) else ""
-    steps = f"{most}{sum(each.steps for each in left):,} steps of {images} images"
+    what = "texts" if all(len(each.image_shape) == 1 for each in left) else "images"
+    steps = f"{most}{sum(each.steps for each in left):,} steps of {images} {what}"
     return f"{_trainings(len(left))}{done}, {steps}{_time(left)} ({AGAIN})"
 
 

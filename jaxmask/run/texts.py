@@ -42,7 +42,9 @@ def load(config: ConfigDict, seed: int, start: str, about: Mapping[str, Any]) ->
     for name in OF_IMAGES:
         default = fields.DATA[name][0]
         if (tuple(config[name]) if isinstance(default, tuple) else config[name]) != default:
-            raise InputError(f"data.{name} is for images, and {config.name} is of texts; leave it out")
+            raise InputError(
+                f"data.{name} is for images, and {config.name} is of texts; leave it out"
+            )
     check_numbers("data.tokens", [config.tokens], 1)
     beside = [] if start in ("random", "pretrain", "") else [start]
     tokenizer = tokens.find(config.tokenizer, beside, about, "--config.data.tokenizer")
