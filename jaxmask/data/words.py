@@ -58,7 +58,7 @@ def load_words(
 
     Args:
       name: "mlm:PATH[,PATH...]": text files, folders (all `.txt` files in them) or patterns with *.
-      tokenizer: of `tokenizer.read`, with a mask token.
+      tokenizer: of `read_tokenizer`, with a mask token.
       tokens: of a row, its marks among them.
       share, validation: of the rows that are not tested on, as for `data.load`.
       seed: decides which rows these are.

@@ -238,7 +238,7 @@ class _Embeddings(nn.Module):
 
 
 class _Words(nn.Module):
-    """The head for words. Logits of words: a dense layer, GELU, a norm, products with the words' embeddings."""
+    """The head for words: a dense layer, GELU, a norm, products with the embeddings of words."""
 
     vocabulary: int
     dtype: DTypeLike
