@@ -81,7 +81,7 @@ class Bert(nn.Module):
         wide = jnp.promote_types(self.dtype, jnp.float32)
         if self.pool == "pooler":
             self.dense = layers.dense(self.size, name="pooler", dtype=self.dtype)
-        self.head = (
+        self.head: Any = (
             _Words(self.vocabulary, self.dtype, name="head")
             if self.mlm
             else layers.dense(self.classes, name="head", dtype=wide)

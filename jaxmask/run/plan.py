@@ -21,7 +21,7 @@ from jaxmask.train.supervised import classifier
 
 MEASURED_FROM = 60.0  # seconds by a rough estimate; what takes less is not worth the measuring
 FORWARD = 1 / 3  # of a step's time: a forward pass has a third of its operations
-Shape = tuple[int, int, int]  # height, width, channels
+Shape = tuple[int, ...]  # height, width, channels
 AGAIN = "the same command resumes after any interruption"
 
 
