@@ -3,8 +3,8 @@
 A text is of filling words, but for one of eight needles at a random place; the first token is to
 tell which. In two layers, it can only know needles from which a path of at most two steps leads to
 it; of all others one in eight is guessed. So the share of such places bounds the accuracy, and a
-part of the attention matters if leaving it out lowers that bound. The table has
-the accuracy after training beside it. Run it with `python -m benchmarks.needle`: a table in some minutes on a core.
+part of the attention matters if leaving it out lowers that bound. The table has the accuracy after
+training beside it; `python -m benchmarks.needle` makes it in some minutes on a core.
 """
 
 from functools import partial
