@@ -9,7 +9,7 @@ from jaxmask import adapter, files, report
 from jaxmask.errors import InputError, check_numbers, nearest
 from jaxmask.model import weights
 from jaxmask.recipe import dense
-from jaxmask.run import defaults, directory, evaluator, method, result, starting
+from jaxmask.run import defaults, directory, evaluator, method, result, starting, texts
 from jaxmask.run import task as tasks
 from jaxmask.run.driver import Begin, Experiment
 from jaxmask.run.plan import below
@@ -35,16 +35,18 @@ def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
     check_methods(config, methods)
     pretrain = config.start == "pretrain"
     start, about = starting.load_start(
-        "random" if pretrain else config.start, config.network, starting.pixels(config.data)
-    )
-    dataset = tasks.load_data(config.data, config.seed)
+        "random" if pretrain else config.start, config.network, starting.pixels(config.data),
+        texts.of_words(config.data),
+    )  # fmt: skip
+    dataset = tasks.dataset_of(config, about)
     if len(dataset.validation.labels) == 0:
         raise tasks.none_held_out("adapt chooses on validation data", dataset)
     if pretrain:
         run_pretraining, normalization = pretraining(config)
     else:
         normalization = tasks.normalization_of(config.data, dataset, about)
-    task = tasks.make_task(config.data, config.network, dataset, normalization)
+    options = about.get("options", {})
+    task = tasks.make_task(config.data, config.network, dataset, normalization, options)
     if config.head == "text":
         start = starting.with_text_head(start, dataset.classes, config.prompt)
     elif config.head != "new":
@@ -113,12 +115,12 @@ def pretraining(config: ConfigDict) -> tuple[Begin, tasks.Normalization]:
     made = defaults.dense("", 1)
     made.seed, made.network = config.seed, config.network
     made.data = section.data.copy_and_resolve_references()
-    for field in ("name", "directory", "cache", "mean", "std"):
+    for field in ("name", "directory", "cache", "mean", "std", "tokenizer"):
         made.data[field] = section.data[field] or data[field]
     made.data.memory_gib = data.memory_gib
     made.train = section.train
     made.compilation_cache = config.compilation_cache
-    dataset = tasks.load_data(made.data, config.seed)
+    dataset = tasks.dataset_of(made, {})
     normalization = tasks.normalization_of(made.data, dataset, {})
     made.data.mean, made.data.std = normalization
     return dense.prepare(made, dataset), normalization

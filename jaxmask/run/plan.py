@@ -10,16 +10,18 @@ import jax.numpy as jnp
 import optax
 
 from jaxmask import model, signals
+from jaxmask.data.words import first_blanks
 from jaxmask.loss import cross_entropy
-from jaxmask.run import result
+from jaxmask.model.registry import zeros
+from jaxmask.run import result, texts
 from jaxmask.run.programs import shared
 from jaxmask.train import cost, epoch, feed
-from jaxmask.train.state import State, initial
+from jaxmask.train.state import State, initial, labels_of
 from jaxmask.train.supervised import classifier
 
 MEASURED_FROM = 60.0  # seconds by a rough estimate; what takes less is not worth the measuring
 FORWARD = 1 / 3  # of a step's time: a forward pass has a third of its operations
-Shape = tuple[int, int, int]  # height, width, channels
+Shape = tuple[int, ...]  # height, width, channels
 AGAIN = "the same command resumes after any interruption"
 
 
@@ -66,7 +68,8 @@ def told(planned: Sequence[Planned], folder: Path) -> str:
     sizes = sorted({each.batch_size for each in left})
     images = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     most = "at most " if any(each.early for each in left) else ""
-    steps = f"{most}{sum(each.steps for each in left):,} steps of {images} images"
+    what = "texts" if all(len(each.image_shape) == 1 for each in left) else "images"
+    steps = f"{most}{sum(each.steps for each in left):,} steps of {images} {what}"
     return f"{_trainings(len(left))}{done}, {steps}{_time(left)} ({AGAIN})"
 
 
@@ -118,12 +121,14 @@ def _training(
     network: nn.Module, image_shape: Shape, batch_size: int
 ) -> tuple[epoch.Programs, Callable[[], State], Callable[[], tuple[jax.Array, jax.Array]]]:
     """Training of all weights on a batch of random images: programs, () -> state, () -> batch."""
+    words = texts.predicts_words(network)
     problem = classifier(
         parameters=lambda learned, frozen: learned["train"],
         masks=lambda learned, frozen: {},
-        network=model.apply_function(network),
-        augment=lambda key, images: images,
+        network=texts.network_of(network),
+        augment=lambda key, images: first_blanks(images) if words else images,
         loss=cross_entropy,
+        targets=texts.words_of if words else labels_of,
     )
     optimizer, key = optax.sgd(0.1, momentum=0.9), jax.random.key(0)
     programs = epoch.programs(problem, optimizer, lambda batch, _: batch, feed.make_mesh())
@@ -133,7 +138,8 @@ def _training(
         return initial({"train": variables["params"]}, variables["batch_stats"], optimizer, key)
 
     def batch() -> tuple[jax.Array, jax.Array]:
-        images = jax.random.normal(key, (batch_size, *image_shape))
+        images = zeros(image_shape, batch_size)
+        images = jax.random.normal(key, images.shape) if images.ndim == 4 else images
         return images, jnp.zeros(batch_size, jnp.int32)
 
     return programs, begin, batch
