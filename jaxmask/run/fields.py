@@ -67,6 +67,7 @@ SCORING: Table = {
 }
 PRUNE: Table = {
     "start": DENSE["start"],
+    "head": ("start", 'as start has it; or "new": drawn for this task, trained, never pruned'),
     "rules": (
         ((".*/kernel", "mask"),),
         '(path regex, "mask" to prune or "freeze"), the first match wins; all others "train"',
@@ -81,7 +82,11 @@ PRUNE: Table = {
     "shots": (1, "rounds of scoring and pruning until the density is reached"),
     "shot_schedule": ("exponential", 'or "linear"'),
     "scoring": (SCORING, ""),
-}
+    "mask_from": (
+        "", "in place of scoring: a run directory or a file whose mask is taken; density 0 is its"
+    ),
+    "other_weights": (False, "take a mask_from that was found in other starting weights, too"),
+}  # fmt: skip
 LOTTERY: Table = {
     **PRUNE,
     "criterion": ("magnitude", PRUNE["criterion"][1]),

@@ -37,11 +37,13 @@ class Initial(NamedTuple):
       variables: "params" and "batch_stats".
       path: of their file.
       sha256: their fingerprint; runs with equal fingerprints started from the same weights.
+      body: the fingerprint of all but the head: of the network that masks are for.
     """
 
     variables: Variables
     path: Path
     sha256: str
+    body: str
 
     def about(self, folder: Path) -> dict[str, str]:
         """Their entry in the `result.json` of a run directory."""
@@ -69,7 +71,7 @@ def initial_weights(
         network = {**config.network.to_dict(), "compute_dtype": ""}
         drawn = "" if start.weights is None else fingerprint(start.weights)
         made_of = [network, len(task.dataset.classes), task.image_shape, drawn]
-        made_of += initializer.made_of()
+        made_of += initializer.made_of() + ["new head"] * (config.head == "new")
         digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
         name = f"{config.network.name}-{digest}-seed{config.seed}.safetensors"
     path = (shared or folder) / name
@@ -88,7 +90,7 @@ def initial_weights(
     like = shapes(task)
     leaves = tree.align(like, weights, str(path))
     variables = jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(x) for x in leaves])
-    return Initial(variables, path, fingerprint(weights))
+    return Initial(variables, path, fingerprint(weights), starting.body_fingerprint(weights))
 
 
 def make_trainer(task: Task, config: ConfigDict, sum_movement: bool = False) -> Trainer:
@@ -111,11 +113,14 @@ def ready(variables: Variables, labels: Any, masks: Any) -> Ready:
     return Ready(learned, {"freeze": parts["freeze"], "kept": masks}, variables["batch_stats"])
 
 
-def store_mask(folder: Path, masks: Any, metadata: dict[str, str]) -> Path:
-    """Writes `masks/ticket.mask` of a run directory."""
+def store_mask(
+    folder: Path, masks: Any, metadata: dict[str, str], config: ConfigDict, initial: Initial
+) -> Path:
+    """Writes `masks/ticket.mask` of a run directory, with the network that it is for."""
     path = folder / MASK
     path.parent.mkdir(parents=True, exist_ok=True)
-    maskfile.save(path, jax.tree.map(np.asarray, masks), metadata=metadata)
+    base = maskfile.Base(config.network.name, initial.body)
+    maskfile.save(path, jax.tree.map(np.asarray, masks), metadata=metadata, base=base)
     return path
 
 
@@ -243,6 +248,7 @@ def described(
             "schedule": "" if dense else schedule,
             "target_density": float(config.density),
             "shots": config.shots,
+            "head": config.head,
             "initial": initial.about(folder),
             **connections.effective(task, config, masks),
         },
@@ -255,12 +261,13 @@ def all_kept(variables: Variables, labels: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, bool), weights)
 
 
-def about_mask(config: ConfigDict) -> dict[str, str]:
+def about_mask(config: ConfigDict, task: Task) -> dict[str, str]:
     """The metadata of a ticket's mask file."""
     return {
         "network": config.network.name,
         "criterion": config.criterion,
         "density": json.dumps(config.density),
+        "dataset": task.dataset.name,
     }
 
 
