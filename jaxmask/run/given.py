@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxmask import maskfile, tree
-from jaxmask.errors import InputError
+from jaxmask.errors import InputError, is_text
 from jaxmask.maskfile import compare
 from jaxmask.run import starting
 from jaxmask.run.initializer import NETWORK, Initializer
@@ -53,6 +53,8 @@ def read(
         leaves, was found in other weights (unless `config.other_weights`), or its density is not
         `config.density` (unless that is 0).
     """
+    if not is_text(config.mask_from):
+        raise InputError(f"mask_from is {config.mask_from!r}, a path that files cannot name")
     path = _file(Path(config.mask_from))
     variables = _initial(task, start, config, initializer)
     found = maskfile.read(path, weights=variables["params"])
