@@ -89,7 +89,7 @@ def prepare(config: ConfigDict) -> Begin:
             ready = ticket.ready(initial.variables, pruner.labels, masks)
             fit, found = yield from train_level(folder, level, ready, initial)
             levels.append(found)
-        ticket.store_mask(folder, masks, ticket.about_mask(config, task), config, initial)
+        ticket.store_mask(folder, masks, ticket.about_mask(config, task), initial.base)
         ticket.save_trained(task, config, folder, ready, fit)
         tensorboard.levels(folder, config, levels)
         report.figures.method(folder, config.criterion, found.density_by_leaf)
@@ -137,7 +137,7 @@ def prepare(config: ConfigDict) -> Begin:
         own = config.copy_and_resolve_references()
         own.density, own.rounds = shares[level], level
         finished = directory.begin(at, own)
-        ticket.store_mask(at, masks, ticket.about_mask(own, task), own, initial)
+        ticket.store_mask(at, masks, ticket.about_mask(own, task), initial.base)
         step, keep, state = config.rewind_step, None, None
         if step and level == 0:
             keep = loop.Keep(step, lambda state: _keep_state(folder / REWIND, state))

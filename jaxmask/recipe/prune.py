@@ -44,7 +44,7 @@ def prepare(config: ConfigDict) -> Begin:
         initial = ticket.initial_weights(task, start, config, folder, shared, initializer)
         masks, seconds = chosen(initial, folder)
         about = ticket.about_mask(config, task) if found_before is None else found_before.about
-        ticket.store_mask(folder, masks, dict(about), config, initial)
+        ticket.store_mask(folder, masks, dict(about), initial.base)
         schedule = "USS" if config.shots == 1 else "UMS"
         found = ticket.described(task, config, masks, schedule, initial, folder)
         found = found._replace(more={**found.more, "seconds_of_pruning": seconds})

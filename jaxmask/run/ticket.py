@@ -37,13 +37,13 @@ class Initial(NamedTuple):
       variables: "params" and "batch_stats".
       path: of their file.
       sha256: their fingerprint; runs with equal fingerprints started from the same weights.
-      body: the fingerprint of all but the head: of the network that masks are for.
+      base: the network that masks are for: the fingerprint of all but the head.
     """
 
     variables: Variables
     path: Path
     sha256: str
-    body: str
+    base: maskfile.Base
 
     def about(self, folder: Path) -> dict[str, str]:
         """Their entry in the `result.json` of a run directory."""
@@ -90,7 +90,8 @@ def initial_weights(
     like = shapes(task)
     leaves = tree.align(like, weights, str(path))
     variables = jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(x) for x in leaves])
-    return Initial(variables, path, fingerprint(weights), starting.body_fingerprint(weights))
+    base = maskfile.Base(config.network.name, starting.body_fingerprint(weights))
+    return Initial(variables, path, fingerprint(weights), base)
 
 
 def make_trainer(task: Task, config: ConfigDict, sum_movement: bool = False) -> Trainer:
@@ -113,13 +114,10 @@ def ready(variables: Variables, labels: Any, masks: Any) -> Ready:
     return Ready(learned, {"freeze": parts["freeze"], "kept": masks}, variables["batch_stats"])
 
 
-def store_mask(
-    folder: Path, masks: Any, metadata: dict[str, str], config: ConfigDict, initial: Initial
-) -> Path:
-    """Writes `masks/ticket.mask` of a run directory, with the network that it is for."""
+def store_mask(folder: Path, masks: Any, metadata: dict[str, str], base: maskfile.Base) -> Path:
+    """Writes `masks/ticket.mask` of a run directory."""
     path = folder / MASK
     path.parent.mkdir(parents=True, exist_ok=True)
-    base = maskfile.Base(config.network.name, initial.body)
     maskfile.save(path, jax.tree.map(np.asarray, masks), metadata=metadata, base=base)
     return path
 
