@@ -38,9 +38,10 @@ from jaxmask.task import inspect, schema
 
 # metadata that an adapted network keeps, as in the weight files of run directories
 OF_WEIGHTS = ("network", "width", "stem", "classes", "mean", "std", "image_shape", "stored_shape",
-              "dataset", "method")  # fmt: skip
+              "options", "tokenizer", "tokenizer_file", "dataset", "method")  # fmt: skip
 # metadata that a merged mask keeps if its sources agree
-OF_MERGED = ("network", "width", "stem", "mean", "std", "image_shape", "stored_shape", "start")
+OF_MERGED = ("network", "width", "stem", "mean", "std", "image_shape", "stored_shape", "options",
+             "tokenizer", "tokenizer_file", "start")  # fmt: skip
 
 # bits [files, ...] -> merged bits
 HOW: dict[str, Callable[[np.ndarray], Any]] = {

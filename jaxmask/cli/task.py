@@ -1,11 +1,12 @@
 """The command line for learned tasks: evaluate one on labeled images, or classify new images.
 
     jaxmask task evaluate TASK [DATA] [--base=PATH] [--split=test] [--out=FOLDER]
-    jaxmask task predict TASK IMAGES... [--base=PATH] [--out=FILE.csv|FILE.json]
+    jaxmask task predict TASK FILES... [--base=PATH] [--out=FILE.csv|FILE.json]
 
 TASK is a `.mask` file, or a run directory of `adapt` (its best method), of one of its methods, or
-of `dense`. DATA is the name of a dataset, `folder:PATH` or `hf:NAME`, by default the training data.
-IMAGES are files, or folders of them. `--base` gives the base weights of the task, if they are
+of `dense`. DATA is the name of a dataset, `folder:PATH`, `hf:NAME` or `text:FOLDER`, by default the
+training data. FILES are images, or folders of them; for a task of texts, .txt files with a text a
+line, or .tsv files as for training, whose labels are left out. `--base` gives the base weights of the task, if they are
 neither in its run directory nor where the file says. With `--statistics`, batch norms use
 statistics of the given images instead of the stored ones.
 """
@@ -53,14 +54,18 @@ def evaluate(given: argparse.Namespace) -> None:
     from jaxmask import data
     from jaxmask import evaluate as measures
     from jaxmask.loss import cross_entropy
-    from jaxmask.task import learned
+    from jaxmask.task import learned, schema
 
     task = learned.load(given.task, given.base, given.adapters, given.network)
     name = given.data or task.about.get("dataset", "")
     if not name:
         raise InputError(f"{task.source} names no dataset; give one after the task")
-    side = _side(task, resizable=False)
-    own = data.load_split(name, given.split, data_dir=given.directory or None, size=side)
+    if schema.is_of_texts(task.about):
+        tokenizer, row = _reader(task, given)
+        own = data.load_texts_split(name, given.split, tokenizer, tokens=row, row=row)
+    else:
+        side = _side(task, resizable=False)
+        own = data.load_split(name, given.split, data_dir=given.directory or None, size=side)
     images, labels = _of_task(task, *own, name)
     task = _with_statistics(task, images, given)
     logits = jnp.asarray(_logits(task, images))
@@ -89,7 +94,8 @@ def evaluate(given: argparse.Namespace) -> None:
         table = [["", *task.classes], *([a, *b] for a, b in zip(task.classes, confusion.tolist()))]
         files.replace(given.out / "confusion.csv", _csv(table))
         report.figures.confusion(given.out / "confusion.png", confusion, task.classes)
-    print(f"accuracy {result['accuracy']:.2%} of {len(labels)} images, loss {result['loss']:.4f}")
+    what = "texts" if schema.is_of_texts(task.about) else "images"
+    print(f"accuracy {result['accuracy']:.2%} of {len(labels)} {what}, loss {result['loss']:.4f}")
     ranked = sorted(
         (share, label) for label, share in result["accuracy_by_class"].items() if share is not None
     )
@@ -99,28 +105,31 @@ def evaluate(given: argparse.Namespace) -> None:
 
 
 def predict(given: argparse.Namespace) -> None:
-    """The most probable classes of image files."""
+    """The most probable classes of image files, or of the texts in files."""
     from scipy.special import softmax
 
-    from jaxmask.task import learned
+    from jaxmask.task import learned, schema
 
     if given.top < 1:
         raise InputError(f"--top is {given.top}; it must be at least 1")
     if given.out and given.out.suffix not in (".csv", ".json"):
         raise InputError(f"--out={given.out}: the name must end in .csv or .json")
     task = learned.load(given.task, given.base, given.adapters, given.network)
-    paths = _image_files(given.images)
-    images = _read_images(paths, task)
+    if schema.is_of_texts(task.about):
+        what, shown, images = "text", *_read_texts(task, given)
+    else:
+        paths = _image_files(given.images)
+        what, shown, images = "file", list(map(str, paths)), _read_images(paths, task)
     task = _with_statistics(task, images, given)
     shares = softmax(_logits(task, images), axis=-1)
     order = np.argsort(-shares, axis=-1, kind="stable")[:, : given.top]
     found = [
         {
-            "file": str(path),
+            what: each,
             "classes": [task.classes[label] for label in row],
             "probabilities": [float(share[label]) for label in row],
         }
-        for path, row, share in zip(paths, order, shares)
+        for each, row, share in zip(shown, order, shares)
     ]
     if given.out and given.out.suffix == ".json":
         text = json.dumps(found, indent=2) + "\n"
@@ -129,16 +138,45 @@ def predict(given: argparse.Namespace) -> None:
         places = range(1, width + 1) if width > 1 else [""]
         titles = [f"{what}{place}" for place in places for what in ("class", "probability")]
         rows = [
-            [each["file"], *(part for pair in zip(each["classes"], each["probabilities"])
+            [each[what], *(part for pair in zip(each["classes"], each["probabilities"])
                              for part in pair)]
             for each in found
         ]  # fmt: skip
-        text = _csv([["file", *titles], *rows])
+        text = _csv([[what, *titles], *rows])
     if given.out:
         files.replace(given.out, text)
         print(f"{len(found)} predictions: {given.out}")
     else:
         print(text, end="")
+
+
+def _reader(task: Any, given: argparse.Namespace) -> tuple[Any, int]:
+    """The tokenizer of a task of texts, and the length of its rows."""
+    from jaxmask.task import tokens
+
+    start = str(task.about.get("start", ""))
+    beside = [each for each in (given.base, start) if each not in ("", "random", "pretrain")]
+    found = tokens.find(given.tokenizer, beside, task.about, "--tokenizer")
+    return found, task.about["image_shape"][0]
+
+
+def _read_texts(task: Any, given: argparse.Namespace) -> tuple[list[str], np.ndarray]:
+    """The texts of files, as they are shown, and as token ids."""
+    from jaxmask.data import text_source, tokenizer
+
+    for path in given.images:
+        if path.suffix not in (".txt", ".tsv") or not path.is_file():
+            raise InputError(
+                f"{path} is no file of texts; give .txt files with a text a line, or .tsv files"
+            )
+    texts = [text for path in given.images for text in text_source.unlabeled(path)]
+    own, row = _reader(task, given)
+    rows = tokenizer.encode(own, texts, tokens=row, row=row)
+    if rows.cut:
+        print(f"{rows.cut} of {len(texts)} texts were cut to {rows.ids.shape[1]} tokens",
+              file=sys.stderr)  # fmt: skip
+    shown = [text if isinstance(text, str) else "\t".join(text) for text in texts]
+    return shown, rows.ids
 
 
 def _side(task: Any, resizable: bool = True) -> int:
@@ -244,21 +282,26 @@ def parser() -> argparse.ArgumentParser:
     made = command_parser("task", "Uses a learned task.")
     commands = made.add_subparsers(required=True, metavar="evaluate|predict")
     for name, command, about in (
-        ("evaluate", evaluate, "compute the accuracy on labeled images"),
-        ("predict", predict, "predict class names and probabilities of image files"),
+        ("evaluate", evaluate, "compute the accuracy on labeled images or texts"),
+        ("predict", predict, "predict class names and probabilities of images or texts"),
     ):
         sub = add_command(commands, name, about, command)
         sub.add_argument("task", type=Path, metavar="TASK", help="a .mask file or run directory")
         if command is evaluate:
             sub.add_argument(
-                "data", nargs="?", metavar="DATA", help="a dataset, folder:PATH or hf:NAME"
+                "data",
+                nargs="?",
+                metavar="DATA",
+                help="a dataset, folder:PATH, hf:NAME or text:FOLDER",
             )
             sub.add_argument("--split", default="test", help="split of the dataset (default: test)")
             sub.add_argument("--directory", default="", help="folder of TFDS datasets")
         else:
-            sub.add_argument("images", nargs="+", type=Path, metavar="IMAGES")
+            sub.add_argument("images", nargs="+", type=Path, metavar="FILES")
             sub.add_argument("--top", type=int, default=1, help="classes per image (default: 1)")
         sub.add_argument("--base", default="", metavar="PATH", help="the base weights")
+        sub.add_argument("--tokenizer", default="", metavar="PATH",
+                         help="of a task of texts, if it is not beside the base weights")  # fmt: skip
         sub.add_argument("--network", default="", metavar="PACKAGE.MODULE:CLASS",
                          help="the network, if it is one of your own")  # fmt: skip
         sub.add_argument("--out", type=Path, help="where to write the results")

@@ -18,17 +18,20 @@ from jaxmask.data import (
 from jaxmask.data.decode import resize
 from jaxmask.data.lazy import Lazy
 from jaxmask.data.subset import relabel, split_training
+from jaxmask.data.tokenizer import Tokenizer
 from jaxmask.errors import InputError, is_name, is_text
 
 FOLDER = "folder:"
 HUB = "hf:"
+TEXTS = ("text:", "mlm:")
 LONGEST_NAME = 255  # bytes of one name in a path
 
 
 class Split(NamedTuple):
     """Examples: `images` uint8 [N, H, W, C], `labels` int32 [N].
 
-    The images are an array, possibly memory-mapped, or `Lazy`: decoded when indexed.
+    The images are an array, possibly memory-mapped, or `Lazy`: decoded when indexed. Of texts,
+    their place is taken by token ids int32 [N, L].
     """
 
     images: Any
@@ -36,13 +39,17 @@ class Split(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """Three splits; `classes` names the labels, so `len(classes)` is the number of outputs."""
+    """Three splits; `classes` names the labels, so `len(classes)` is the number of outputs.
+
+    `tokenizer` is what texts were made token ids by; None for images.
+    """
 
     name: str
     train: Split
     validation: Split
     test: Split
     classes: tuple[str, ...]
+    tokenizer: Tokenizer | None = None
 
 
 def load(
@@ -124,6 +131,14 @@ def load(
             f"dataset {name!r}: train ({len(names)} classes, {shape}) and test "
             f"({len(test.classes)} classes, {test.images.shape[1:]}) differ; set size"
         )
+    return assembled(name, train, test, classes, share, validation, seed)
+
+
+def assembled(
+    name: str, train: "Part", test: "Part", classes: Any, share: float, validation: float, seed: int
+) -> Dataset:
+    """The dataset of what there is to train on, and to test on; for the options, see `load`."""
+    names = train.classes
     kept, labels = relabel(train.labels, classes, len(names))
     if (count := len(classes) or len(names)) < 2:
         chosen = f"classes is {tuple(classes)}" if len(classes) else f"dataset {name!r} has {count}"
@@ -160,7 +175,7 @@ def load_split(
     return Split(_take(part.images, part.indices), part.labels), part.classes
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """Images, the `indices` of those that belong to a split, and their labels."""
 
     images: Any
@@ -169,7 +184,7 @@ class _Part(NamedTuple):
     classes: tuple[str, ...]
 
 
-def _open(name, split, size, data_dir, cache_dir, cache_gib, progress) -> _Part:
+def _open(name, split, size, data_dir, cache_dir, cache_gib, progress) -> Part:
     if size < 0:
         raise InputError(f"size must be 0 or a number of pixels, not {size}")
     if not cache_gib >= 0:
@@ -178,6 +193,8 @@ def _open(name, split, size, data_dir, cache_dir, cache_gib, progress) -> _Part:
         raise InputError(f"there is no dataset {name[:40]!r}...: the name is too long")
     if name == "digits":
         return _digits(split, size)
+    if name.startswith(TEXTS):
+        raise InputError(f"{name} is of texts, which a tokenizer is for; use data.load_texts")
     caches = caches_folder(cache_dir)
     found: Any
     describe: Any
@@ -195,15 +212,15 @@ def _open(name, split, size, data_dir, cache_dir, cache_gib, progress) -> _Part:
         cache_bytes=cache_gib * 2**30,
         progress=progress,
     )
-    _check_names(name, opened.classes)
+    check_names(name, opened.classes)
     indices = np.arange(len(opened.labels))
     if choice.fifth is not None:
         fifth = splits.in_fifth(opened.labels, described.keys(len(indices)))
         indices = np.flatnonzero(fifth == choice.fifth)
-    return _Part(opened.images, indices, opened.labels[indices], opened.classes)
+    return Part(opened.images, indices, opened.labels[indices], opened.classes)
 
 
-def _check_names(name: str, classes: tuple[str, ...]) -> None:
+def check_names(name: str, classes: tuple[str, ...]) -> None:
     """Raises InputError for classes that a task's file could not name."""
     first = {each: label for label, each in reversed(list(enumerate(classes)))}
     for label, each in enumerate(classes):
@@ -214,7 +231,7 @@ def _check_names(name: str, classes: tuple[str, ...]) -> None:
             )
 
 
-def _digits(split: str, size: int) -> _Part:
+def _digits(split: str, size: int) -> Part:
     own = digits.read()
     known = {**own, "all": tuple(map(np.concatenate, zip(*own.values())))}
     if split not in known:
@@ -222,7 +239,7 @@ def _digits(split: str, size: int) -> _Part:
     images, labels = known[split]
     if size:
         images = np.stack([resize(image, size) for image in images])
-    return _Part(images, np.arange(len(labels)), labels, digits.CLASSES)
+    return Part(images, np.arange(len(labels)), labels, digits.CLASSES)
 
 
 def tfds_folder(given: Any) -> Path:

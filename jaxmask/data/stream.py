@@ -21,8 +21,8 @@ def stream(
     The batches are exactly `split.images[order]`, whatever the number of threads.
 
     Args:
-      split: a `Split`: uint8 [N, H, W, C] images, usually memory-mapped or `Lazy`, and int32 [N]
-        labels.
+      split: a `Split`: uint8 [N, H, W, C] images, usually memory-mapped or `Lazy` (or token ids
+        int32 [N, L]), and int32 [N] labels.
       order: int [steps, B], the index of each example.
       lengths: how many steps each chunk holds; sums to `steps`.
       threads: how many read at once; 0 is one per core if images have to be decoded, and two if
@@ -66,7 +66,7 @@ def _chunks(split, order, lengths, threads):
     steps = iter(grain.MapDataset.source(order).map(batch).to_iter_dataset(options))
     for length in lengths:
         shape = (length, order.shape[1])
-        chunk = np.empty(shape + images.shape[1:], np.uint8), np.empty(shape, np.int32)
+        chunk = np.empty(shape + images.shape[1:], images.dtype), np.empty(shape, np.int32)
         for i in range(length):
             chunk[0][i], chunk[1][i] = next(steps)
         yield chunk

@@ -4,7 +4,7 @@ import warnings
 from typing import Any
 
 from jaxmask.model.apply import apply_function, embedding_function, feature_function, mode
-from jaxmask.model.registry import count, create, initialize, names, rules, stages
+from jaxmask.model.registry import count, create, initialize, names, reads_texts, rules, stages
 from jaxmask.model.shapes import real_shape, shapes
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "initialize",
     "mode",
     "names",
+    "reads_texts",
     "real_shape",
     "rules",
     "shapes",

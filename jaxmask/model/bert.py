@@ -1,5 +1,8 @@
 """BERT's encoder of texts, with its relatives: other sizes, poolings, and parts."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -36,8 +39,10 @@ class Bert(nn.Module):
         context: tokens at most.
         types: kinds of tokens, such as the first and second text of a pair; 0 is none.
         padding: the id of the word that is padding, where no attention mask is given.
+        separator: the id of the word after which the second text of a pair begins: where no types
+            are given, tokens after the first such one are of type 1. None: all are of type 0.
         pool: one of `POOLINGS`; `pooler`: the activation of the third, "tanh" or "relu".
-        mlm: whether it also has what `word_logits` needs.
+        mlm: masked language modelling: in place of a classifier, its head predicts words.
         attention: "dense", or "bigbird(...)", see `attention.named`.
     """
 
@@ -49,6 +54,7 @@ class Bert(nn.Module):
     context: int = 512
     types: int = 2
     padding: int = 0
+    separator: int | None = None
     pool: str = "mean"
     pooler: str = "tanh"
     mlm: bool = False
@@ -75,9 +81,11 @@ class Bert(nn.Module):
         wide = jnp.promote_types(self.dtype, jnp.float32)
         if self.pool == "pooler":
             self.dense = layers.dense(self.size, name="pooler", dtype=self.dtype)
-        if self.mlm:
-            self.words = _Words(self.vocabulary, self.dtype)
-        self.head = layers.dense(self.classes, name="head", dtype=wide)
+        self.head = (
+            _Words(self.vocabulary, self.dtype, name="head")
+            if self.mlm
+            else layers.dense(self.classes, name="head", dtype=wide)
+        )
 
     def __call__(
         self,
@@ -86,24 +94,29 @@ class Bert(nn.Module):
         token_types: jax.Array | None = None,
         train: bool = False,
         features: bool = False,
+        places: jax.Array | None = None,
     ) -> jax.Array:
         """Token ids int [B, L] -> logits [B, classes], or features [B, size].
+
+        With `mlm=True`, the logits are those of `word_logits`.
 
         Args:
             x: token ids; or, floating point [B, L, size], what to take for the embeddings' output,
                 for what needs real numbers (`score.synflow`, `score.connected`). An id that is not
                 in the vocabulary makes its text NaN.
             attention_mask: [B, L], 1 for tokens and 0 for padding; None: every id but `padding`.
-            token_types: int [B, L]; None is 0 everywhere.
+            token_types: int [B, L]; None is by `separator`.
             train: of no effect, as there is neither batch norm nor dropout.
-            features: whether to return what the head gets.
+            features: whether to return what a classifier gets.
+            places: as for `word_logits`.
         """
-        seen = self._seen(x, attention_mask)
+        if self.is_initializing() and self.pool == "pooler":
+            self.dense(jnp.zeros((1, self.size), self.dtype))
+        if self.mlm and not features:
+            return self.word_logits(x, attention_mask, token_types, places)
         hidden = self.encode(x, attention_mask, token_types)
-        found = self._pooled(hidden, seen)
+        found = self._pooled(hidden, self._seen(x, attention_mask))
         found = found.astype(jnp.promote_types(found.dtype, jnp.float32))
-        if self.is_initializing() and self.mlm:
-            self.words(hidden[:, :1], self.embeddings.table())
         return found if features else self.head(found)
 
     def encode(
@@ -115,6 +128,9 @@ class Bert(nn.Module):
         """The output of the last block for every token, [B, L, size]; arguments as for a call."""
         seen = self._seen(x, attention_mask)
         if not jnp.issubdtype(x.dtype, jnp.floating):
+            if token_types is None and self.separator is not None and self.types > 1:
+                are = x == self.separator
+                token_types = (jnp.cumsum(are, axis=1) > are).astype(jnp.int32)
             x = self.embeddings(x, token_types)
         x = x.astype(self.dtype)
         for block in self.encoder:
@@ -126,16 +142,23 @@ class Bert(nn.Module):
         x: jax.Array,
         attention_mask: jax.Array | None = None,
         token_types: jax.Array | None = None,
+        places: jax.Array | None = None,
     ) -> jax.Array:
-        """Which word stands at every place: logits [B, L, vocabulary], float32 or wider.
+        """Which word stands at some places: logits [B, K, vocabulary], float32 or wider.
 
         `E norm(gelu(W x + b)) + c`, with E the embeddings of words. Call it by
         `module.apply(variables, ids, method="word_logits")`, with a network made with `mlm=True`.
+
+        Args:
+            x, attention_mask, token_types: as for a call.
+            places: int [B, K], the indices of tokens; None is all, K = L.
         """
         if not self.mlm:
             raise InputError("the network has no head for words; create it with mlm=True")
         hidden = self.encode(x, attention_mask, token_types)
-        return self.words(hidden, self.embeddings.table())
+        if places is not None:
+            hidden = jnp.take_along_axis(hidden, places[..., None], axis=1)
+        return self.head(hidden, self.embeddings.table())
 
     def _pooled(self, x: jax.Array, seen: jax.Array | None) -> jax.Array:
         if self.pool == "mean":
@@ -165,6 +188,19 @@ class Bert(nn.Module):
         if mask.shape != x.shape[:2]:
             raise InputError(f"attention_mask is of shape {mask.shape}; give {x.shape[:2]}")
         return mask != 0
+
+
+def without_unused(
+    params: Mapping[str, Any], pool: str, mlm: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """Parameters without those that a network with these options lacks, and what they are.
+
+    A network that was trained for another use has a pooler, or a head of the other kind.
+    """
+    head = params.get("head", {})
+    unused = {"pooler": pool != "pooler", "head": ("kernel" in head) == mlm}
+    gone = [name for name, left_out in unused.items() if left_out and name in params]
+    return {name: leaf for name, leaf in params.items() if name not in gone}, gone
 
 
 class _Embeddings(nn.Module):
@@ -202,14 +238,14 @@ class _Embeddings(nn.Module):
 
 
 class _Words(nn.Module):
-    """Logits of words: a dense layer, GELU, a norm, products with the words' embeddings."""
+    """The head for words. Logits of words: a dense layer, GELU, a norm, products with the words' embeddings."""
 
     vocabulary: int
     dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: jax.Array, table: jax.Array) -> jax.Array:
-        """[B, L, size] and embeddings [vocabulary, size] -> [B, L, vocabulary]."""
+        """[B, K, size] and embeddings [vocabulary, size] -> [B, K, vocabulary]."""
         x = transformer.gelu(layers.dense(x.shape[-1], name="dense", dtype=self.dtype)(x))
         x = transformer.norm("norm", EPSILON, self.dtype)(x)
         wide = jnp.promote_types(self.dtype, jnp.float32)

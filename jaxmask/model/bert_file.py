@@ -8,7 +8,7 @@ import numpy as np
 from absl import logging
 
 from jaxmask.errors import InputError
-from jaxmask.model import bert, registry, torch_names
+from jaxmask.model import bert, registry, torch_layouts, torch_names
 
 # what `model_type` in a config.json may be; others with the same names compute something else
 _TYPES = ("bert", "distilbert", "electra")
@@ -121,7 +121,8 @@ def used(
     """The kind of layout, and the arrays that the network has.
 
     Its pooler and its classifier, which is on the pooler, are for `pool="pooler"`; the head for
-    words is for `mlm=True`, without the decoder, which must be the embeddings of words.
+    words, in place of the classifier, is for `mlm=True`, without the decoder, which must be the
+    embeddings of words.
 
     Raises:
         InputError: the decoder is another one.
@@ -130,10 +131,12 @@ def used(
     pooled = module.pool == "pooler"
     unused = {
         "the pooler": r"bert\.pooler\..*|pre_classifier\..*" if not pooled else "",
-        "the classifier": r"classifier\..*",
+        "the classifier": r"classifier\..*" + (r"|head\..*" if module.mlm else ""),
         "the head for words": r"cls\..*|vocab_\w+\..*" if not module.mlm else "",
     }
-    if pooled and "ForSequenceClassification" in made_for:
+    if module.mlm:
+        which = torch_layouts.WORDS
+    elif pooled and "ForSequenceClassification" in made_for:
         unused["the classifier"] = ""
     elif which == "classifier":
         which = next(iter(torch_names.layouts(name)))

@@ -67,7 +67,8 @@ def load(
 
     Of a network of texts, the numbers of words, positions and token types are the file's, and a
     config.json beside it must describe what `model.bert.Bert` computes. Its pooler and classifier
-    are read with `pool="pooler"`, its head for words with `mlm=True`, and else left out.
+    are read with `pool="pooler"`, with `mlm=True` its head for words in place of the classifier, and
+    else they are left out.
 
     Args:
         source: a .safetensors, .pth, .pt, .ckpt or .bin file, a folder with such a model file, or
@@ -103,8 +104,10 @@ def load(
         which, state = bert_file.used(name, which, state, encoder, config, str(source))
         names = {plain: key for plain, key in names.items() if plain in state}
         layout = torch_names.layout(name, which)
-    head = state.get(torch_names.their_name("params/head/kernel", layout))
-    classes = None if head is None or head.ndim == 0 else head.shape[0]
+    of_words = which == torch_layouts.WORDS
+    leaf = "params/head/dense/kernel" if of_words else "params/head/kernel"
+    head = state.get(torch_names.their_name(leaf, layout))
+    classes = None if of_words or head is None or head.ndim == 0 else head.shape[0]
     module = registry.create(name, classes=classes or 1, width=width, **options)
     if which == "clip":
         clip_text.check_image_tower(config, module.heads, str(source))
@@ -275,8 +278,8 @@ def export(
         layout: "cifar" or "torchvision" for resnet20 to resnet110; "torchvision" for resnet18, 34,
             50; "torchvision" or "timm" for mobilenetv2; "lite" (those of efficientnet_lite_pytorch)
             or "timm" for EfficientNet-Lite; "timm" for ViTs; "clip" for CLIP's image tower; "bert",
-            "distilbert" or "classifier" (the same with Hugging Face's name for the head) for
-            networks of texts. (The other kinds that `load` tells apart have these plain names.)
+            "distilbert", "classifier" (the same with Hugging Face's name for the head) or "words"
+            (with their head for words, of `mlm=True`) for networks of texts. (The other kinds that `load` tells apart have these plain names.)
         names: `about["names"]` of `load`, to have the checkpoint's names, prefix and all; None is
             plain names.
 

@@ -95,11 +95,20 @@ def _transformer(
     return _Network(module, stages, fixed, rules=rules)
 
 
+def _check_separator(value: Any) -> None:
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if value is not None and not (whole and 0 <= value < MOST_WORDS):
+        raise InputError(
+            f"separator is {value!r}; give None or a whole number from 0 to {MOST_WORDS - 1}"
+        )
+
+
 _TEXT_OPTIONS: Mapping[str, Sequence[Any] | Callable[[Any], Any]] = {
     "vocabulary": range(1, MOST_WORDS),
     "context": range(1, MOST_WORDS),
     "types": range(MOST_WORDS),
     "padding": range(MOST_WORDS),
+    "separator": _check_separator,
     "pool": POOLINGS,
     "mlm": (False, True),
     "attention": attention.named,
@@ -108,7 +117,7 @@ _TEXT_OPTIONS: Mapping[str, Sequence[Any] | Callable[[Any], Any]] = {
 
 def _bert(*, blocks: int, heads: int, **fixed: Any) -> _Network:
     between = (rf"block{i}/.*" for i in range(1, blocks - 1))
-    stages = ("(embeddings|block0)/.*", *between, f"(block{blocks - 1}|pooler|words)/.*")
+    stages = ("(embeddings|block0)/.*", *between, f"(block{blocks - 1}|pooler)/.*")
     fixed = {"blocks": blocks, "heads": heads, **fixed}
     return _Network(Bert, stages, fixed, _TEXT_OPTIONS, _BLOCK_KERNELS)
 
@@ -210,8 +219,8 @@ def create(
         dtype: the dtype of activations, such as `jnp.bfloat16` on an accelerator. Parameters
             and batch statistics are always float32.
         **options: for resnet18, 34 and 50: `stem="imagenet"` (the default) or `stem="cifar"`.
-            For networks of texts: `vocabulary`, `context`, `types`, `padding`, `pool`, `mlm` and
-            `attention`, see `model.bert.Bert`.
+            For networks of texts: `vocabulary`, `context`, `types`, `padding`, `separator`, `pool`,
+            `mlm` and `attention`, see `model.bert.Bert`.
 
     Vision transformers take images whose height and width are multiples of the patch size.
 

@@ -102,6 +102,8 @@ _TEXT_TOWER = _clip(
 )
 
 
+WORDS = "words"  # the kind of a network of texts whose head predicts words
+_Pairs = tuple[tuple[str, str], ...]
 _BLOCK = r"bert.encoder.layer.\1"
 _BERT = (
     ("embeddings/norm", "bert.embeddings.LayerNorm"),
@@ -113,9 +115,11 @@ _BERT = (
     (r"block(\d+)/fc2", _BLOCK + ".output.dense"),
     (r"block(\d+)/norm2", _BLOCK + ".output.LayerNorm"),
     ("pooler", "bert.pooler.dense"),
-    ("words", "cls.predictions"),
-    ("words/dense", "cls.predictions.transform.dense"),
-    ("words/norm", "cls.predictions.transform.LayerNorm"),
+)
+_BERT_WORDS = (
+    ("head", "cls.predictions"),
+    ("head/dense", "cls.predictions.transform.dense"),
+    ("head/norm", "cls.predictions.transform.LayerNorm"),
 )
 _SHORT_BLOCK = r"distilbert.transformer.layer.\1"
 _DISTILBERT = (
@@ -129,21 +133,24 @@ _DISTILBERT = (
     (r"block(\d+)/fc(\d)", _SHORT_BLOCK + r".ffn.lin\2"),
     (r"block(\d+)/norm2", _SHORT_BLOCK + ".output_layer_norm"),
     ("pooler", "pre_classifier"),
-    ("words", "vocab_projector"),
-    ("words/dense", "vocab_transform"),
-    ("words/norm", "vocab_layer_norm"),
+)
+_DISTILBERT_WORDS = (
+    ("head", "vocab_projector"),
+    ("head/dense", "vocab_transform"),
+    ("head/norm", "vocab_layer_norm"),
 )
 _GAMMA = ((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias"))
 
 
-def _texts(kind: str, modules: tuple[tuple[str, str], ...], *parts: str) -> dict[str, Layout]:
-    """An encoder, whose `head` is one that a task learned, and one with a classifier of its own.
+def _texts(kind: str, modules: _Pairs, words: _Pairs, *parts: str) -> dict[str, Layout]:
+    """An encoder, whose `head` is one that a task learned, one with a classifier of its own, and
+    one with a head for words.
 
     Of what is beside the encoder, only `parts` belong to the network.
     """
     beside = rf"(?!({'|'.join((kind, *parts, 'classifier', 'head'))})\.).*"
-    heads = {kind: "head", "classifier": "classifier"}
-    return {each: Layout((*modules, ("head", head)), beside) for each, head in heads.items()}
+    heads = {kind: (("head", "head"),), "classifier": (("head", "classifier"),), WORDS: words}
+    return {each: Layout((*modules, *head), beside) for each, head in heads.items()}
 
 
 def _resnet(dropped: str = "") -> Layout:
@@ -220,12 +227,12 @@ FAMILIES: dict[str, Family] = {
     ),
     r"bert_\w+|minilm_\w+": Family(
         r"(bert\.)?encoder\.layer\.\d+\.attention\.self\.query\.weight",
-        _texts("bert", _BERT, r"cls\.predictions"),
+        _texts("bert", _BERT, _BERT_WORDS, r"cls\.predictions"),
         ((r"^(?=(embeddings|encoder|pooler)[._])", "bert."), *_GAMMA),
     ),
     "distilbert": Family(
         r"(distilbert\.)?transformer\.layer\.\d+\.attention\.q_lin\.weight",
-        _texts("distilbert", _DISTILBERT, "pre_classifier", r"vocab_\w+"),
+        _texts("distilbert", _DISTILBERT, _DISTILBERT_WORDS, "pre_classifier", r"vocab_\w+"),
         ((r"^(?=(embeddings|transformer)\.)", "distilbert."), *_GAMMA),
     ),
     "clip text": Family(

@@ -37,14 +37,15 @@ def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
     start, about = starting.load_start(
         "random" if pretrain else config.start, config.network, starting.pixels(config.data)
     )
-    dataset = tasks.load_data(config.data, config.seed)
+    dataset = tasks.dataset_of(config, about)
     if len(dataset.validation.labels) == 0:
         raise tasks.none_held_out("adapt chooses on validation data", dataset)
     if pretrain:
         run_pretraining, normalization = pretraining(config)
     else:
         normalization = tasks.normalization_of(config.data, dataset, about)
-    task = tasks.make_task(config.data, config.network, dataset, normalization)
+    options = about.get("options", {})
+    task = tasks.make_task(config.data, config.network, dataset, normalization, options)
     if config.head == "text":
         start = starting.with_text_head(start, dataset.classes, config.prompt)
     elif config.head != "new":
@@ -113,12 +114,12 @@ def pretraining(config: ConfigDict) -> tuple[Begin, tasks.Normalization]:
     made = defaults.dense("", 1)
     made.seed, made.network = config.seed, config.network
     made.data = section.data.copy_and_resolve_references()
-    for field in ("name", "directory", "cache", "mean", "std"):
+    for field in ("name", "directory", "cache", "mean", "std", "tokenizer"):
         made.data[field] = section.data[field] or data[field]
     made.data.memory_gib = data.memory_gib
     made.train = section.train
     made.compilation_cache = config.compilation_cache
-    dataset = tasks.load_data(made.data, config.seed)
+    dataset = tasks.dataset_of(made, {})
     normalization = tasks.normalization_of(made.data, dataset, {})
     made.data.mean, made.data.std = normalization
     return dense.prepare(made, dataset), normalization

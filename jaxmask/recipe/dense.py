@@ -31,9 +31,10 @@ def prepare(config: ConfigDict, dataset: Dataset | None = None) -> Begin:
       InputError: the config is invalid (or, during the run, the loss is never finite).
     """
     start, about = starting.load_start(config.start, config.network, starting.pixels(config.data))
-    dataset = dataset or tasks.load_data(config.data, config.seed)
+    dataset = dataset or tasks.dataset_of(config, about)
     normalization = tasks.normalization_of(config.data, dataset, about)
-    task = tasks.make_task(config.data, config.network, dataset, normalization)
+    options = about.get("options", {})
+    task = tasks.make_task(config.data, config.network, dataset, normalization, options)
     way = adapter.weights(config.rules)
     trainer = make_trainer(task, config.train, way, config.seed, "train", "weights")
     start = starting.for_images(start, task)

@@ -12,6 +12,8 @@ NETWORK: Table = {
     "name": ("lenet_300_100", "of a network in the package, or package.module:Class"),
     "width": (1.0, "a factor for the width of every layer"),
     "stem": ("", '"imagenet" or "cifar", of the ImageNet ResNets'),
+    "pool": ("", 'of texts: "mean", "first" or "pooler"; "" is the start\'s, else "mean"'),
+    "attention": ("", 'of texts: "dense" or "bigbird(...)"; "" is the start\'s, else "dense"'),
     "compute_dtype": ("float32", 'of activations; "bfloat16" on accelerators'),
     "axes": ((), 'what axes of weights mean, if names do not tell: (path regex, "layers in out")'),
 }
@@ -25,7 +27,7 @@ EXPERIMENT: Table = {
     "compilation_cache": ("", 'a folder; "" is ~/.cache/jaxmask/xla, "off" disables it'),
 }
 DATA: Table = {
-    "name": ("", "of a TFDS dataset, or digits, folder:PATH, hf:OWNER/NAME"),
+    "name": ("", "of a TFDS dataset, or digits, folder:PATH, hf:OWNER/NAME, text:FOLDER"),
     "classes": ((), "the classes kept, relabeled in this order; () is all"),
     "share": (1.0, "fraction of labels: of the training set, stratified"),
     "validation": (0.1, "fraction (from 1 on: number) of training examples held out"),
@@ -35,6 +37,8 @@ DATA: Table = {
     "flip": (False, "flip half of the images left to right"),
     "mean": ((), "per channel, in [0, 1]; () is the starting network's, or the data's"),
     "std": ((), "as mean"),
+    "tokens": (128, "of a text at most; longer ones are cut"),
+    "tokenizer": ("", 'of texts: its file, folder or checkpoint; "" is that beside the start'),
     "directory": ("", 'of TFDS; "" is $TFDS_DATA_DIR or ~/tensorflow_datasets'),
     "cache": ("", 'decoded images; "" is $JAXMASK_CACHE or ~/.cache/jaxmask'),
     "cache_gib": (8.0, "a split that is larger decoded is decoded in every epoch"),

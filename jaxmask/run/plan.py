@@ -11,6 +11,7 @@ import optax
 
 from jaxmask import model, signals
 from jaxmask.loss import cross_entropy
+from jaxmask.model.registry import zeros
 from jaxmask.run import result
 from jaxmask.run.programs import shared
 from jaxmask.train import cost, epoch, feed
@@ -66,7 +67,8 @@ def told(planned: Sequence[Planned], folder: Path) -> str:
     sizes = sorted({each.batch_size for each in left})
     images = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     most = "at most " if any(each.early for each in left) else ""
-    steps = f"{most}{sum(each.steps for each in left):,} steps of {images} images"
+    what = "texts" if all(len(each.image_shape) == 1 for each in left) else "images"
+    steps = f"{most}{sum(each.steps for each in left):,} steps of {images} {what}"
     return f"{_trainings(len(left))}{done}, {steps}{_time(left)} ({AGAIN})"
 
 
@@ -133,7 +135,8 @@ def _training(
         return initial({"train": variables["params"]}, variables["batch_stats"], optimizer, key)
 
     def batch() -> tuple[jax.Array, jax.Array]:
-        images = jax.random.normal(key, (batch_size, *image_shape))
+        images = zeros(image_shape, batch_size)
+        images = jax.random.normal(key, images.shape) if images.ndim == 4 else images
         return images, jnp.zeros(batch_size, jnp.int32)
 
     return programs, begin, batch

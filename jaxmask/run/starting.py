@@ -15,9 +15,10 @@ from ml_collections import ConfigDict
 
 from jaxmask import maskfile, model, signals, tree
 from jaxmask.errors import InputError, is_text, nearest
-from jaxmask.model import checkpoint, pretrained, transformer
+from jaxmask.model import bert, checkpoint, pretrained, transformer
 from jaxmask.model import weights as weights_file
 from jaxmask.run import task as tasks
+from jaxmask.run import texts
 from jaxmask.run.programs import shared
 from jaxmask.run.seeds import named_key
 
@@ -60,16 +61,19 @@ def task_of(config: ConfigDict) -> tuple[tasks.Task, Start]:
     start, about = load_start(config.start, config.network, pixels(config.data))
     if start.weights is not None and config.head == "start":
         start = start._replace(head=True, head_in_base=True)
-    normalized = {key: about.get(key) for key in ("mean", "std", "unsettled")}
+    normalized = {key: about.get(key) for key in ("mean", "std", "unsettled", "options")}
     sections = [config.data.to_dict(), config.network.to_dict(), config.seed, normalized]
 
     def build() -> tasks.Task:
-        dataset = tasks.load_data(config.data, config.seed)
+        dataset = tasks.dataset_of(config, about)
         normalization = tasks.normalization_of(config.data, dataset, about)
-        return tasks.make_task(config.data, config.network, dataset, normalization)
+        options = about.get("options", {})
+        return tasks.make_task(config.data, config.network, dataset, normalization, options)
 
     task = shared("task", json.dumps(sections), build)
     start = for_images(start, task)
+    if start.weights is not None and config.head == "start" and not start.head:
+        raise InputError(f"the weights of {start.source} have no head: set head to 'new'")
     check_fits(task, start)
     return task, start
 
@@ -103,8 +107,9 @@ def load_start(start: str, network: ConfigDict, size: int = 0) -> tuple[Start, d
         weights, about = weights_file.load(Path(start))
     else:
         weights, about = pretrained.load(
-            start, network.name, width=network.width, stem=network.stem, size=size or None
-        )
+            start, network.name, width=network.width, stem=network.stem, size=size or None,
+            **texts.asked(network),
+        )  # fmt: skip
         about = {name: value for name, value in about.items() if value is not None}
     for name, leaf in traverse_util.flatten_dict(weights, sep="/").items():
         if not np.isfinite(leaf).all():
@@ -113,14 +118,35 @@ def load_start(start: str, network: ConfigDict, size: int = 0) -> tuple[Start, d
 
 
 def for_images(start: Start, task: tasks.Task) -> Start:
-    """The weights with their learned positions, if any, interpolated to the task's images."""
+    """The weights as the task's network has them.
+
+    Learned positions, if any, are interpolated to the task's images; what a network of texts has
+    for another use, a pooler or a head of another kind, is left out.
+    """
+    if start.weights is None:
+        return start
+    if task.dataset.tokenizer is not None:
+        return _for_texts(start, task)
     patch = getattr(task.module, "patch", 0)
-    if start.weights is None or not isinstance(patch, int) or not patch:
+    if not isinstance(patch, int) or not patch:
         return start
     params, done = transformer.fitted(start.weights["params"], task.image_shape, patch)
     if done:
         logging.warning("%s: %s", start.source, done)
     return start._replace(weights={**start.weights, "params": params})
+
+
+def _for_texts(start: Start, task: tasks.Task) -> Start:
+    module: Any = task.module
+    assert start.weights is not None
+    if not isinstance(module, bert.Bert):
+        return start
+    params, gone = bert.without_unused(start.weights["params"], module.pool, module.mlm)
+    if gone:
+        logging.warning("%s: leaves out %s", start.source, ", ".join(gone))
+    own = start.head and "head" in params
+    weights = {**start.weights, "params": params}
+    return start._replace(weights=weights, head=own, head_in_base=start.head_in_base and own)
 
 
 def pixels(config: ConfigDict) -> int:

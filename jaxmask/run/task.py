@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from jaxmask import data, mask, model, signals
 from jaxmask.errors import InputError, check_numbers
 from jaxmask.model import outside, trial
+from jaxmask.run import texts
 from jaxmask.run.seeds import number
 from jaxmask.task import schema
 from jaxmask.train import feed
@@ -29,24 +30,26 @@ class Task(NamedTuple):
       dataset: its splits, on the host.
       module: the Linen network, with a head for the dataset's classes.
       network: (parameters, batch_stats, images, train) -> (logits, batch_stats).
-      augment: (key or None, uint8 images) -> float images.
-      image_shape: (height, width, channels) of the network's input.
-      normalization: (mean, std) of the channels.
+      augment: (key or None, uint8 images) -> float images; token ids stay as they are.
+      image_shape: (height, width, channels) of the network's input; (length,) of texts.
+      normalization: (mean, std) of the channels; ((), ()) of texts.
       mesh: the devices.
       identity: text of everything that the network and its input pipeline depend on.
       feed: ("train", "validation" or "test") -> the split as the compiled scans take it; each
         split is sent to the device once for all methods.
+      options: of `model.create`, for a network of texts.
     """
 
     dataset: data.Dataset
     module: nn.Module
     network: Callable[..., tuple[jax.Array, Any]]
     augment: Callable[[jax.Array | None, jax.Array], jax.Array]
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     normalization: Normalization
     mesh: Mesh
     identity: str
     feed: Callable[[str], feed.Feed]
+    options: Mapping[str, Any] = {}
 
 
 def none_held_out(needs: str, dataset: data.Dataset) -> InputError:
@@ -58,19 +61,36 @@ def none_held_out(needs: str, dataset: data.Dataset) -> InputError:
     )
 
 
-def load_data(config: ConfigDict, seed: int) -> data.Dataset:
-    """The dataset that a config's data section describes."""
+def dataset_of(config: ConfigDict, about: Mapping[str, Any]) -> data.Dataset:
+    """The dataset of a config with a `start`, whose metadata are given; texts by its tokenizer."""
+    if texts.are(config.data):
+        check_validation(config.data)
+        return texts.load(config.data, config.seed, config.start, about)
+    return load_data(config.data, config.seed)
+
+
+def check_validation(config: ConfigDict) -> None:
+    """Raises InputError for a `data.validation` that is neither a fraction nor a number."""
     signals.obey()
     validation = config.validation
     if not (0 <= validation < 1 or (1 <= validation < 2**31 and validation == int(validation))):
         raise InputError(
             f"data.validation is {validation}; give 0, a fraction or a number of examples"
         )
+
+
+def load_data(config: ConfigDict, seed: int) -> data.Dataset:
+    """The dataset of images that a config's data section describes."""
+    check_validation(config)
+    if texts.are(config):
+        raise InputError(f"{config.name} is of texts; this recipe learns from views of images")
+    if config.tokenizer:
+        raise InputError(f"data.tokenizer is for texts, and {config.name} is not; leave it out")
     return data.load(
         config.name,
         classes=tuple(config.classes),
         share=config.share,
-        validation=int(validation) if validation >= 1 else validation,
+        validation=int(config.validation) if config.validation >= 1 else config.validation,
         seed=number(seed, "data"),
         size=config.decode_size,
         data_dir=config.directory or None,
@@ -79,20 +99,75 @@ def load_data(config: ConfigDict, seed: int) -> data.Dataset:
     )
 
 
+class _Inputs(NamedTuple):
+    """What the network gets: the shape of one, and (key or None, batch) -> a batch of them."""
+
+    shape: tuple[int, ...]
+    augment: Callable[[jax.Array | None, jax.Array], jax.Array]
+
+
 def make_task(
-    config: ConfigDict, network: ConfigDict, dataset: data.Dataset, normalization: Normalization
+    config: ConfigDict,
+    network: ConfigDict,
+    dataset: data.Dataset,
+    normalization: Normalization,
+    start_options: Mapping[str, Any] = {},
 ) -> Task:
     """A network and its input pipeline on the device, for a dataset.
 
     Args:
       config: the data section of a config.
       network: its network section.
+      start_options: those of starting weights for texts; see `texts.options`.
     """
     dtype = compute_dtype(network.compute_dtype)
-    options = {"stem": network.stem} if network.stem else {}
+    options = {"stem": network.stem} if network.stem else texts.asked(network)
+    if dataset.tokenizer is not None:
+        options |= texts.options(config, network, dataset.tokenizer, start_options)
+    elif not outside.is_outside(network.name) and model.reads_texts(network.name):
+        raise InputError(f"{network.name} reads texts, and {config.name} is of images")
     module = model.create(
         network.name, classes=len(dataset.classes), width=network.width, dtype=dtype, **options
     )
+    if dataset.tokenizer is None:
+        inputs = _images(config, dataset, normalization, dtype)
+    else:
+        row = dataset.train.images.shape[1]
+        texts.check_fits(module, dataset.tokenizer, row)
+        inputs = _Inputs((row,), lambda key, ids: ids)
+    if outside.is_outside(network.name):
+        trial.check(module, inputs.shape, len(dataset.classes))
+    mesh = feed.make_mesh()
+    feeds, streams = _feeds(config, dataset, mesh)
+    return Task(
+        dataset=dataset,
+        module=module,
+        network=model.apply_function(module),
+        augment=inputs.augment,
+        image_shape=inputs.shape,
+        normalization=normalization,
+        mesh=mesh,
+        identity=json.dumps(
+            [
+                network.to_dict(),
+                len(dataset.classes),
+                inputs.shape,
+                normalization,
+                config.crop_padding,
+                config.flip,
+                config.size,
+                streams,
+                options,
+            ]
+        ),
+        feed=feeds,
+        options=options,
+    )
+
+
+def _images(
+    config: ConfigDict, dataset: data.Dataset, normalization: Normalization, dtype: Any
+) -> _Inputs:
     mean, std = normalization
     channels = dataset.train.images.shape[-1]
     for what, values in (("mean", mean), ("std", std)):
@@ -111,10 +186,14 @@ def make_task(
     )
     side = (config.size, config.size) if config.size else dataset.train.images.shape[1:3]
     schema.check_sides(dataset.train.images.shape[1:], side)
-    if outside.is_outside(network.name):
-        trial.check(module, (*side, channels), len(dataset.classes))
+    return _Inputs((*side, channels), augment)
+
+
+def _feeds(
+    config: ConfigDict, dataset: data.Dataset, mesh: Mesh
+) -> tuple[Callable[[str], feed.Feed], bool]:
+    """(name of a split) -> how its batches reach the device; and whether they are streamed."""
     images = [split.images for split in (dataset.train, dataset.validation, dataset.test)]
-    mesh = feed.make_mesh()
     memory = config.memory_gib * 2**30
     # one way for all splits: the compiled programs take all batches alike
     too_large = sum(array.nbytes for array in images) > memory
@@ -127,28 +206,7 @@ def make_task(
             return feed.streamed(split, data.stream, mesh, int(min(memory / 8, 2**28)))
         return feed.resident(split.images, split.labels, mesh)
 
-    return Task(
-        dataset=dataset,
-        module=module,
-        network=model.apply_function(module),
-        augment=augment,
-        image_shape=(*side, channels),
-        normalization=normalization,
-        mesh=mesh,
-        identity=json.dumps(
-            [
-                network.to_dict(),
-                len(dataset.classes),
-                [*side, channels],
-                [list(mean), list(std)],
-                config.crop_padding,
-                config.flip,
-                config.size,
-                streams,
-            ]
-        ),
-        feed=cached_feed,
-    )
+    return cached_feed, streams
 
 
 def normalization_of(
@@ -156,9 +214,13 @@ def normalization_of(
 ) -> Normalization:
     """Mean and standard deviation: the config's, else the starting weights', else the data's.
 
+    Texts have none: ((), ()).
+
     Raises:
       InputError: the starting weights need a normalization that they do not tell.
     """
+    if dataset.tokenizer is not None:
+        return (), ()
     if config.mean or config.std:
         if not (config.mean and config.std):
             raise InputError("give both data.mean and data.std, or neither")
@@ -207,15 +269,26 @@ def axes(task: Task, config: ConfigDict) -> dict[str, str]:
 
 def about_network(network: ConfigDict, task: Task) -> dict[str, Any]:
     """The metadata of a weight file."""
-    mean, std = task.normalization
-    return {
+    about = {
         "network": network.name,
         "width": network.width,
         "stem": network.stem,
         "classes": list(task.dataset.classes),
+        "image_shape": list(task.image_shape),  # the network's input
+    }
+    tokenizer = task.dataset.tokenizer
+    if tokenizer is not None:
+        return {
+            **about,
+            "options": dict(task.options),
+            "tokenizer": tokenizer.fingerprint,
+            "tokenizer_file": tokenizer.source or str(tokenizer.path),
+        }
+    mean, std = task.normalization
+    return {
+        **about,
         "mean": [float(value) for value in mean],
         "std": [float(value) for value in std],
-        "image_shape": list(task.image_shape),  # the network's input
         "stored_shape": list(task.dataset.train.images.shape[1:]),  # as the dataset stores it
     }
 

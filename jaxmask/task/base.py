@@ -9,7 +9,7 @@ from flax import traverse_util
 
 from jaxmask import maskfile, model
 from jaxmask.errors import InputError
-from jaxmask.model import checkpoint, outside, pretrained, transformer
+from jaxmask.model import bert, checkpoint, outside, pretrained, transformer
 from jaxmask.model import weights as weights_file
 
 
@@ -76,8 +76,9 @@ def _matching(source: str, about: Mapping[str, Any], wanted: maskfile.Base) -> F
         weights_file.check_variances(weights, place)
     else:
         weights, found = pretrained.load(
-            source, about["network"], width=float(about["width"] or 1), stem=about.get("stem", "")
-        )
+            source, about["network"], width=float(about["width"] or 1), stem=about.get("stem", ""),
+            **about.get("options", {}),
+        )  # fmt: skip
         layout, names, place = found["layout"], found["names"], checkpoint.find(source)
     weights = _for_images(weights, about)
     parameters = weights.get("params", {})
@@ -91,8 +92,14 @@ def _matching(source: str, about: Mapping[str, Any], wanted: maskfile.Base) -> F
 
 
 def _for_images(weights: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
-    """The weights with learned positions for the task's images, as when it was learned."""
+    """The weights with learned positions for the task's images, as when it was learned.
+
+    Of texts, without what the task's network has no use for.
+    """
     params, shape = weights.get("params", {}), about.get("image_shape")
+    if options := about.get("options"):
+        pool, mlm = options.get("pool", "mean"), options.get("mlm", False)
+        return {**weights, "params": bert.without_unused(params, pool, mlm)[0]}
     if not shape or "position" not in params or outside.is_outside(about["network"]):
         return weights
     patch = model.create(about["network"], classes=1).patch

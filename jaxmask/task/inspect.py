@@ -54,7 +54,7 @@ def adapted(path: Path, base: str, adapters: task_file.Adapters = KNOWN) -> Adap
     merged = "merged" in about  # a mask without a task
     voters = any(name.startswith(("neighbors/", "neighbours/")) for name in header["arrays"])
     if not voters:
-        schema.check(about, path, () if merged else schema.NEEDED)
+        schema.check(about, path, () if merged else schema.needed(about))
     if voters or learned.classifier_of(about) is not None:
         raise InputError(
             f"{path} classifies by nearest neighbors, which cannot be written as weights; use it "

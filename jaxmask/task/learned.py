@@ -24,7 +24,8 @@ class Learned(NamedTuple):
     """A network adapted to a task.
 
     Attributes:
-      logits: (variables, uint8 images [B, H, W, C]) -> float32 [B, classes], jitted.
+      logits: (variables, uint8 images [B, H, W, C] or token ids int32 [B, L]) -> float32
+        [B, classes], jitted.
       variables: the network's ("params", "batch_stats"), and "stored": what else a classifier of
         features needs. Of a cascade, as `cascade.Served` says.
       module: the Linen network.
@@ -70,9 +71,9 @@ def load(
     if file.suffix != ".mask":
         weights, about = weights_file.load(file)
         about = {"method": "dense", **about}
-        if not about.keys() >= {"network", "classes", "mean", "std"}:
+        if not about.keys() >= {"network", "classes"}:
             raise InputError(f"{file} does not name its network; give a run directory")
-        schema.check(about, file, schema.NEEDED)
+        schema.check(about, file, schema.needed(about))
         schema.check_arrays(weights, file)
         return _ready({"batch_stats": {}, **weights}, about, file, network)
     parts = read(file, str(base))
@@ -109,7 +110,7 @@ def read(file: Path, base: str = "") -> Parts:
     signals.obey()
     header = maskfile.read_header(file)
     about = task_file.metadata(header["metadata"])
-    schema.check(about, file, schema.NEEDED)
+    schema.check(about, file, schema.needed(about))
     bare = bases.find(file, about, header["base"], base).variables
     return Parts(bare, task_file.read(file, weights=bare["params"]))
 
@@ -120,7 +121,7 @@ class Pipeline(NamedTuple):
     Attributes:
       module: the Linen network.
       prepare: uint8 images [B, H, W, C] -> its input; RGB becomes gray for a network of one
-        channel, and vice versa.
+        channel, and vice versa. Token ids stay as they are.
     """
 
     module: nn.Module
@@ -142,8 +143,10 @@ def pipeline(about: dict[str, Any], classes: int, network: str = "") -> Pipeline
             f"the network {name!r} is not one of this package's, and names in files are not "
             f"imported; if you trust it, give network={name!r} (--network={name})"
         )
-    options = {"stem": about["stem"]} if about.get("stem") else {}
+    options = {"stem": about["stem"]} if about.get("stem") else about.get("options", {})
     module = model.create(name, classes=classes, width=about["width"], **options)
+    if schema.is_of_texts(about):
+        return Pipeline(module, lambda ids: ids)
     height, width, channels = about.get("image_shape", (0, 0, 0))
     augment = data.augmentation(
         mean=about["mean"], std=about["std"], size=height if height == width else 0

@@ -24,7 +24,7 @@ class Library(NamedTuple):
     Attributes:
       names: of the tasks; a task's number is its index here.
       classes: the names of each task's classes.
-      serve: (images uint8 [B, H, W, C], tasks int32 [B]) -> logits float32 [B, C], where C is the
+      serve: (images uint8 [B, H, W, C] or token ids int32 [B, L], tasks int32 [B]) -> logits float32 [B, C], where C is the
         largest number of classes; logits of classes that a task lacks are -inf.
     """
 
@@ -186,7 +186,8 @@ def _check_alike(task: task_file.TaskFile, first: task_file.TaskFile) -> None:
             f"{task.path} and {first.path} have different base networks: their fingerprints "
             "differ; serve tasks of one"
         )
-    for field in ("network", "width", "stem", "mean", "std", "image_shape"):
+    for field in ("network", "width", "stem", "mean", "std", "image_shape", "options",
+                  "tokenizer"):  # fmt: skip
         if task.about.get(field) != first.about.get(field):
             raise InputError(
                 f"{task.path} and {first.path} differ in their {field}: serve them apart"

@@ -24,6 +24,7 @@ LARGEST_SIDE = 2**14  # pixels
 LARGEST_SQUARE = 2**12  # images are resized to it
 MOST_SHRUNK = 128  # side of a stored image / side of the network's
 MOST_CHANNELS = 1024
+MOST_TOKENS = 2**16
 
 
 class Field(NamedTuple):
@@ -50,8 +51,10 @@ def _is_size(value: Any, most: int) -> bool:
 
 
 def _is_shape(value: Any) -> bool:
-    if not isinstance(value, list) or len(value) != 3:
+    if not isinstance(value, list) or len(value) not in (1, 3):
         return False
+    if len(value) == 1:
+        return _is_size(value[0], MOST_TOKENS)
     return all(map(_is_size, value, (LARGEST_SIDE, LARGEST_SIDE, MOST_CHANNELS)))
 
 
@@ -62,7 +65,7 @@ _OBJECT = Field(lambda value: isinstance(value, dict), "a JSON object")
 _SHAPE = Field(
     _is_shape,
     f"[height, width, channels], whole numbers of at most {LARGEST_SIDE}, {LARGEST_SIDE} and "
-    f"{MOST_CHANNELS}",
+    f"{MOST_CHANNELS}, or of texts [length], at most {MOST_TOKENS}",
 )
 
 FIELDS: dict[str, Field] = {
@@ -84,6 +87,9 @@ FIELDS: dict[str, Field] = {
     ),
     "image_shape": _SHAPE,
     "stored_shape": _SHAPE,
+    "options": _OBJECT,
+    "tokenizer": _NAME,
+    "tokenizer_file": _TEXT,
     "start": _TEXT,
     "dataset": _TEXT,
     "method": _NAME,
@@ -96,6 +102,7 @@ FIELDS: dict[str, Field] = {
 # names of fields and groups of arrays in files of earlier versions, and the new ones
 RENAMED = {"neighbours": "neighbors", "regularisation": "regularization"}
 NEEDED = ("network", "width", "classes", "mean", "std", "image_shape", "method")
+NEEDED_OF_TEXTS = ("network", "width", "classes", "options", "tokenizer", "image_shape", "method")
 
 
 def check(about: Mapping[str, Any], path: Path, needed: Iterable[str] = ()) -> None:
@@ -129,12 +136,23 @@ def check(about: Mapping[str, Any], path: Path, needed: Iterable[str] = ()) -> N
     if "mean" in about and "std" in about:
         with naming(path):
             check_normalization(about["mean"], about["std"])
-        channels = about.get("image_shape", (0, 0, len(about["mean"])))[2]
+        channels = about.get("image_shape", (len(about["mean"]),))[-1]
         if len(about["mean"]) not in (1, channels):
             raise InputError(
                 f"{path}: 'mean' in its metadata has {len(about['mean'])} numbers, its images "
                 f"{channels} channels: give the file as it was written"
             )
+
+
+def is_of_texts(about: Mapping[str, Any]) -> bool:
+    """Whether a task reads token ids, and not images."""
+    shape = about.get("image_shape")
+    return isinstance(shape, list) and len(shape) == 1
+
+
+def needed(about: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of what a task must have."""
+    return NEEDED_OF_TEXTS if is_of_texts(about) else NEEDED
 
 
 def renamed(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,6 +181,8 @@ def check_sides(stored: Sequence[int] | None, image: Sequence[int] | None) -> No
       stored, image: [height, width, ...] of the stored images and of the network's input; None
         where a file does not say.
     """
+    if image and len(image) == 1:
+        return  # a text
     most = min(LARGEST_SQUARE, MOST_SHRUNK * min(image[:2])) if image else LARGEST_SQUARE
     for name, shape in (("stored_shape", stored), ("image_shape", image)):
         if shape and shape[0] == shape[1] > most:

@@ -32,6 +32,15 @@ def test_equals_indexing(split, lengths, threads):
     assert (images.dtype, labels.dtype) == (np.uint8, np.int32)
 
 
+def test_token_ids_keep_their_dtype():
+    """As bytes, 300 would be 44."""
+    ids = np.arange(290, 330, dtype=np.int32).reshape(10, 4)
+    order = np.array([[3, 1], [9, 9]])
+    found = list(stream(Split(ids, np.zeros(10, np.int32)), order, [2]))[0][0]
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, ids[order])
+
+
 def test_chunks_stay_as_they_were(split):
     """A reused buffer would change while a device still copies from it."""
     order = np.arange(40, dtype=np.int32).reshape(10, 4)

@@ -20,7 +20,7 @@ def create(**options):
 
 @pytest.fixture
 def variables(random_variables):
-    return random_variables(create(pool="pooler", mlm=True), (6,))
+    return random_variables(create(pool="pooler"), (6,))
 
 
 @functools.cache
@@ -113,10 +113,11 @@ def test_embeddings_in_place_of_ids(variables):
     assert model.real_shape(create(), (6, 6, 3)) == (6, 6, 3)
 
 
-def test_logits_of_words(variables):
+def test_logits_of_words(random_variables):
     module = create(mlm=True)
+    variables = random_variables(module, (6,))
     hidden = np.asarray(module.apply(variables, IDS, method="encode"))
-    words = variables["params"]["words"]
+    words = variables["params"]["head"]
     x = hidden @ words["dense"]["kernel"] + words["dense"]["bias"]
     x = x * ndtr(x)
     x = (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True)
@@ -124,6 +125,10 @@ def test_logits_of_words(variables):
     expected = x @ variables["params"]["embeddings"]["word"]["embedding"].T + words["bias"]
     found = module.apply(variables, IDS, method="word_logits")
     np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_array_equal(module.apply(variables, IDS), found)
+    places = np.array([[3, 3, 0], [5, 1, 2]])
+    some = module.apply(variables, IDS, places=places)
+    np.testing.assert_allclose(some, np.take_along_axis(expected, places[..., None], 1), atol=1e-5)
     with pytest.raises(InputError, match="create it with mlm=True"):
         create().apply(variables, IDS, method="word_logits")
 
@@ -163,12 +168,27 @@ def test_a_network_without_token_types_takes_none(random_variables):
         module.apply(variables, IDS, None, np.zeros_like(IDS))
 
 
+@pytest.mark.parametrize("separator", [3, None])
+def test_types_by_the_separator(separator, variables):
+    """1 after the first; padding counts nowhere."""
+    pairs = np.array([[2, 5, 3, 7, 9, 3, 0], [2, 8, 4, 4, 3, 0, 0], [2, 3, 3, 7, 3, 3, 6]])
+    types = np.array([[0, 0, 0, 1, 1, 1, 0], [0] * 7, [0, 0, 1, 1, 1, 1, 1]])
+    found = features(create(separator=separator), variables, pairs)
+    given = np.zeros_like(types) if separator is None else types
+    expected = features(create(), variables, pairs, None, given)
+    np.testing.assert_array_equal(found, expected)
+    # those that are given go first
+    again = features(create(separator=separator), variables, pairs, None, types)
+    np.testing.assert_array_equal(again, features(create(), variables, pairs, None, types))
+
+
 def test_initialized():
     variables = model.initialize(create(mlm=True), jax.random.key(0), (1,))
     embeddings = variables["params"]["embeddings"]
     assert abs(np.std(embeddings["word"]["embedding"]) / 0.02 - 1) < 0.25
     np.testing.assert_array_equal(embeddings["norm"]["scale"], 1)
-    assert set(variables["params"]) == {"embeddings", "block0", "block1", "words", "head"}
+    assert set(variables["params"]) == {"embeddings", "block0", "block1", "head"}
+    assert set(variables["params"]["head"]) == {"dense", "norm", "bias"}
     # they do not depend on the length
     other = model.initialize(create(mlm=True), jax.random.key(0), (12,))
     jax.tree.map(np.testing.assert_array_equal, variables, other)

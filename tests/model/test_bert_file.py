@@ -43,11 +43,12 @@ def loaded(folder, name="bert_tiny", **options):
 @pytest.mark.parametrize(
     ("name", "layout", "options"),
     [
-        ("bert_tiny", "classifier", {"pool": "pooler", "mlm": True}),
+        ("bert_tiny", "classifier", {"pool": "pooler"}),
+        ("bert_tiny", "words", {"pool": "pooler", "mlm": True}),
         ("bert_tiny", "bert", {"types": 3}),
         ("minilm_l6", "bert", {"pool": "first"}),
         ("distilbert", "classifier", {"pool": "pooler"}),
-        ("distilbert", "distilbert", {"mlm": True}),
+        ("distilbert", "words", {"mlm": True}),
     ],
 )
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
@@ -60,7 +61,7 @@ def test_there_and_back(name, layout, options, suffix, made, tmp_path):
     given = {key: value for key, value in options.items() if key != "types"}
     found, about = loaded(tmp_path / f"a.{suffix}", name, **given)
     assert_same(found, variables)
-    assert (about["layout"], about["classes"]) == (layout, 3)
+    assert (about["layout"], about["classes"]) == (layout, None if layout == "words" else 3)
     sizes = {**SIZES, **({} if name == "distilbert" else {"types": 2})}
     assert about["options"] == {**sizes, **options}
     again = pretrained.export(found, name, layout, about["names"])
@@ -71,7 +72,7 @@ def test_there_and_back(name, layout, options, suffix, made, tmp_path):
 
 
 def test_layout_of_the_arrays(made):
-    variables = made(mlm=True, pool="pooler")["params"]
+    variables = made(pool="pooler")["params"]
     state = pretrained.export({"params": variables}, "bert_tiny", "classifier")
     key = "bert.encoder.layer.1.intermediate.dense.weight"
     np.testing.assert_array_equal(state[key], variables["block1"]["fc1"]["kernel"].T)
@@ -80,7 +81,8 @@ def test_layout_of_the_arrays(made):
     key = "bert.encoder.layer.0.attention.output.LayerNorm.bias"
     np.testing.assert_array_equal(state[key], variables["block0"]["norm1"]["bias"])
     assert state["classifier.weight"].shape == (3, 8)
-    assert state["cls.predictions.bias"].shape == (19,)
+    words = pretrained.export(made(mlm=True), "bert_tiny", "words")
+    assert words["cls.predictions.bias"].shape == (19,)
 
 
 def renamed(state, pairs):
@@ -122,8 +124,10 @@ def test_two_of_one_name_are_refused(made, tmp_path):
 
 
 def test_what_is_beside_the_encoder_is_left_out(made, tmp_path, caplog):
-    variables = made(pool="pooler", mlm=True)
+    variables, other = made(pool="pooler"), made(pool="pooler", mlm=True)
+    predictions = pretrained.export(other, "bert_tiny", "words")
     state = pretrained.export(variables, "bert_tiny", "classifier")
+    state |= {key: leaf for key, leaf in predictions.items() if key.startswith("cls")}
     words = state["bert.embeddings.word_embeddings.weight"]
     more = {
         "bert.embeddings.position_ids": np.arange(12)[None],
@@ -133,8 +137,11 @@ def test_what_is_beside_the_encoder_is_left_out(made, tmp_path, caplog):
         "qa_outputs.weight": np.ones((2, 8), np.float32),
     }
     folder = stored(tmp_path, state | more)
-    found, about = loaded(folder, pool="pooler", mlm=True)
+    found, about = loaded(folder, pool="pooler")
     assert_same(found, variables)
+    found, about = loaded(folder, pool="pooler", mlm=True)
+    assert_same(found["params"]["head"], other["params"]["head"])
+    assert_same(found["params"]["pooler"], variables["params"]["pooler"])
     bare, about = loaded(folder)
     kept = ("embeddings", "block0", "block1")
     params = {part: variables["params"][part] for part in kept}
@@ -158,7 +165,7 @@ def test_a_classifier_of_single_tokens_is_none_of_texts(made, tmp_path):
 
 
 def test_a_decoder_of_its_own_is_refused(made, tmp_path):
-    state = pretrained.export(made(mlm=True), "bert_tiny", "bert")
+    state = pretrained.export(made(mlm=True), "bert_tiny", "words")
     state["cls.predictions.decoder.weight"] = np.ones((19, 8), np.float32)
     stored(tmp_path, state)
     loaded(tmp_path)
