@@ -10,6 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxmask.errors import InputError
 from jaxmask.recipe import lottery, prune
 from jaxmask.report import transfer as matrix
 from jaxmask.run import directory, result, ticket, transfer
@@ -92,13 +93,13 @@ def _planned(
     alike: dict[str, Planned] = {}  # a training of each task
     for task in tasks:
         if stored is None:
-            found = lottery.prepare(transfer.config_of(config, task, "lottery")).planned
+            found = _of_task(task, lottery.prepare, transfer.config_of(config, task, "lottery"))
             yield from below(Path(LOTTERIES, task), found)
-            alike[task] = found[0]
-            continue
-        alike[task] = prune.prepare(transfer.cell_config(config, task, None)).planned[0]
-        for path in stored.values():
-            prune.prepare(transfer.cell_config(config, task, path))
+        else:
+            found = _of_task(task, prune.prepare, transfer.cell_config(config, task, None))
+            for path in stored.values():
+                _of_task(task, prune.prepare, transfer.cell_config(config, task, path))
+        alike[task] = found[0]
     if stored is None:
         for row in rows:
             if row.found_by != TICKET:
@@ -108,6 +109,14 @@ def _planned(
             place = _place(config, row, task)
             if place.parts[0] != LOTTERIES:
                 yield alike[task]._replace(place=place)
+
+
+def _of_task(task: str, prepare: Any, own: ConfigDict) -> tuple[Planned, ...]:
+    """What a run on a task is planned to train; errors name the task."""
+    try:
+        return prepare(own).planned
+    except InputError as error:
+        raise error.at(f"tasks.{task}") from None
 
 
 def _finding(config: ConfigDict, row: Row, tasks: Sequence[str]) -> ConfigDict:

@@ -151,6 +151,7 @@ def test_its_plan_is_what_it_trains(run, start):
         ({"tasks": ConfigDict({"a": {"class": (1, 2)}, "c": {}})}, "did you mean 'classes'"),
         ({"tasks": ConfigDict({"a": {"share": "half"}, "c": {}})}, "tasks.a.share is 'half'"),
         ({"tasks": ConfigDict({"a": 3, "c": {}})}, "tasks.a is 3"),
+        ({"tasks": ConfigDict({"a": {"classes": (0, 77)}, "c": {}})}, "^tasks.a: .*77"),
         ({"one_shot": ("snap",)}, "unknown criterion 'snap'"),
         ({"one_shot": ("snip()", "snip")}, "two masks the name 'snip_high'"),
         ({"one_shot": ("synflow(statistics='no')",)}, "statistics 'no'"),
@@ -184,3 +185,20 @@ def test_the_file_says_what_a_mask_is(run):
     assert json.loads((run / "low" / "random" / "config.json").read_text())["mask_from"] == str(
         run / "masks" / "random.mask"
     )
+
+
+def test_one_mask_of_another_network_is_a_matrix_of_its_own(start, tmp_path):
+    """Random bits, found nowhere, on one task: a folder of mask files is enough."""
+    random = np.random.default_rng(0)
+    masks = {name: {"kernel": random.random(shape) < 0.4}
+             for name, shape in (("fc1", (64, 30)), ("fc2", (30, 10)))}  # fmt: skip
+    (tmp_path / "masks").mkdir()
+    maskfile.save(tmp_path / "masks" / "bits.mask", masks)
+    given = changes(start, mask_from=str(tmp_path / "masks"), density=0.0, one_shot=())
+    given["tasks"] = ConfigDict({"low": TASKS["low"]})
+    with pytest.raises(InputError, match="does not say in which weights"):
+        recipe.prepare(config("tickets", **given))
+    finished(tmp_path / "run", "tickets", **given, other_weights=True)
+    found = cells(tmp_path / "run", "found_by", "target_density")
+    kept = sum(part["kernel"].sum() for part in masks.values()) / sum(BODY.values())
+    assert found == {("dense", "low"): ("dense", 1.0), ("bits", "low"): ("", kept)}
