@@ -8,18 +8,23 @@ from jaxmask.data.moments import statistics
 from jaxmask.data.stream import stream
 from jaxmask.data.texts import load_texts, load_texts_split
 from jaxmask.data.tokenizer import Tokenizer
+from jaxmask.data.words import Blanks, blanks, first_blanks, load_words
 from jaxmask.data.views import view_sizes, views
 
 __all__ = [
+    "Blanks",
     "Dataset",
     "Lazy",
     "Split",
     "Tokenizer",
     "augmentation",
+    "blanks",
+    "first_blanks",
     "load",
     "load_split",
     "load_texts",
     "load_texts_split",
+    "load_words",
     "statistics",
     "stream",
     "view_sizes",

@@ -87,7 +87,7 @@ def unlabeled(path: Path) -> list[str | tuple[str, str]]:
         return [row.text for row in _rows(path, {})]
     found: list[str | tuple[str, str]] = []
     columns = 0
-    for number, line in _lines(path):
+    for number, line in lines(path):
         fields = line.split("\t")
         columns = columns or len(fields)
         _check_fields(f"{path} line {number}", fields, min(columns, 2))
@@ -125,7 +125,7 @@ def _rows(file: Path, columns: dict[str, int]) -> list[_Row]:
     """The rows of a file; `columns` has the number of columns of files before it, by name."""
     rows: list[_Row] = []
     header: list[str] = []
-    for number, line in _lines(file):
+    for number, line in lines(file):
         fields, place = line.split("\t"), f"{file} line {number}"
         if not header:
             header = fields
@@ -162,7 +162,7 @@ def _check_fields(place: str, texts: list[str], wanted: int) -> None:
         raise InputError(f"{place} has an empty text; give one, or remove the line")
 
 
-def _lines(file: Path) -> list[tuple[int, str]]:
+def lines(file: Path) -> list[tuple[int, str]]:
     """(number, line) of all lines that are not empty, without their ends."""
     try:
         content = file.read_bytes()

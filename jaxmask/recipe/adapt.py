@@ -9,7 +9,7 @@ from jaxmask import adapter, files, report
 from jaxmask.errors import InputError, check_numbers, nearest
 from jaxmask.model import weights
 from jaxmask.recipe import dense
-from jaxmask.run import defaults, directory, evaluator, method, result, starting
+from jaxmask.run import defaults, directory, evaluator, method, result, starting, texts
 from jaxmask.run import task as tasks
 from jaxmask.run.driver import Begin, Experiment
 from jaxmask.run.plan import below
@@ -35,8 +35,9 @@ def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
     check_methods(config, methods)
     pretrain = config.start == "pretrain"
     start, about = starting.load_start(
-        "random" if pretrain else config.start, config.network, starting.pixels(config.data)
-    )
+        "random" if pretrain else config.start, config.network, starting.pixels(config.data),
+        texts.of_words(config.data),
+    )  # fmt: skip
     dataset = tasks.dataset_of(config, about)
     if len(dataset.validation.labels) == 0:
         raise tasks.none_held_out("adapt chooses on validation data", dataset)

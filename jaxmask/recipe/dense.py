@@ -8,7 +8,7 @@ from jaxmask import adapter, report, tree
 from jaxmask.data import Dataset
 from jaxmask.errors import InputError
 from jaxmask.model import weights as weights_file
-from jaxmask.run import directory, result, starting
+from jaxmask.run import directory, result, starting, texts
 from jaxmask.run import task as tasks
 from jaxmask.run.driver import Begin, Experiment
 from jaxmask.run.method import check_rules
@@ -30,7 +30,9 @@ def prepare(config: ConfigDict, dataset: Dataset | None = None) -> Begin:
     Raises:
       InputError: the config is invalid (or, during the run, the loss is never finite).
     """
-    start, about = starting.load_start(config.start, config.network, starting.pixels(config.data))
+    start, about = starting.load_start(
+        config.start, config.network, starting.pixels(config.data), texts.of_words(config.data)
+    )
     dataset = dataset or tasks.dataset_of(config, about)
     normalization = tasks.normalization_of(config.data, dataset, about)
     options = about.get("options", {})
@@ -81,6 +83,7 @@ def prepare(config: ConfigDict, dataset: Dataset | None = None) -> Begin:
                     "stopped_early": fit.stopped_early,
                     "diverged": fit.diverged,
                     "waited": fit.waited,
+                    **texts.told(test),
                 },
             ),
         )

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxmask import score, tree
 from jaxmask.errors import InputError, is_number
 from jaxmask.loss import cross_entropy
+from jaxmask.train.state import labels_of
 
 MOST_SAMPLES = 100_000
 
@@ -32,6 +33,8 @@ class Subject(NamedTuple):
         to the second one; None outside of an explanation of what went wrong.
       held: the criterion's own arrays, by name; see `Criterion`.
       density: the share of weights that is to be kept in the end; None: not known.
+      targets: (images, labels) -> the labels of the logits, and which count; see
+        `train.state.Problem`.
     """
 
     apply: Callable[..., tuple[jax.Array, Any]]
@@ -47,14 +50,22 @@ class Subject(NamedTuple):
     passes: Callable[[str, str, Any, Any], None] | None = None
     held: Mapping[str, Any] = {}
     density: Any = None
+    targets: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array | None]] = labels_of
 
     def loss(self, temperature: float = 1.0) -> Callable[..., jax.Array]:
-        """(w, images, labels) -> mean cross-entropy of the logits divided by a temperature."""
+        """(w, images, labels) -> mean cross-entropy of the logits divided by a temperature.
+
+        Where words are predicted, it is the mean over them.
+        """
 
         def mean_loss(w: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
             parameters = tree.combine(w, self.rest)
             logits, _ = self.apply(parameters, self.batch_stats, images, self.train)
-            return cross_entropy(logits / temperature, labels).mean()
+            labels, counted = self.targets(images, labels)
+            losses = cross_entropy(logits / temperature, labels)
+            if counted is None:
+                return losses.mean()
+            return jnp.where(counted, losses, 0).sum() / jnp.maximum(counted.sum(), 1)
 
         return mean_loss
 

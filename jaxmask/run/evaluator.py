@@ -17,7 +17,7 @@ from jaxmask.adapter import Evaluator
 from jaxmask.adapter.base import Classifier
 from jaxmask.errors import InputError
 from jaxmask.loss import cross_entropy
-from jaxmask.run import directory, result, starting, stored
+from jaxmask.run import directory, result, starting, stored, texts
 from jaxmask.run.driver import Begin
 from jaxmask.run.method import Draw, Results
 from jaxmask.run.programs import shared
@@ -41,6 +41,7 @@ def fitted(name: str, evaluator: Evaluator, task: Task, config: ConfigDict, draw
         features; or, during the run, features that are not finite.
     """
     evaluator.check(config[name])
+    texts.check_classifies(task.module, name)
     features = feature_function(task, name)
     own = directory.of_methods(config, name)
 

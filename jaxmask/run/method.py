@@ -12,7 +12,7 @@ from jaxmask import model, signals, tree
 from jaxmask.adapter import Adapter, Method, Site, Stored
 from jaxmask.errors import InputError
 from jaxmask.mask import measure
-from jaxmask.run import directory, result, starting, stored
+from jaxmask.run import directory, result, starting, stored, texts
 from jaxmask.run.driver import Begin
 from jaxmask.run.result import Result
 from jaxmask.run.seeds import named_key
@@ -114,6 +114,7 @@ def trained(
             **done.found.more,
             "choices": [choice._asdict() for choice in choices],
             "seconds_of_choices": sum(choice.seconds for choice in choices),
+            **texts.told(test),
             "runs": list(places.values()),
         }
         found = done.found._replace(accuracy=test["accuracy"], more=more)

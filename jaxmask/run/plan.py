@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxmask import model, signals
+from jaxmask import data, model, signals
 from jaxmask.loss import cross_entropy
 from jaxmask.model.registry import zeros
-from jaxmask.run import result
+from jaxmask.run import result, texts
 from jaxmask.run.programs import shared
 from jaxmask.train import cost, epoch, feed
-from jaxmask.train.state import State, initial
+from jaxmask.train.state import State, initial, labels_of
 from jaxmask.train.supervised import classifier
 
 MEASURED_FROM = 60.0  # seconds by a rough estimate; what takes less is not worth the measuring
@@ -120,12 +120,14 @@ def _training(
     network: nn.Module, image_shape: Shape, batch_size: int
 ) -> tuple[epoch.Programs, Callable[[], State], Callable[[], tuple[jax.Array, jax.Array]]]:
     """Training of all weights on a batch of random images: programs, () -> state, () -> batch."""
+    words = texts.predicts_words(network)
     problem = classifier(
         parameters=lambda learned, frozen: learned["train"],
         masks=lambda learned, frozen: {},
-        network=model.apply_function(network),
-        augment=lambda key, images: images,
+        network=texts.network_of(network),
+        augment=lambda key, images: data.first_blanks(images) if words else images,
         loss=cross_entropy,
+        targets=texts.words_of if words else labels_of,
     )
     optimizer, key = optax.sgd(0.1, momentum=0.9), jax.random.key(0)
     programs = epoch.programs(problem, optimizer, lambda batch, _: batch, feed.make_mesh())

@@ -11,8 +11,9 @@ import numpy as np
 from jax.tree_util import Partial
 from ml_collections import ConfigDict
 
-from jaxmask import model, tree
+from jaxmask import tree
 from jaxmask.errors import InputError, check_numbers
+from jaxmask.run import texts
 from jaxmask.run.criteria import Criterion, Subject
 from jaxmask.run.programs import shared
 from jaxmask.run.seeds import named_key, number
@@ -109,7 +110,7 @@ def make_scoring(
 def _scores(task: Task, config: ConfigDict, chosen: Criterion, passes: Passes | None = None) -> Any:
     """The criterion as a function of all its arrays."""
     module: Any = task.module.clone(dtype=jnp.float64) if chosen.double else task.module
-    network, words = model.apply_function(module), axes(task, config)
+    network, words = texts.network_of(module), axes(task, config)
     batch_size, train = int(config.scoring.batch_size), config.scoring.mode == "train"
 
     def apply(parameters: Any, stats: Any, images: jax.Array, train: bool) -> Any:
@@ -117,12 +118,15 @@ def _scores(task: Task, config: ConfigDict, chosen: Criterion, passes: Passes | 
             images = task.augment(None, images)
         return network(parameters, stats, images, train)
 
+    def targets(images: jax.Array, labels: jax.Array) -> Any:
+        return task.targets(task.augment(None, images), labels)
+
     def scores(
         rest: Any, stats: Any, key: jax.Array, origin: Any, summed: Any, held: Any, density: Any,
         w: Any, *batch: Any,
     ) -> Any:  # fmt: skip
         at = Subject(apply, rest, stats, key, task.image_shape, batch_size, train, words, origin,
-                     summed, passes, held, density)  # fmt: skip
+                     summed, passes, held, density, targets)  # fmt: skip
         return chosen.scorer(at)(w, *batch)
 
     return scores

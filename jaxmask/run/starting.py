@@ -58,7 +58,9 @@ def task_of(config: ConfigDict) -> tuple[tasks.Task, Start]:
     """
     if config.head not in HEADS:
         raise InputError(f"head is {config.head!r}{nearest(str(config.head), HEADS)}")
-    start, about = load_start(config.start, config.network, pixels(config.data))
+    start, about = load_start(
+        config.start, config.network, pixels(config.data), texts.of_words(config.data)
+    )
     if start.weights is not None and config.head == "start":
         start = start._replace(head=True, head_in_base=True)
     normalized = {key: about.get(key) for key in ("mean", "std", "unsettled", "options")}
@@ -78,7 +80,9 @@ def task_of(config: ConfigDict) -> tuple[tasks.Task, Start]:
     return task, start
 
 
-def load_start(start: str, network: ConfigDict, size: int = 0) -> tuple[Start, dict[str, Any]]:
+def load_start(
+    start: str, network: ConfigDict, size: int = 0, words: bool = False
+) -> tuple[Start, dict[str, Any]]:
     """The weights of a config's `start`, and their metadata.
 
     Args:
@@ -87,6 +91,7 @@ def load_start(start: str, network: ConfigDict, size: int = 0) -> tuple[Start, d
       network: the network section of the config.
       size: the side in pixels of the input images, for networks whose weights depend on it; 0 is
         the side that they were made for.
+      words: whether the head for words is needed, of a network of texts.
     """
     if start == "random":
         return Start(None, start), {}
@@ -108,7 +113,7 @@ def load_start(start: str, network: ConfigDict, size: int = 0) -> tuple[Start, d
     else:
         weights, about = pretrained.load(
             start, network.name, width=network.width, stem=network.stem, size=size or None,
-            **texts.asked(network),
+            **texts.asked(network), **({"mlm": True} if words else {}),
         )  # fmt: skip
         about = {name: value for name, value in about.items() if value is not None}
     for name, leaf in traverse_util.flatten_dict(weights, sep="/").items():
@@ -144,7 +149,8 @@ def _for_texts(start: Start, task: tasks.Task) -> Start:
     params, gone = bert.without_unused(start.weights["params"], module.pool, module.mlm)
     if gone:
         logging.warning("%s: leaves out %s", start.source, ", ".join(gone))
-    own = start.head and "head" in params
+    # a new head for every task, but the words stay the same
+    own = (start.head or module.mlm) and "head" in params
     weights = {**start.weights, "params": params}
     return start._replace(weights=weights, head=own, head_in_base=start.head_in_base and own)
 

@@ -19,6 +19,7 @@ from jaxmask.run import texts
 from jaxmask.run.seeds import number
 from jaxmask.task import schema
 from jaxmask.train import feed
+from jaxmask.train.state import labels_of
 
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 
@@ -30,7 +31,8 @@ class Task(NamedTuple):
       dataset: its splits, on the host.
       module: the Linen network, with a head for the dataset's classes.
       network: (parameters, batch_stats, images, train) -> (logits, batch_stats).
-      augment: (key or None, uint8 images) -> float images; token ids stay as they are.
+      augment: (key or None, uint8 images) -> float images; token ids stay as they are, or become
+        `data.Blanks` where words are predicted.
       image_shape: (height, width, channels) of the network's input; (length,) of texts.
       normalization: (mean, std) of the channels; ((), ()) of texts.
       mesh: the devices.
@@ -38,18 +40,20 @@ class Task(NamedTuple):
       feed: ("train", "validation" or "test") -> the split as the compiled scans take it; each
         split is sent to the device once for all methods.
       options: of `model.create`, for a network of texts.
+      targets: as in `train.state.Problem`.
     """
 
     dataset: data.Dataset
     module: nn.Module
     network: Callable[..., tuple[jax.Array, Any]]
-    augment: Callable[[jax.Array | None, jax.Array], jax.Array]
+    augment: Callable[[jax.Array | None, jax.Array], Any]
     image_shape: tuple[int, ...]
     normalization: Normalization
     mesh: Mesh
     identity: str
     feed: Callable[[str], feed.Feed]
     options: Mapping[str, Any] = {}
+    targets: Callable[[Any, jax.Array], tuple[jax.Array, jax.Array | None]] = labels_of
 
 
 def none_held_out(needs: str, dataset: data.Dataset) -> InputError:
@@ -100,10 +104,12 @@ def load_data(config: ConfigDict, seed: int) -> data.Dataset:
 
 
 class _Inputs(NamedTuple):
-    """What the network gets: the shape of one, and (key or None, batch) -> a batch of them."""
+    """What the network gets: the shape of one, (key or None, batch) -> a batch of them, and whether
+    it predicts words of them."""
 
     shape: tuple[int, ...]
-    augment: Callable[[jax.Array | None, jax.Array], jax.Array]
+    augment: Callable[[jax.Array | None, jax.Array], Any]
+    words: bool = False
 
 
 def make_task(
@@ -134,7 +140,9 @@ def make_task(
     else:
         row = dataset.train.images.shape[1]
         texts.check_fits(module, dataset.tokenizer, row)
-        inputs = _Inputs((row,), lambda key, ids: ids)
+        words = texts.predicts_words(module)
+        augment = data.blanks(dataset.tokenizer) if words else lambda key, ids: ids
+        inputs = _Inputs((row,), augment, words)
     if outside.is_outside(network.name):
         trial.check(module, inputs.shape, len(dataset.classes))
     mesh = feed.make_mesh()
@@ -142,7 +150,7 @@ def make_task(
     return Task(
         dataset=dataset,
         module=module,
-        network=model.apply_function(module),
+        network=texts.network_of(module),
         augment=inputs.augment,
         image_shape=inputs.shape,
         normalization=normalization,
@@ -158,10 +166,12 @@ def make_task(
                 config.size,
                 streams,
                 options,
+                dataset.tokenizer and dataset.tokenizer.fingerprint,
             ]
         ),
         feed=feeds,
         options=options,
+        targets=texts.words_of if inputs.words else labels_of,
     )
 
 

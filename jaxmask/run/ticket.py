@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from jaxmask import adapter, mask, maskfile, tree
 from jaxmask.errors import InputError
 from jaxmask.model import weights as weights_file
-from jaxmask.run import connections, starting, tensorboard, trainer
+from jaxmask.run import connections, starting, tensorboard, texts, trainer
 from jaxmask.run.initializer import NETWORK, Initializer
 from jaxmask.run.result import Result, fingerprint
 from jaxmask.run.seeds import named_key
@@ -174,6 +174,7 @@ def tested(
     more = {
         **found.more,
         "loss": test["loss"],
+        **texts.told(test),
         "validation_loss": fit.validation.get("loss"),
         "epoch": fit.epoch,
         "chosen_step": fit.epoch * trainer.steps_per_epoch,

@@ -14,6 +14,7 @@ from jaxmask import signals
 from jaxmask.adapter import Adapter
 from jaxmask.errors import InputError, check_numbers
 from jaxmask.loss import cross_entropy
+from jaxmask.run import texts
 from jaxmask.run.plan import Planned
 from jaxmask.run.programs import shared
 from jaxmask.run.seeds import named_key, number
@@ -150,6 +151,7 @@ def make_trainer(
             network=task.network,
             augment=task.augment,
             loss=lambda logits, labels: cross_entropy(logits, labels, smoothing),
+            targets=task.targets,
         )
         return unlabeled.problem(labeled, steps) if unlabeled else labeled
 
@@ -206,7 +208,8 @@ def make_trainer(
             compiled().programs.evaluate, learned, batch_stats, frozen, [whole], whole.resident,
             evaluation_batch(task, config, whole.examples), lambda seconds: signals.obey(),
         )  # fmt: skip
-        return sums.means()
+        means = sums.means()
+        return {**means, **perplexity(task, means["loss"])}
 
     planned = Planned(
         steps, config.batch_size, held_out * config.epochs, config.patience > 0, task.module,
@@ -237,6 +240,11 @@ def _scan_steps(
         step = compiled.programs.step
         compiled.scan_steps.append(cost.scan_steps(step, state, frozen, train.resident, x))
     return compiled.scan_steps[0]
+
+
+def perplexity(task: Task, loss: float) -> dict[str, float]:
+    """exp(loss), by its name, where words are predicted."""
+    return {"perplexity": float(np.exp(loss))} if texts.predicts_words(task.module) else {}
 
 
 def evaluation_batch(task: Task, config: ConfigDict, examples: int) -> int:

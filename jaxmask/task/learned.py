@@ -193,6 +193,7 @@ def _ready(
     stored: dict[str, Any] | None = None,
 ) -> Learned:
     classes = tuple(about["classes"])
+    schema.check_classifies(about, file)
     with schema.naming(file):
         module, prepare = pipeline(about, len(classes), network)
     classify = classifier_of(about)

@@ -84,6 +84,7 @@ def load(
     for task in tasks:
         _check_alike(task, tasks[0])
     for part in parts:
+        schema.check_classifies(part.file.about, part.file.path)
         adapter = task_file.adapter_of(part.file, adapters)
         with schema.naming(part.file.path):
             module, _ = learned.pipeline(part.file.about, len(part.file.about["classes"]), network)

@@ -150,6 +150,15 @@ def is_of_texts(about: Mapping[str, Any]) -> bool:
     return isinstance(shape, list) and len(shape) == 1
 
 
+def check_classifies(about: Mapping[str, Any], path: Path) -> None:
+    """Raises InputError for a task of predicting words, which has no classes."""
+    if is_of_texts(about) and about.get("options", {}).get("mlm"):
+        raise InputError(
+            f"{path} predicts masked words, not classes; jaxmask masks apply writes its weights, "
+            "which a run can start from"
+        )
+
+
 def needed(about: Mapping[str, Any]) -> tuple[str, ...]:
     """The names of what a task must have."""
     return NEEDED_OF_TEXTS if is_of_texts(about) else NEEDED

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxmask import tree
 from jaxmask.convolution import canonical
 from jaxmask.loss import cross_entropy
-from jaxmask.train.state import Batch, Problem, State, Sums, Tree
+from jaxmask.train.state import COUNTED, Batch, Problem, State, Sums, Tree
 
 
 class Programs(NamedTuple):
@@ -22,7 +22,7 @@ class Programs(NamedTuple):
       train: (state, frozen, resident, xs) -> state; the steps over `xs` as one scan. The state
         is donated.
       evaluate: (learned, batch_stats, frozen, resident, (xs, valid [batches, B])) -> Sums, with
-        the running statistics, each valid example once.
+        the running statistics, each valid example once (of words, each that is counted).
       kept: (learned, frozen) -> tree of int32, the number of weights that each mask leaf keeps.
       bits: (learned, frozen) -> the number of bits of all masks; nothing is computed.
       train_together, evaluate_together: `train` and `evaluate` of several runs, all their
@@ -66,7 +66,7 @@ def programs(
             learned=problem.after(optax.apply_updates(state.learned, updates)),
             carried=carried,
             optimizer=optimizer_state,
-            sums=state.sums.plus(totals, len(labels)),
+            sums=state.sums.plus(totals, totals.get(COUNTED, len(labels))),
         )
 
     in_loop = canonical(step) if jax.default_backend() == "cpu" else step
@@ -85,9 +85,11 @@ def programs(
         def body(sums: Sums, batch: Any) -> tuple[Sums, None]:
             x, valid = batch
             images, labels = jax.lax.with_sharding_constraint(fetch(resident, x), across)
-            logits, _ = problem.network(
-                parameters, batch_stats, problem.augment(None, images), False
-            )
+            inputs = problem.augment(None, images)
+            logits, _ = problem.network(parameters, batch_stats, inputs, False)
+            labels, counted = problem.targets(inputs, labels)
+            if counted is not None:
+                valid = counted & valid[:, None]
             losses = jnp.where(valid, cross_entropy(logits, labels), 0.0)
             totals = {"loss": losses.sum(), "accuracy": correct(logits, labels, valid)}
             return sums.plus(totals, valid.sum(dtype=jnp.int32)), None

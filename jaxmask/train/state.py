@@ -10,6 +10,12 @@ import optax
 Tree = Any
 # of a classifier: sums of its loss (nats) and its correct answers
 MEASURED = {"loss": jnp.float32, "accuracy": jnp.int32}
+COUNTED = "counted"  # among the totals of a batch: of how many predictions, if not one an example
+
+
+def labels_of(inputs: Any, labels: jax.Array) -> tuple[jax.Array, None]:
+    """The labels that a classifier is to predict: one an example, all counted."""
+    return labels, None
 
 
 class Problem(NamedTuple):
@@ -19,11 +25,14 @@ class Problem(NamedTuple):
       parameters: (learned, frozen) -> parameters of the network; both are dicts of trees.
       masks: (learned, frozen) -> tree of masks, for the density; {} if none are learned.
       network: (parameters, batch_stats, images, train) -> (logits [B, C], batch_stats).
-      augment: (key or None, uint8 images [B, H, W, C]) -> float images; None for evaluation.
+      augment: (key or None, uint8 images [B, H, W, C]) -> float images, or whatever `network` takes
+        for images; None for evaluation.
       objective: (learned, frozen, Carried, Batch) -> (loss, (Carried, totals)): what training
         minimizes, a mean over the batch; `totals` are sums over its examples, by name.
       after: learned -> learned, after every step.
       measured: the names of the totals, "loss" among them, and their dtypes.
+      targets: (what `augment` returns, labels) -> the labels of the logits, and which of them
+        count, bool; None: all do. Logits and both may have more axes: [B, K, C], [B, K].
     """
 
     parameters: Callable[[Tree, Tree], Tree]
@@ -33,6 +42,7 @@ class Problem(NamedTuple):
     objective: Callable[["Tree", "Tree", "Carried", "Batch"], tuple[jax.Array, Any]]
     after: Callable[[dict[str, Tree]], dict[str, Tree]] = lambda learned: learned
     measured: Mapping[str, Any] = MEASURED
+    targets: Callable[[Any, jax.Array], tuple[jax.Array, jax.Array | None]] = labels_of
 
 
 class Carried(NamedTuple):

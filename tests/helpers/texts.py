@@ -52,3 +52,11 @@ def folder(path, train=160, test=60, pair=False):
         written(path / f"{name}.tsv", *sentences(count, seed, pair))
     vocabulary(path)
     return path
+
+
+def paragraphs(path, count=60, tokens=30, seed=0):
+    """Writes a file of paragraphs that each repeat one word."""
+    words = np.random.default_rng(seed).choice([*ANIMALS, *TOOLS], count)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(" ".join([word] * tokens) for word in words))
+    return path
