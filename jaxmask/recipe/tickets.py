@@ -161,6 +161,7 @@ def _cell(row: Row, task: str, place: Path, found: Result) -> dict[str, Any]:
         "density": found.density,
         "accuracy": found.accuracy,
         "validation_accuracy": found.validation_accuracy,
+        "loss": found.more["loss"],
         "initial_sha256": found.more["initial"]["sha256"],
         "run": str(place),
     }
