@@ -1,5 +1,6 @@
 """A mask that another run has found, in place of scores: `config.mask_from`."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,7 +82,7 @@ def read(
 
 
 def _file(place: Path) -> Path:
-    found = compare.find([place])
+    found = compare.find([place]) if os.path.isdir(place) else [place]
     if len(found) > 1:
         names = ", ".join(str(each) for each in found[:3])
         raise InputError(f"mask_from {place} has {len(found)} masks; give one of them: {names}")

@@ -90,8 +90,11 @@ def rows_of(config: ConfigDict, tasks: Sequence[str]) -> list[Row]:
     """
     rows = [Row(f"{TICKET}_{task}", TICKET, task) for task in tasks]
     for text in config.one_shot:
+        if not isinstance(text, str):
+            raise InputError(f"one_shot has {text!r}; give criteria by name: ('random', 'snip')")
+        needs_data = criterion(text).needs_data
         name = re.sub(r"\W+", "_", text).strip("_")
-        if criterion(text).needs_data:
+        if needs_data:
             rows += [Row(f"{name}_{task}", text, task) for task in tasks]
         else:
             rows.append(Row(name, text, ""))
@@ -113,8 +116,9 @@ def stored_rows(config: ConfigDict, tasks: Sequence[str]) -> dict[Row, Path]:
     if not is_text(config.mask_from):
         raise InputError(f"mask_from is {config.mask_from!r}, a path that files cannot name")
     place = Path(config.mask_from)
-    folder = place / MASKS if (place / MASKS).is_dir() else place
-    files = {path.stem: path for path in sorted(folder.glob("*.mask"))}
+    folder = place / MASKS if os.path.isdir(place / MASKS) else place
+    paths = sorted(folder.glob("*.mask")) if os.path.isdir(folder) else []
+    files = {path.stem: path for path in paths}
     if not files:
         raise InputError(
             f"there are no masks in mask_from {folder}; give a finished run of the recipe "

@@ -152,6 +152,7 @@ def test_its_plan_is_what_it_trains(run, start):
         ({"tasks": ConfigDict({"a": {"share": "half"}, "c": {}})}, "tasks.a.share is 'half'"),
         ({"tasks": ConfigDict({"a": 3, "c": {}})}, "tasks.a is 3"),
         ({"tasks": ConfigDict({"a": {"classes": (0, 77)}, "c": {}})}, "^tasks.a: .*77"),
+        ({"one_shot": (("snip", 3),)}, "one_shot has"),
         ({"one_shot": ("snap",)}, "unknown criterion 'snap'"),
         ({"one_shot": ("snip()", "snip")}, "two masks the name 'snip_high'"),
         ({"one_shot": ("synflow(statistics='no')",)}, "statistics 'no'"),
@@ -160,6 +161,7 @@ def test_its_plan_is_what_it_trains(run, start):
         ({"density": 0.0}, "density 0.0"),
         ({"train__epochs": 0}, "train.epochs"),
         ({"mask_from": "nowhere"}, "no masks in mask_from nowhere"),
+        ({"mask_from": "a" * 300}, "no masks in mask_from a"),
     ],
 )
 def test_invalid_input_is_refused_before_anything_is_created(start, more, message, tmp_path):

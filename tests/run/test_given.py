@@ -107,6 +107,7 @@ def test_a_learned_mask_over_the_same_network_is_taken(start, tmp_path):
     ("more", "message"),
     [
         ({"mask_from": "nowhere"}, "nowhere: does not exist"),
+        ({"mask_from": "a" * 300}, "cannot be read"),
         ({"mask_from": "a\0"}, "a path that files cannot name"),
         ({"density": 0.3}, r"has density 0\.25, and density is 0\.3; set density to 0"),
         ({"density": 1.0}, r"and density is 1;"),
