@@ -34,7 +34,7 @@ def get_config(mode: str = "digits") -> ConfigDict:
         config.data.classes = (0, 1, 2, 3)
         return config
     config.start = "runs/tickets_start"
-    config.density, config.rounds = 0.1, 4
+    config.density, config.rounds = 0.02, 4
     config.tasks = ConfigDict(
         {"low": {"classes": (4, 5, 6)}, "high": {"classes": (7, 8, 9)}, "all": {"classes": ()}}
     )
