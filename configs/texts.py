@@ -27,12 +27,12 @@ def get_config(mode: str = "") -> ConfigDict:
     config.data.tokens = 32
     config.methods = ("linear_probe", "lora", "mask", "full")
     config.linear_probe.choices = (1e-3,)
-    config.lora.choices = (1e-3,)
+    config.lora.choices = (5e-3,)
     config.mask.choices = (50.0,)
-    config.full.choices = (5e-5,)
+    config.full.choices = (3e-4,)
     for method in ("full", "partial", "bias", "norm", "lora"):
         config[method].train.optimizer = "adam()"
     for method in ("full", "partial", "bias", "norm", "lora", "mask", "mask_topk", "mask_sign"):
-        config[method].train.batch_size = 32
+        config[method].train.batch_size = 16
         config[method].train.schedule = "cosine(warmup_epochs=0.2)"
     return config

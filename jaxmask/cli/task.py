@@ -6,8 +6,9 @@
 TASK is a `.mask` file, or a run directory of `adapt` (its best method), of one of its methods, or
 of `dense`. DATA is the name of a dataset, `folder:PATH`, `hf:NAME` or `text:FOLDER`, by default the
 training data. FILES are images, or folders of them; for a task of texts, .txt files with a text a
-line, or .tsv files as for training, whose labels are left out. `--base` gives the base weights of the task, if they are
-neither in its run directory nor where the file says. With `--statistics`, batch norms use
+line, or .tsv files as for training, whose labels are left out. `--base` gives the base weights of
+the task, if they are neither in its run directory nor where the file says, `--tokenizer` its
+tokenizer, if that is not beside them. With `--statistics`, batch norms use
 statistics of the given images instead of the stored ones.
 """
 
@@ -301,7 +302,7 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--top", type=int, default=1, help="classes per image (default: 1)")
         sub.add_argument("--base", default="", metavar="PATH", help="the base weights")
         sub.add_argument("--tokenizer", default="", metavar="PATH",
-                         help="of a task of texts, if it is not beside the base weights")  # fmt: skip
+                         help="of texts, if it is not beside the base weights")  # fmt: skip
         sub.add_argument("--network", default="", metavar="PACKAGE.MODULE:CLASS",
                          help="the network, if it is one of your own")  # fmt: skip
         sub.add_argument("--out", type=Path, help="where to write the results")

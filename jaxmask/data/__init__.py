@@ -8,8 +8,9 @@ from jaxmask.data.moments import statistics
 from jaxmask.data.stream import stream
 from jaxmask.data.texts import load_texts, load_texts_split
 from jaxmask.data.tokenizer import Tokenizer
-from jaxmask.data.words import Blanks, blanks, first_blanks, load_words
+from jaxmask.data.tokenizer import read as read_tokenizer
 from jaxmask.data.views import view_sizes, views
+from jaxmask.data.words import Blanks, blanks, load_words
 
 __all__ = [
     "Blanks",
@@ -19,12 +20,12 @@ __all__ = [
     "Tokenizer",
     "augmentation",
     "blanks",
-    "first_blanks",
     "load",
     "load_split",
     "load_texts",
     "load_texts_split",
     "load_words",
+    "read_tokenizer",
     "statistics",
     "stream",
     "view_sizes",

@@ -34,7 +34,7 @@ def load_texts(
 
     Args:
       name: "text:FOLDER".
-      tokenizer: of `tokenizer.read`.
+      tokenizer: of `read_tokenizer`.
       tokens: of a text at most; longer ones are cut, and a line tells how many.
       classes, share, validation, seed: as for `data.load`.
 

@@ -57,7 +57,7 @@ class Rows(NamedTuple):
     cut: int
 
 
-def read(path: Path) -> Tokenizer:
+def read(path: str | Path) -> Tokenizer:
     """The tokenizer in a `tokenizer.json`, or in a `vocab.txt` of BERT's word pieces.
 
     With a vocab.txt, the `tokenizer_config.json` beside it says whether capitals and accents count.
@@ -66,6 +66,7 @@ def read(path: Path) -> Tokenizer:
       InputError: the package `tokenizers` is missing, the file cannot be read, or it lacks a token
         that fills up rows.
     """
+    path = Path(path)
     try:
         import tokenizers
     except ImportError:
@@ -175,10 +176,10 @@ def encode(tokenizer: Tokenizer, texts: Sequence[Any], tokens: int, row: int = 0
         less than the marks of the ends need.
 
     Example:
-      >>> from pathlib import Path
-      >>> from jaxmask.data import tokenizer
-      >>> mine = tokenizer.read(Path("vocab.txt"))  # doctest: +SKIP
-      >>> tokenizer.encode(mine, ["a text", "another"], tokens=32).ids.shape  # doctest: +SKIP
+      >>> from jaxmask.data import read_tokenizer
+      >>> from jaxmask.data.tokenizer import encode
+      >>> mine = read_tokenizer("vocab.txt")  # doctest: +SKIP
+      >>> encode(mine, ["a text", "another"], tokens=32).ids.shape  # doctest: +SKIP
       (2, 16)
     """
     library = tokenizer.library

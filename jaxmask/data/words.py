@@ -58,7 +58,7 @@ def load_words(
 
     Args:
       name: "mlm:PATH[,PATH...]": text files, folders (all `.txt` files in them) or patterns with *.
-      tokenizer: of `tokenizer.read`, with a mask token.
+      tokenizer: of `read_tokenizer`, with a mask token.
       tokens: of a row, its marks among them.
       share, validation: of the rows that are not tested on, as for `data.load`.
       seed: decides which rows these are.
@@ -86,10 +86,10 @@ def load_words(
     train, held = np.concatenate(learned), np.concatenate(test)
     if not len(held):
         raise InputError(f"{name} is too short to test on a part of it; give more texts")
-    chosen = split_training(np.zeros(len(train), np.int32), share, validation, seed)
-    parts = [*(train[each] for each in chosen), held]
-    splits = (Split(ids, np.zeros(len(ids), np.int32)) for ids in parts)
-    return Dataset(name, *splits, classes=("word",), tokenizer=tokenizer)
+    training, held_out = split_training(np.zeros(len(train), np.int32), share, validation, seed)
+    parts = (train[training], train[held_out], held)
+    made = [Split(ids, np.zeros(len(ids), np.int32)) for ids in parts]
+    return Dataset(name, made[0], made[1], made[2], ("word",), tokenizer)
 
 
 def count(length: int) -> int:
@@ -113,7 +113,8 @@ def blanks(tokenizer: Tokenizer) -> Callable[[jax.Array | None, jax.Array], Blan
       >>> make(jax.random.key(0), ids).places.shape  # doctest: +SKIP
       (32, 19)
     """
-    assert tokenizer.blank is not None
+    blank = tokenizer.blank
+    assert blank is not None
     special = np.zeros(tokenizer.vocabulary, bool)
     special[list(tokenizer.special)] = True
     pieces = np.sort(list(tokenizer.library.get_vocab(with_added_tokens=True).values()))
@@ -131,7 +132,7 @@ def blanks(tokenizer: Tokenizer) -> Callable[[jax.Array | None, jax.Array], Blan
         words = ids[places]
         kind = jax.random.uniform(of_kinds, (most,), np.float32)
         others = jnp.asarray(pieces)[jax.random.randint(of_words, (most,), 0, len(pieces))]
-        new = jnp.where(kind < BLANK, tokenizer.blank,
+        new = jnp.where(kind < BLANK, blank,
                         jnp.where(kind < BLANK + RANDOM, others, words))  # fmt: skip
         changed = ids.at[places].set(jnp.where(counted, new, words))
         return Blanks(changed, places, words, counted)

@@ -81,7 +81,7 @@ class Bert(nn.Module):
         wide = jnp.promote_types(self.dtype, jnp.float32)
         if self.pool == "pooler":
             self.dense = layers.dense(self.size, name="pooler", dtype=self.dtype)
-        self.head = (
+        self.head: Any = (
             _Words(self.vocabulary, self.dtype, name="head")
             if self.mlm
             else layers.dense(self.classes, name="head", dtype=wide)
@@ -238,7 +238,7 @@ class _Embeddings(nn.Module):
 
 
 class _Words(nn.Module):
-    """The head for words. Logits of words: a dense layer, GELU, a norm, products with the words' embeddings."""
+    """The head for words: a dense layer, GELU, a norm, products with the embeddings of words."""
 
     vocabulary: int
     dtype: DTypeLike

@@ -67,8 +67,8 @@ def load(
 
     Of a network of texts, the numbers of words, positions and token types are the file's, and a
     config.json beside it must describe what `model.bert.Bert` computes. Its pooler and classifier
-    are read with `pool="pooler"`, with `mlm=True` its head for words in place of the classifier, and
-    else they are left out.
+    are read with `pool="pooler"`, and its head for words, in place of the classifier, with
+    `mlm=True`; else they are left out.
 
     Args:
         source: a .safetensors, .pth, .pt, .ckpt or .bin file, a folder with such a model file, or
@@ -279,7 +279,8 @@ def export(
             50; "torchvision" or "timm" for mobilenetv2; "lite" (those of efficientnet_lite_pytorch)
             or "timm" for EfficientNet-Lite; "timm" for ViTs; "clip" for CLIP's image tower; "bert",
             "distilbert", "classifier" (the same with Hugging Face's name for the head) or "words"
-            (with their head for words, of `mlm=True`) for networks of texts. (The other kinds that `load` tells apart have these plain names.)
+            (with their head for words, of `mlm=True`) for networks of texts. (The other kinds that
+            `load` tells apart have these plain names.)
         names: `about["names"]` of `load`, to have the checkpoint's names, prefix and all; None is
             plain names.
 

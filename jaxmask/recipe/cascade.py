@@ -167,6 +167,7 @@ def _clustering(config: ConfigDict, methods: adapt.Methods) -> evaluate.Clusteri
         raise InputError(f"unknown method {config.method!r}{nearest(str(config.method), known)}")
     if not config[config.method].choices:
         raise InputError(f"{config.method}.choices is empty; give at least one value")
+    check_numbers(f"{config.method}.choices", config[config.method].choices, 0)
     if config[config.method].get("density") == 0:
         raise InputError(
             f"{config.method}.density is 0, the density that 'mask' finds; a cascade has only one "

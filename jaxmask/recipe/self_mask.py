@@ -9,7 +9,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from jaxmask import adapter
-from jaxmask.errors import InputError, nearest
+from jaxmask.errors import InputError, check_numbers, nearest
 from jaxmask.recipe import adapt, few_labels
 from jaxmask.run import directory, result, self_supervised, starting
 from jaxmask.run import task as tasks
@@ -109,5 +109,6 @@ def _check(config: ConfigDict, methods: adapt.Methods) -> None:
             raise InputError(f"unknown method {name!r}{nearest(str(name), methods)}")
         if not config[name].choices:
             raise InputError(f"{name}.choices is empty; give at least one value")
+        check_numbers(f"{name}.choices", config[name].choices, 0)
     if len(set(config.methods)) < len(config.methods) or not config.methods:
         raise InputError(f"config.methods is {tuple(config.methods)}; name methods, each once")

@@ -18,7 +18,8 @@ RENAMED = {"optimiser": "optimizer", "mask_optimiser": "mask_optimizer"}
 # the largest numbers that fields of these names may have, and those of all others
 LARGEST = {
     "width": WIDEST, "epochs": 10**6, "rounds": 1000, "shots": MOST_SHOTS, "rank": MOST_RANK,
-    "iterations": 10**6, "tokens": 2**16, "decode_size": 2**14, "size": 2**14, "crop_padding": 2**12,
+    "iterations": 10**6, "decode_size": 2**14, "size": 2**14, "crop_padding": 2**12,
+    "tokens": 2**16,
     "memory_gib": 2.0**20, "cache_gib": 2.0**20, "seed": 2**32 - 1,
 }  # fmt: skip
 LARGEST_WHOLE, LARGEST_FLOAT = 2**31 - 1, 1e30

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxmask import data, model, signals
+from jaxmask import model, signals
+from jaxmask.data.words import first_blanks
 from jaxmask.loss import cross_entropy
 from jaxmask.model.registry import zeros
 from jaxmask.run import result, texts
@@ -20,7 +21,7 @@ from jaxmask.train.supervised import classifier
 
 MEASURED_FROM = 60.0  # seconds by a rough estimate; what takes less is not worth the measuring
 FORWARD = 1 / 3  # of a step's time: a forward pass has a third of its operations
-Shape = tuple[int, int, int]  # height, width, channels
+Shape = tuple[int, ...]  # height, width, channels
 AGAIN = "the same command resumes after any interruption"
 
 
@@ -125,7 +126,7 @@ def _training(
         parameters=lambda learned, frozen: learned["train"],
         masks=lambda learned, frozen: {},
         network=texts.network_of(network),
-        augment=lambda key, images: data.first_blanks(images) if words else images,
+        augment=lambda key, images: first_blanks(images) if words else images,
         loss=cross_entropy,
         targets=texts.words_of if words else labels_of,
     )

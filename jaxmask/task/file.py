@@ -18,8 +18,8 @@ Adapters = Mapping[str, Adapter]
 
 # metadata that every task has; the rest are settings of its method
 OF_TASKS = ("network", "width", "stem", "classes", "mean", "std", "image_shape", "stored_shape",
-            "options", "tokenizer", "tokenizer_file", "start", "dataset", "method", "metrics", "learning_rate", "mask_learning_rate",
-            "regularization", "merged")  # fmt: skip
+            "options", "tokenizer", "tokenizer_file", "start", "dataset", "method", "metrics",
+            "learning_rate", "mask_learning_rate", "regularization", "merged")  # fmt: skip
 DEEPEST = 20  # nesting of JSON in metadata
 
 

@@ -24,8 +24,9 @@ class Library(NamedTuple):
     Attributes:
       names: of the tasks; a task's number is its index here.
       classes: the names of each task's classes.
-      serve: (images uint8 [B, H, W, C] or token ids int32 [B, L], tasks int32 [B]) -> logits float32 [B, C], where C is the
-        largest number of classes; logits of classes that a task lacks are -inf.
+      serve: (images uint8 [B, H, W, C] or token ids int32 [B, L], tasks int32 [B]) -> logits
+        float32 [B, C], where C is the largest number of classes; logits of classes that a task
+        lacks are -inf.
     """
 
     names: tuple[str, ...]

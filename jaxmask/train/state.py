@@ -37,8 +37,8 @@ class Problem(NamedTuple):
 
     parameters: Callable[[Tree, Tree], Tree]
     masks: Callable[[Tree, Tree], Tree]
-    network: Callable[[Tree, Tree, jax.Array, bool], tuple[jax.Array, Tree]]
-    augment: Callable[[jax.Array | None, jax.Array], jax.Array]
+    network: Callable[[Tree, Tree, Any, bool], tuple[jax.Array, Tree]]
+    augment: Callable[[jax.Array | None, jax.Array], Any]
     objective: Callable[["Tree", "Tree", "Carried", "Batch"], tuple[jax.Array, Any]]
     after: Callable[[dict[str, Tree]], dict[str, Tree]] = lambda learned: learned
     measured: Mapping[str, Any] = MEASURED

@@ -14,8 +14,8 @@ def classifier(
     *,
     parameters: Callable[[Tree, Tree], Tree],
     masks: Callable[[Tree, Tree], Tree],
-    network: Callable[[Tree, Tree, jax.Array, bool], tuple[jax.Array, Tree]],
-    augment: Callable[[jax.Array | None, jax.Array], jax.Array],
+    network: Callable[[Tree, Tree, Any, bool], tuple[jax.Array, Tree]],
+    augment: Callable[[jax.Array | None, jax.Array], Any],
     loss: Callable[[jax.Array, jax.Array], jax.Array],
     targets: Callable[[Any, jax.Array], tuple[jax.Array, jax.Array | None]] = labels_of,
 ) -> Problem:
@@ -35,8 +35,8 @@ def classifier(
         labels, counted = targets(images, batch.labels)
         losses = loss(logits, labels)
         if counted is None:
-            mean, number = losses.mean(), len(labels)
-            totals = {"loss": mean * number, "accuracy": correct(logits, labels)}
+            mean = losses.mean()
+            totals = {"loss": mean * len(labels), "accuracy": correct(logits, labels)}
         else:
             number = counted.sum(dtype=jnp.int32)
             total = jnp.where(counted, losses, 0).sum()

@@ -36,7 +36,7 @@ def test_token_ids_keep_their_dtype():
     """As bytes, 300 would be 44."""
     ids = np.arange(290, 330, dtype=np.int32).reshape(10, 4)
     order = np.array([[3, 1], [9, 9]])
-    found = list(stream(Split(ids, np.zeros(10, np.int32)), order, [2]))[0][0]
+    found, _ = next(iter(stream(Split(ids, np.zeros(10, np.int32)), order, [2])))
     assert found.dtype == np.int32
     np.testing.assert_array_equal(found, ids[order])
 

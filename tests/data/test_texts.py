@@ -71,7 +71,7 @@ def test_a_fifth_is_tested_on_where_there_is_no_other_file(folder, mine, tmp_pat
 def test_refusals(folder, mine):
     with pytest.raises(InputError, match="is not of texts; give text:FOLDER"):
         data.load_texts("digits", mine)
-    with pytest.raises(InputError, match="use data.load_texts"):
+    with pytest.raises(InputError, match=r"use data\.load_texts"):
         data.load(f"text:{folder}")
     with pytest.raises(InputError, match="has no split 'validation'"):
         data.load_texts_split(f"text:{folder}", "validation", mine, tokens=16)

@@ -158,7 +158,8 @@ def test_other_types_are_refused(tmp_path):
         content["post_processor"] = {
             "type": "TemplateProcessing",
             "single": [{"Sequence": {"id": "A", "type_id": 0}}],
-            "pair": [{"Sequence": {"id": "A", "type_id": 1}}, {"Sequence": {"id": "B", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 1}},
+                     {"Sequence": {"id": "B", "type_id": 0}}],
             "special_tokens": {},
         }  # fmt: skip
 

@@ -20,10 +20,10 @@ def make(mine):
     return jax.jit(data.blanks(mine))
 
 
-def rows(count, length, seed=0, words=len(texts.WORDS)):
+def rows(count, length, seed=0):
     """Rows of pieces with marks, some of them filled up."""
     rng = np.random.default_rng(seed)
-    ids = rng.integers(5, words, (count, length)).astype(np.int32)
+    ids = rng.integers(5, len(texts.WORDS), (count, length)).astype(np.int32)
     ends = rng.integers(2, length, count)
     ids[:, 0] = 2
     ids[np.arange(count), ends] = 3

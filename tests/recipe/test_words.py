@@ -73,7 +73,7 @@ def test_the_loss_is_the_mean_over_the_words_that_are_counted(trained, folder):
     nats = np.log(np.exp(logits).sum(-1))
     nats -= np.take_along_axis(logits, np.asarray(blanks.words)[..., None], -1)[..., 0]
     counted = np.asarray(blanks.counted)
-    test = [each for each in read_records(trained) if each["split"] == "test"][0]
+    test = next(each for each in read_records(trained) if each["split"] == "test")
     assert test["loss"] == pytest.approx(nats[counted].mean(), rel=1e-5)
     right = (logits.argmax(-1) == np.asarray(blanks.words))[counted]
     assert test["accuracy"] == pytest.approx(right.mean())
