@@ -10,6 +10,23 @@
   `texts/sst2` and `texts/clinc150`, and masked language modelling of as many rows of WikiText-2
   (`texts/mlm/wikitext2_train.txt` and `wikitext2_heldout.txt`), with a new head for words, as this
   network has none. Embeddings are frozen: half of the weights, and of the time of a step.
+
+`digits` at density 0.02, test accuracy in %, mean +- sample standard deviation over seeds 0 and 1:
+
+| mask | all | high | low |
+| --- | --- | --- | --- |
+| dense | 96.77 +- 0.47 | 98.51 +- 1.06 | 97.41 +- 0.52 |
+| ticket of all | 95.88 +- 0.16 | 96.27 +- 2.11 | 97.78 +- 1.05 |
+| ticket of high | 91.09 +- 0.63 | 97.39 +- 0.53 | 97.41 +- 1.57 |
+| ticket of low | 87.08 +- 2.20 | 92.91 +- 0.53 | 98.52 +- 2.10 |
+| random | 85.41 +- 2.99 | 82.84 +- 4.22 | 90.37 +- 7.33 |
+| magnitude | 46.10 +- 0.63 | 68.66 +- 4.22 | 83.70 +- 5.24 |
+| snip of all | 94.21 +- 0.63 | 96.64 +- 1.58 | 96.30 +- 1.05 |
+| snip of high | 92.65 +- 0.00 | 97.39 +- 0.53 | 97.41 +- 2.62 |
+| snip of low | 93.99 +- 2.20 | 97.01 +- 1.06 | 97.78 +- 1.05 |
+
+A ticket is best on its own task. A seed takes 35 s of one core; `texts`, 48 trainings of about 40 s
+each, half an hour to an hour, and 12 GB of disk.
 """
 
 from ml_collections import ConfigDict
