@@ -26,8 +26,8 @@
 | snip of low | 93.99 +- 1.56 | 96.27 +- 1.49 | 98.27 +- 1.13 |
 
 The ticket of all digits is good on every task; the others lose 6 and 9 points on all digits. The
-largest weights of the start alone are worse than random ones. A seed takes 35 s of one core; `texts`, 48 trainings of about 40 s
-each, half an hour to an hour, and 12 GB of disk.
+largest weights of the start alone are worse than random ones. A seed takes 35 s of one core;
+`texts`, 48 trainings of about 40 s each, half an hour to an hour, and 12 GB of disk.
 """
 
 from ml_collections import ConfigDict
