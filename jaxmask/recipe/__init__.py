@@ -7,7 +7,16 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxmask.errors import InputError, nearest
-from jaxmask.recipe import adapt, cascade, dense, learn_scores, lottery, prune, self_mask
+from jaxmask.recipe import (
+    adapt,
+    cascade,
+    dense,
+    learn_scores,
+    lottery,
+    prune,
+    self_mask,
+    tickets,
+)
 from jaxmask.run import defaults, directory, driver, plan
 from jaxmask.run.result import Result
 from jaxmask.run.seeds import check_seed
@@ -25,6 +34,7 @@ __all__ = [
     "prune",
     "run",
     "self_mask",
+    "tickets",
 ]
 
 RECIPES: dict[str, Callable[..., driver.Begin]] = {
@@ -35,6 +45,7 @@ RECIPES: dict[str, Callable[..., driver.Begin]] = {
     "lottery": lottery.prepare,
     "prune": prune.prepare,
     "self_mask": self_mask.prepare,
+    "tickets": tickets.prepare,
 }
 FIELDS = {
     "adapt": defaults.adapt("", 1),
@@ -44,6 +55,7 @@ FIELDS = {
     "lottery": defaults.lottery("", 1),
     "prune": defaults.prune("", 1),
     "self_mask": defaults.self_mask("", 1),
+    "tickets": defaults.tickets("", 1),
 }
 
 

@@ -37,9 +37,18 @@ def prepare(config: ConfigDict) -> Begin:
     the last level's result is that of the whole run. A criterion that brings pruned weights back
     scores them by their initial values.
 
+    With `config.start`, the initial weights are pretrained ones, and every level is rewound to
+    these. With `config.head == "new"`, their head gives way to a new one for the task, the same at
+    every level, which is trained and never pruned; so the mask is one of the body, and fits other
+    tasks (`mask_from` of the recipe `prune`).
+
     Raises:
       InputError: the config is invalid.
     """
+    if config.mask_from:
+        raise InputError(
+            "mask_from is set, and a lottery finds its own masks: use the recipe 'prune'"
+        )
     task, start = starting.task_of(config)
     pruner = make_pruner(task, config)
     initializer = make_initializer(task, config)
@@ -80,7 +89,7 @@ def prepare(config: ConfigDict) -> Begin:
             ready = ticket.ready(initial.variables, pruner.labels, masks)
             fit, found = yield from train_level(folder, level, ready, initial)
             levels.append(found)
-        ticket.store_mask(folder, masks, ticket.about_mask(config))
+        ticket.store_mask(folder, masks, ticket.about_mask(config, task), initial.base)
         ticket.save_trained(task, config, folder, ready, fit)
         tensorboard.levels(folder, config, levels)
         report.figures.method(folder, config.criterion, found.density_by_leaf)
@@ -128,7 +137,7 @@ def prepare(config: ConfigDict) -> Begin:
         own = config.copy_and_resolve_references()
         own.density, own.rounds = shares[level], level
         finished = directory.begin(at, own)
-        ticket.store_mask(at, masks, ticket.about_mask(own))
+        ticket.store_mask(at, masks, ticket.about_mask(own, task), initial.base)
         step, keep, state = config.rewind_step, None, None
         if step and level == 0:
             keep = loop.Keep(step, lambda state: _keep_state(folder / REWIND, state))

@@ -4,7 +4,7 @@ Runs that compare methods (`adapt`, `self_mask`, `cascade`) have their own table
 against bytes to store. All others (dense, pruned) show accuracy against density. Given both,
 results.csv and summary.csv have the rows of both, table.md has two tables, and a baseline applies
 to the runs that include it. Runs of `learn_scores` have a table of their learners, which is also
-learners.csv.
+learners.csv; runs of `tickets` have their matrix, transfer.csv.
 """
 
 import sys
@@ -38,6 +38,7 @@ from jaxmask.report import (
     summary,
     ticket_weights,
     tickets,
+    transfer,
     weight_figures,
 )
 
@@ -57,6 +58,7 @@ class Grid(NamedTuple):
     overlaps: pd.DataFrame  # of `tickets.read`
     more: list[Table]  # further tables of pruned networks, with their captions
     learned: learners.Learners | None  # if there are runs of `learn_scores`
+    transferred: transfer.Transfer | None  # if there are runs of `tickets`
 
 
 def write(
@@ -107,7 +109,8 @@ def make(
     runs = collect.collect(folders)
     pruned, adapting = _parts(runs)
     alone = pruned.empty and adapting.empty
-    learned = learners.make(runs, baseline if alone else None)
+    matrices = transfer.make(runs, baseline if alone else None)
+    learned = learners.make(runs, baseline if alone and matrices is None else None)
     chosen = one_density.chosen_density(pruned, density)
     if published_file and pruned.empty:
         raise InputError("published figures need pruned networks; there are none here")
@@ -139,11 +142,12 @@ def make(
             "their mean counts as one run",
             file=sys.stderr,
         )
-    if learned is not None and alone:
-        compared.append(learned.groups)
+    if alone:
+        compared += [part.groups for part in (learned, matrices) if part is not None]
     both = pd.concat(compared, ignore_index=True) if len(compared) > 1 else compared[0]
     runs = _with_columns(runs, pruned)
-    return Grid(runs, both, table, caption, chosen, adapted, few, overlaps, more, learned)
+    return Grid(runs, both, table, caption, chosen, adapted, few, overlaps, more, learned,
+                matrices)  # fmt: skip
 
 
 def tables(report: Grid) -> list[tuple[pd.DataFrame, str, set[tuple[int, int]]]]:
@@ -157,6 +161,8 @@ def tables(report: Grid) -> list[tuple[pd.DataFrame, str, set[tuple[int, int]]]]
             found.append((part.table, part.caption, part.best))
     if report.learned is not None:
         found.append((report.learned.table, report.learned.caption, set()))
+    if report.transferred is not None:
+        found.append((report.transferred.table, report.transferred.caption, set()))
     return found
 
 
@@ -181,6 +187,7 @@ def save(report: Grid, out: str | Path) -> None:
         (few_labels.NAME, None if report.few is None else report.few.runs),
         ("overlap", report.overlaps if len(report.overlaps) else None),
         ("learners", None if report.learned is None else report.learned.rows),
+        (transfer.NAME, None if report.transferred is None else report.transferred.rows),
     ):
         if table is None:
             (out / f"{name}.csv").unlink(missing_ok=True)
@@ -208,6 +215,7 @@ def _drawn(report: Grid) -> dict[str, bytes | None]:
         "change_against_baseline": lambda path: grid_figures.change(path, report.groups),
         "change_against_own_schedule": lambda path: _by_schedule(path, pruned, report, styles),
         "density_by_layer": lambda path: mask_figures.layers(path, at, styles),
+        transfer.NAME: lambda path: transfer.heat_map(path, report.transferred),
         "mask_overlap": lambda path: overlap_figures.heat_map(path, shared, title),
         "ticket_clusters": lambda path: overlap_figures.clusters(path, shared, title),
         "overlap_against_density": lambda path: overlap_figures.against_density(
@@ -275,7 +283,8 @@ def _with_columns(runs: pd.DataFrame, pruned: pd.DataFrame) -> pd.DataFrame:
 def _parts(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The runs of one network each, and those that compare methods, named by their settings."""
     adapting = runs[runs["recipe"].isin(methods.RECIPES)].reset_index(drop=True)
-    single = runs[~runs["recipe"].isin([*methods.RECIPES, learners.RECIPE])].reset_index(drop=True)
+    apart = [*methods.RECIPES, learners.RECIPE, transfer.RECIPE]
+    single = runs[~runs["recipe"].isin(apart)].reset_index(drop=True)
     return single, adaptation.named(adapting) if len(adapting) else adapting
 
 

@@ -106,6 +106,11 @@ def learn_scores(dataset: str, epochs: int, learning_rate: float = 0.1) -> Confi
     return _training("learn_scores", fields.LEARN_SCORES, dataset, epochs, learning_rate)
 
 
+def tickets(dataset: str, epochs: int, learning_rate: float = 0.1) -> ConfigDict:
+    """Tickets of several tasks, each used on all; the fields of `lottery` and three more."""
+    return _training("tickets", fields.TICKETS, dataset, epochs, learning_rate)
+
+
 def _training(
     recipe: str, table: fields.Table, dataset: str, epochs: int, learning_rate: float
 ) -> ConfigDict:

@@ -20,7 +20,7 @@ NETWORK: Table = {
 EXPERIMENT: Table = {
     "recipe": (
         "",
-        '"adapt", "cascade", "dense", "learn_scores", "lottery", "prune" or "self_mask"',
+        '"adapt", "cascade", "dense", "learn_scores", "lottery", "prune", "self_mask" or "tickets"',
     ),
     "seed": (0, "of all randomness; the same seed gives the same result"),
     "network": (NETWORK, ""),
@@ -71,6 +71,7 @@ SCORING: Table = {
 }
 PRUNE: Table = {
     "start": DENSE["start"],
+    "head": ("start", 'as start has it; or "new": drawn for this task, trained, never pruned'),
     "rules": (
         ((".*/kernel", "mask"),),
         '(path regex, "mask" to prune or "freeze"), the first match wins; all others "train"',
@@ -85,7 +86,11 @@ PRUNE: Table = {
     "shots": (1, "rounds of scoring and pruning until the density is reached"),
     "shot_schedule": ("exponential", 'or "linear"'),
     "scoring": (SCORING, ""),
-}
+    "mask_from": (
+        "", "in place of scoring: a run directory or a file whose mask is taken; density 0 is its"
+    ),
+    "other_weights": (False, "take a mask_from that was found in other starting weights, too"),
+}  # fmt: skip
 LOTTERY: Table = {
     **PRUNE,
     "criterion": ("magnitude", PRUNE["criterion"][1]),
@@ -94,6 +99,18 @@ LOTTERY: Table = {
         "exponential", 'removes the same fraction each time; "linear": the same number'
     ),
     "rewind_step": (0, "the step of the first training to rewind to"),
+}  # fmt: skip
+TICKETS: Table = {
+    **LOTTERY,
+    "head": ("new", LOTTERY["head"][1]),
+    "tasks": ({}, "by its name, the fields of data in which each task differs from data"),
+    "one_shot": (
+        ("random", "magnitude", "snip"),
+        "criteria whose masks of the starting weights are compared; on each task if on data",
+    ),
+    "mask_from": (
+        "", "an earlier run, or a folder of mask files, whose masks are taken: no lottery is held"
+    ),
 }  # fmt: skip
 LEARN_SCORES: Table = {
     **LOTTERY,
@@ -193,7 +210,7 @@ OF_SECTIONS = {
 }  # fmt: skip
 OF_RECIPES = {
     "adapt": ADAPT, "dense": DENSE, "prune": PRUNE, "lottery": LOTTERY, "self_mask": SELF_MASK,
-    "cascade": CASCADE, "learn_scores": LEARN_SCORES,
+    "cascade": CASCADE, "learn_scores": LEARN_SCORES, "tickets": TICKETS,
 }  # fmt: skip
 
 

@@ -92,6 +92,7 @@ def learning(
     """
     site = site_of(task, config, "freeze")
     section = method.settle(config[name], dict.fromkeys(before, UNKNOWN))
+    check_numbers(f"{name}.choices", section.choices, 0)
     way, identity = method.build(section, site), identity_of(name, method, section, site)
     check_rules(name, way, site.parameters)
     of_views, features, training = loss_of(task, config)

@@ -43,10 +43,11 @@ def make_pruner(task: Task, config: ConfigDict) -> Pruner:
     Raises:
       InputError: a field has an invalid value, or there is nothing to prune.
     """
-    prune.densities(config.density, config.shots, config.shot_schedule)
+    if not config.mask_from:
+        prune.densities(config.density, config.shots, config.shot_schedule)
     check_scope(config.scope)
-    chosen = criterion(config.criterion)
-    scoring = make_scoring(task, config, chosen, config.criterion, "prune", config.density != 1)
+    chosen, used = criterion(config.criterion), config.density != 1 and not config.mask_from
+    scoring = make_scoring(task, config, chosen, config.criterion, "prune", used)
     words, ties = axes(task, config), named_key(config.seed, "prune/ties")
 
     def shots(scorer: Any, density: Any, count: int, begin: Any) -> Callable[..., Any]:

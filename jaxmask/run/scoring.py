@@ -19,6 +19,7 @@ from jaxmask.run.programs import shared
 from jaxmask.run.seeds import named_key, number
 from jaxmask.run.task import Task, axes, shapes
 
+NEW_HEAD = (("head/.*", "train"),)
 Variables = dict[str, Any]
 Scores = Callable[..., Any]
 Passes = Callable[[str, str, Any, Any], None]
@@ -132,8 +133,12 @@ def _scores(task: Task, config: ConfigDict, chosen: Criterion, passes: Passes | 
 
 
 def pruned_labels(task: Task, config: ConfigDict) -> Any:
-    """The label of each parameter: may be pruned ("mask"), trained whole, or frozen."""
-    labels = tree.label(shapes(task)["params"], config.rules, default="train")
+    """The label of each parameter: may be pruned ("mask"), trained whole, or frozen.
+
+    A new head is trained whole, whatever the rules say of it.
+    """
+    new = NEW_HEAD if config.head == "new" else ()
+    labels = tree.label(shapes(task)["params"], (*new, *config.rules), default="train")
     if not any(label == "mask" for label in jax.tree.leaves(labels)):
         raise InputError("there is nothing to prune: label some weights 'mask' in config.rules")
     return labels

@@ -14,13 +14,15 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from jaxmask import maskfile, model, signals, tree
-from jaxmask.errors import InputError, is_text
+from jaxmask.errors import InputError, is_text, nearest
 from jaxmask.model import bert, checkpoint, pretrained, transformer
 from jaxmask.model import weights as weights_file
 from jaxmask.run import task as tasks
 from jaxmask.run import texts
 from jaxmask.run.programs import shared
 from jaxmask.run.seeds import named_key
+
+HEADS = ("start", "new")  # of `prune` and `lottery`
 
 
 class Start(NamedTuple):
@@ -54,10 +56,12 @@ def task_of(config: ConfigDict) -> tuple[tasks.Task, Start]:
     Raises:
       InputError: data, network or weights are not available, or do not fit each other.
     """
+    if config.head not in HEADS:
+        raise InputError(f"head is {config.head!r}{nearest(str(config.head), HEADS)}")
     start, about = load_start(
         config.start, config.network, pixels(config.data), texts.of_words(config.data)
     )
-    if start.weights is not None:
+    if start.weights is not None and config.head == "start":
         start = start._replace(head=True, head_in_base=True)
     normalized = {key: about.get(key) for key in ("mean", "std", "unsettled", "options")}
     sections = [config.data.to_dict(), config.network.to_dict(), config.seed, normalized]
@@ -70,6 +74,8 @@ def task_of(config: ConfigDict) -> tuple[tasks.Task, Start]:
 
     task = shared("task", json.dumps(sections), build)
     start = for_images(start, task)
+    if start.weights is not None and config.head == "start" and not start.head:
+        raise InputError(f"the weights of {start.source} have no head: set head to 'new'")
     check_fits(task, start)
     return task, start
 
@@ -192,11 +198,27 @@ def starting_variables(task: tasks.Task, start: Start, key: jax.Array) -> dict[s
     fresh = model.initialize(task.module, key, task.image_shape)
     if start.weights is None:
         return fresh
+    given = traverse_util.flatten_dict(given_variables(task, start), sep="/")
+    flat = {
+        name: given.get(name, leaf)
+        for name, leaf in traverse_util.flatten_dict(fresh, sep="/").items()
+    }
+    return {"batch_stats": {}, **traverse_util.unflatten_dict(flat, sep="/")}
+
+
+def given_variables(task: tasks.Task, start: Start) -> dict[str, Any]:
+    """What `starting_variables` takes from `start.weights`: all but a new head.
+
+    Raises:
+      InputError: arrays are missing, unknown, or of another shape.
+    """
     check_fits(task, start)
+    assert start.weights is not None
     have = traverse_util.flatten_dict(start.weights, sep="/")
     flat = {
-        name: leaf if _is_head(name) and not start.head else jnp.asarray(have[name], leaf.dtype)
-        for name, leaf in traverse_util.flatten_dict(fresh, sep="/").items()
+        name: jnp.asarray(have[name], leaf.dtype)
+        for name, leaf in traverse_util.flatten_dict(tasks.shapes(task), sep="/").items()
+        if start.head or not _is_head(name)
     }
     return {"batch_stats": {}, **traverse_util.unflatten_dict(flat, sep="/")}
 
@@ -204,6 +226,11 @@ def starting_variables(task: tasks.Task, start: Start, key: jax.Array) -> dict[s
 def random_weights(task: tasks.Task, seed: int) -> dict[str, Any]:
     """A random network for the task, including its head: the same for every method."""
     return model.initialize(task.module, named_key(seed, "start"), task.image_shape)
+
+
+def body_fingerprint(variables: dict[str, Any]) -> str:
+    """Of a network without its head, as mask files name the network that they are for."""
+    return Start(variables, "").fingerprint()
 
 
 def check_fits(task: tasks.Task, start: Start) -> None:
@@ -228,8 +255,10 @@ def check_fits(task: tasks.Task, start: Start) -> None:
     for what, names in (("lack", missing), ("also have", extra), ("have", other)):
         if names:
             listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if names[4:] else "")
+            of_head = start.head_in_base and all(map(_is_head, names))
             raise InputError(
                 f"the weights of {start.source} do not fit the network: they {what} {listed}"
+                + "; --config.head=new gives the task a head of its own" * of_head
             )
 
 

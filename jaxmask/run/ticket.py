@@ -37,11 +37,13 @@ class Initial(NamedTuple):
       variables: "params" and "batch_stats".
       path: of their file.
       sha256: their fingerprint; runs with equal fingerprints started from the same weights.
+      base: the network that masks are for: the fingerprint of all but the head.
     """
 
     variables: Variables
     path: Path
     sha256: str
+    base: maskfile.Base
 
     def about(self, folder: Path) -> dict[str, str]:
         """Their entry in the `result.json` of a run directory."""
@@ -69,7 +71,7 @@ def initial_weights(
         network = {**config.network.to_dict(), "compute_dtype": ""}
         drawn = "" if start.weights is None else fingerprint(start.weights)
         made_of = [network, len(task.dataset.classes), task.image_shape, drawn]
-        made_of += initializer.made_of()
+        made_of += initializer.made_of() + ["new head"] * (config.head == "new")
         digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
         name = f"{config.network.name}-{digest}-seed{config.seed}.safetensors"
     path = (shared or folder) / name
@@ -88,7 +90,8 @@ def initial_weights(
     like = shapes(task)
     leaves = tree.align(like, weights, str(path))
     variables = jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(x) for x in leaves])
-    return Initial(variables, path, fingerprint(weights))
+    base = maskfile.Base(config.network.name, starting.body_fingerprint(weights))
+    return Initial(variables, path, fingerprint(weights), base)
 
 
 def make_trainer(task: Task, config: ConfigDict, sum_movement: bool = False) -> Trainer:
@@ -111,11 +114,11 @@ def ready(variables: Variables, labels: Any, masks: Any) -> Ready:
     return Ready(learned, {"freeze": parts["freeze"], "kept": masks}, variables["batch_stats"])
 
 
-def store_mask(folder: Path, masks: Any, metadata: dict[str, str]) -> Path:
+def store_mask(folder: Path, masks: Any, metadata: dict[str, str], base: maskfile.Base) -> Path:
     """Writes `masks/ticket.mask` of a run directory."""
     path = folder / MASK
     path.parent.mkdir(parents=True, exist_ok=True)
-    maskfile.save(path, jax.tree.map(np.asarray, masks), metadata=metadata)
+    maskfile.save(path, jax.tree.map(np.asarray, masks), metadata=metadata, base=base)
     return path
 
 
@@ -244,6 +247,7 @@ def described(
             "schedule": "" if dense else schedule,
             "target_density": float(config.density),
             "shots": config.shots,
+            "head": config.head,
             "initial": initial.about(folder),
             **connections.effective(task, config, masks),
         },
@@ -256,12 +260,13 @@ def all_kept(variables: Variables, labels: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, bool), weights)
 
 
-def about_mask(config: ConfigDict) -> dict[str, str]:
+def about_mask(config: ConfigDict, task: Task) -> dict[str, str]:
     """The metadata of a ticket's mask file."""
     return {
         "network": config.network.name,
         "criterion": config.criterion,
         "density": json.dumps(config.density),
+        "dataset": task.dataset.name,
     }
 
 

@@ -31,6 +31,7 @@ RECIPES = {
     "prune": ["--config=prune_digits"],
     "self_mask": ["--config=digits_self", "--config.start=random", "--config.methods=mask",
                   "--config.network.name=lenet_300_100"],
+    "tickets": ["--config=tickets", "--config.start=random"],
 }  # fmt: skip
 WRONG = [
     "", "0", "-1", "1e9", "1e999", "nan", "-inf", "9" * 18, "9" * 4000, "0x" + "f" * 5000,

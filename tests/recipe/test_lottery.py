@@ -1,5 +1,6 @@
 """Lottery tickets on real digits."""
 
+import flax.linen as nn
 import numpy as np
 import pytest
 from boards import events, histogram, hyperparameters, tags
@@ -12,6 +13,7 @@ from jaxmask.recipe import lottery
 from jaxmask.run.pruning import make_pruner
 from jaxmask.train import loop
 from jaxmask.train.records import read_records
+from jaxmask.tree import named_leaves
 
 KERNELS = ("fc1", "fc2", "head")
 
@@ -235,3 +237,48 @@ def test_an_optimizer_state_of_other_shapes_can_be_rewound(tmp_path):
         tmp_path, "lottery", rounds=1, rewind_step=5, train__epochs=1, train__optimizer="adafactor"
     )
     assert whole["steps"] == 33 + 33 - 5
+
+
+class Normed(nn.Module):
+    classes: int
+    width: float = 1.0
+
+    @nn.compact
+    def __call__(self, x, train=False, features=False):
+        x = nn.Conv(4, (3, 3), strides=2, name="conv")(x)
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="norm")(x)
+        x = nn.relu(x).reshape(len(x), -1)
+        return x if features else nn.Dense(self.classes, name="head")(x)
+
+
+def test_a_pretrained_body_gets_a_new_head_and_is_rewound_with_its_statistics(
+    tmp_path, monkeypatch
+):
+    """With a batch norm, whose statistics each level learns anew from the start's."""
+    classes = {"network__name": f"{__name__}:Normed", "network__width": 1.0}
+    finished(tmp_path / "start", "dense", data__classes=(0, 1, 2), train__epochs=1, **classes)
+    before = load_file(tmp_path / "start" / "weights.safetensors")
+    seen, fit = [], loop.fit
+
+    def watched(programs, job):
+        leaves = {"params": job.state.learned["train"], "batch_stats": job.state.batch_stats}
+        seen.append({name: np.array(leaf) for name, leaf in named_leaves(leaves).items()})
+        return fit(programs, job)
+
+    monkeypatch.setattr(loop, "fit", watched)
+    told = finished(
+        tmp_path / "run", "lottery", start=str(tmp_path / "start"), head="new", density=0.25,
+        data__classes=(7, 8, 9), train__epochs=1, **classes,
+    )  # fmt: skip
+    masks = mask.file.load(tmp_path / "run" / "masks" / "ticket.mask")
+    assert "head" not in masks
+    assert told["head"] == "new"
+    assert [(level["params/conv/kernel"] != 0).sum() for level in seen] == [36, 18, 9]
+    for name, leaf in before.items():
+        for level in seen:
+            if name.startswith("params/head/"):
+                np.testing.assert_array_equal(level[name], seen[0][name])
+            else:  # the mask is on the kernel
+                left = level[name] != 0 if name == "params/conv/kernel" else True
+                np.testing.assert_array_equal(level[name], np.where(left, leaf, 0))
+    assert (seen[0]["params/head/kernel"] != before["params/head/kernel"]).any()

@@ -18,6 +18,7 @@ from jaxmask.run.starting import Start
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
+BASE = maskfile.Base("lenet_300_100", "0" * 64)
 CONFIG = small.config("prune", criterion="magnitude", density=0.25)
 
 
@@ -94,12 +95,14 @@ def test_a_fingerprint_is_of_names_shapes_dtypes_and_values():
 
 def test_a_mask_is_stored_with_what_it_says_and_read_again(at, tmp_path):
     assert ticket.stored_mask(tmp_path, at.masks) is None
-    path = ticket.store_mask(tmp_path, at.masks, ticket.about_mask(CONFIG))
+    path = ticket.store_mask(tmp_path, at.masks, ticket.about_mask(CONFIG, at.task), BASE)
     assert path == tmp_path / "masks" / "ticket.mask"
     chex.assert_trees_all_equal(ticket.stored_mask(tmp_path, at.masks), at.masks)
     assert maskfile.read(path).metadata == {
-        "network": "lenet_300_100", "criterion": "magnitude", "density": "0.25"
+        "network": "lenet_300_100", "criterion": "magnitude", "density": "0.25",
+        "dataset": at.task.dataset.name,
     }  # fmt: skip
+    assert maskfile.read(path).base == BASE
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(InputError, match="delete it"):
         ticket.stored_mask(tmp_path, at.masks)
@@ -137,12 +140,12 @@ def test_a_mask_that_keeps_all_is_of_all_that_may_be_pruned(at):
 
 def described(at, folder, **changes):
     config = small.config("prune", criterion="magnitude", **{"density": 0.25, **changes})
-    initial = ticket.Initial(at.variables, folder / "initial.safetensors", "abc")
+    initial = ticket.Initial(at.variables, folder / "initial.safetensors", "abc", BASE)
     return ticket.described(at.task, config, at.masks, "USS", initial, folder)
 
 
 def test_a_ticket_is_described_by_its_mask(at, tmp_path):
-    path = ticket.store_mask(tmp_path, at.masks, {})
+    path = ticket.store_mask(tmp_path, at.masks, {}, BASE)
     found = described(at, tmp_path)
     bits = {name: np.asarray(leaf) for name, leaf in tree.named_leaves(at.masks).items()}
     sizes = sum(leaf.size for leaf in bits.values())
