@@ -57,8 +57,8 @@ fine-tuning 30.93 and 9.84, supervised mask 22.65 and 10.66, mask without labels
 12.90.
 
 Not measured: `efficientnet_lite0`, `resnet20_swav`, `resnet20_losses`, `resnet20_prototypes`,
-`resnet20_frozen`, `resnet20_top_k`; `resnet50_*`, `few_labels`, `prototypes`, `frozen`, `top_k` (no weights, data or
-GPU); `resnet56`; `resnet20_long` (105,450 steps per training).
+`resnet20_frozen`, `resnet20_top_k`; `resnet50_*`, `few_labels`, `prototypes`, `frozen`, `top_k` (no
+weights, data or GPU); `resnet56`; `resnet20_long` (105,450 steps per training).
 """
 
 from ml_collections import ConfigDict

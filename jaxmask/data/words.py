@@ -57,7 +57,8 @@ def load_words(
     names are tested on; if there are none, the last tenth of the rows of each file is.
 
     Args:
-      name: "mlm:PATH[,PATH...]": text files, folders (all `.txt` files in them) or patterns with *.
+      name: "mlm:PATH[,PATH...]": text files, folders (all `.txt` files in them), or patterns
+        with `*`.
       tokenizer: of `read_tokenizer`, with a mask token.
       tokens: of a row, its marks among them.
       share, validation: of the rows that are not tested on, as for `data.load`.
