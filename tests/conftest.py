@@ -62,10 +62,10 @@ def quick_compilation():
 @pytest.fixture(scope="module")
 def shallow_resnet():
     """`resnet20` has a block a stage, not three alike: a third to trace and compile."""
-    from jaxmask.model import registry
+    from jaxmask.model import networks
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(registry._NETWORKS, "resnet20", registry._cifar_resnet(1))
+        patch.setitem(networks.NETWORKS, "resnet20", networks._cifar_resnet(1))
         yield
 
 

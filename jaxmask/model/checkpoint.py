@@ -17,8 +17,8 @@ TORCH = (".pth", ".pt", ".bin", ".ckpt", ".th", ".tar")  # the last as in .pth.t
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 # what the library cannot make an array of
 _FLOAT8 = {"F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2}
-BESIDE = ("config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json",
-          "vocab.txt")  # fmt: skip
+BESIDE = ("config.json", "preprocessor_config.json", "tokenizer.json")
+TOKENS = ("tokenizer_config.json", "vocab.txt")  # older tokenizers
 
 
 def is_path(source: str) -> bool:
@@ -38,7 +38,7 @@ def find(source: str | Path) -> Path:
         InputError: it does not exist, or cannot be fetched.
     """
     if str(source).startswith("hub:"):
-        return hub.find(str(source), _WEIGHTS, BESIDE)
+        return hub.find(str(source), _WEIGHTS, BESIDE, TOKENS)
     if str(source).startswith("package:"):
         return package.find(str(source))
     path = Path(source)

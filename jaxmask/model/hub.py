@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from jaxmask import signals
@@ -14,13 +14,16 @@ REACHED_SECONDS = 5.0  # the hub answers within, or counts as not reachable
 Fetch = Callable[[str, str], Path | None]
 
 
-def find(source: str, weights: Sequence[str], beside: Sequence[str]) -> Path:
+def find(
+    source: str, weights: Sequence[str], beside: Sequence[str], spare: Sequence[str] = ()
+) -> Path:
     """The copy of a weight file, with the files beside it.
 
     Args:
         source: "hub:owner/name", or "hub:owner/name/file".
         weights: the names of weight files, the first that exists is taken; unless `source` has one.
         beside: names of files that are fetched too, if they exist.
+        spare: likewise, but without those that cannot be fetched: who needs one will miss it.
 
     Raises:
         InputError: it is no such name, there is no such file, or it cannot be fetched.
@@ -37,6 +40,9 @@ def find(source: str, weights: Sequence[str], beside: Sequence[str]) -> Path:
             raise InputError(f"{source} has no {' and no '.join(candidates)}; give its weight file")
         for each in beside:
             fetch(f"{owner}/{name}", each)
+        for each in spare:
+            with suppress(InputError):
+                fetch(f"{owner}/{name}", each)
     return found
 
 

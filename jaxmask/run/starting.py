@@ -56,12 +56,13 @@ def task_of(config: ConfigDict) -> tuple[tasks.Task, Start]:
     Raises:
       InputError: data, network or weights are not available, or do not fit each other.
     """
-    if config.head not in HEADS:
-        raise InputError(f"head is {config.head!r}{nearest(str(config.head), HEADS)}")
+    head = config.get("head", HEADS[0])
+    if head not in HEADS:
+        raise InputError(f"head is {head!r}{nearest(str(head), HEADS)}")
     start, about = load_start(
         config.start, config.network, pixels(config.data), texts.of_words(config.data)
     )
-    if start.weights is not None and config.head == "start":
+    if start.weights is not None and head == "start":
         start = start._replace(head=True, head_in_base=True)
     normalized = {key: about.get(key) for key in ("mean", "std", "unsettled", "options")}
     sections = [config.data.to_dict(), config.network.to_dict(), config.seed, normalized]
@@ -74,7 +75,7 @@ def task_of(config: ConfigDict) -> tuple[tasks.Task, Start]:
 
     task = shared("task", json.dumps(sections), build)
     start = for_images(start, task)
-    if start.weights is not None and config.head == "start" and not start.head:
+    if start.weights is not None and head == HEADS[0] and not start.head:
         raise InputError(f"the weights of {start.source} have no head: set head to 'new'")
     check_fits(task, start)
     return task, start

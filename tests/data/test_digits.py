@@ -43,14 +43,6 @@ def test_digits_test_split_never_changes():
     assert hashlib.sha256(labels.astype("<i4").tobytes()).hexdigest()[:16] == "8ee7cd2bd96f3650"
 
 
-def test_without_the_file_of_scikit_learn_its_function_is_asked(monkeypatch):
-    found = digits._numbers()
-    monkeypatch.setattr(digits.importlib.util, "find_spec", lambda name: None)
-    for ours, theirs in zip(found, digits._numbers(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-        assert ours.dtype == theirs.dtype
-
-
 def test_it_is_read_once_and_cannot_be_changed():
     splits = digits.read()
     assert digits.read() is splits

@@ -9,7 +9,7 @@ import pytest
 
 from jaxmask.errors import InputError
 from jaxmask.model import hub
-from jaxmask.model.checkpoint import BESIDE, find
+from jaxmask.model.checkpoint import BESIDE, TOKENS, find
 
 
 class EntryNotFoundError(Exception):
@@ -53,7 +53,7 @@ def test_hub_fetches_the_weights_and_what_lies_beside(server, tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     (tmp_path / "config.json").write_text("{}")
     assert find("hub:timm/resnet18") == tmp_path / "pytorch_model.bin"
-    wanted = ["model.safetensors", "pytorch_model.bin", *BESIDE]
+    wanted = ["model.safetensors", "pytorch_model.bin", *BESIDE, *TOKENS]
     assert server == [("timm/resnet18", name) for name in wanted]
 
 
