@@ -106,7 +106,13 @@ def test_a_ticket_of_words(folder, tmp_path):
 
 def test_texts_start_from_words_and_words_from_texts(trained, folder, tmp_path, caplog):
     texts.folder(tmp_path / "texts", train=40, test=10)
-    made = config(folder, data__name=f"text:{tmp_path / 'texts'}", start=str(trained))
+    made = config(
+        folder,
+        data__name=f"text:{tmp_path / 'texts'}",
+        head="new",
+        recipe="prune",
+        start=str(trained),
+    )
     made.data.tokenizer = ""
     found, start = starting.task_of(made)
     assert (found.module.mlm, start.head) == (False, False)
@@ -115,7 +121,9 @@ def test_texts_start_from_words_and_words_from_texts(trained, folder, tmp_path, 
     assert variables["params"]["head"]["kernel"].shape == (16, 2)
     about = starting.tasks.about_network(made.network, found)
     weights.save(tmp_path / "w.safetensors", variables, about)
-    found, start = starting.task_of(config(folder, start=str(tmp_path / "w.safetensors")))
+    found, start = starting.task_of(
+        config(folder, head="new", name="prune", start=str(tmp_path / "w.safetensors"))
+    )
     assert (found.module.mlm, start.head) == (True, False)
     head = starting.starting_variables(found, start, starting.named_key(0, "a"))["params"]["head"]
     assert set(head) == {"bias", "dense", "norm"}

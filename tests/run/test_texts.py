@@ -135,7 +135,11 @@ def test_a_start_without_a_head_gets_a_new_one(folder, tmp_path):
     loaded, about = weights.load(tmp_path / "w.safetensors")
     del loaded["params"]["head"]
     weights.save(tmp_path / "w.safetensors", loaded, about)
-    task, start = starting.task_of(config(folder, start=str(tmp_path / "w.safetensors")))
+    given = config(folder, "prune", start=str(tmp_path / "w.safetensors"))
+    with pytest.raises(InputError, match="have no head: set head to 'new'"):
+        starting.task_of(given)
+    given.head = "new"
+    task, start = starting.task_of(given)
     assert (start.head, start.head_in_base) == (False, False)
     found = starting.starting_variables(task, start, starting.named_key(0, "start"))["params"]
     assert found["head"]["kernel"].shape == (8, 2)
