@@ -291,8 +291,7 @@ KNOWN: dict[str, Adapter] = {
     **{name: weights() for name in ("full", "partial", "bias", "norm", *EVALUATORS)},
     "knn": weights()._replace(restore=restore),  # its arrays are for its classifier
     **{
-        name: scaled(masks(mask.threshold(), ()), ())
-        for name in ("mask", "mask_topk", "mask_sign")
+        name: scaled(masks(mask.threshold(), ()), ()) for name in ("mask", "mask_topk", "mask_sign")
     },
     "lora": lora(()),
 }

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxmask import tree
+from jaxmask import mask, tree
 from jaxmask.adapter.base import Adapter, Stored, Tree
 from jaxmask.errors import InputError
 from jaxmask.mask.axes import Axes, Stated, answers
@@ -46,7 +46,8 @@ def scaled(way: Adapter, rules: Iterable[tuple[str, str]], axes: Stated = ()) ->
         learned, frozen = way.init(key, params)
         masked = tree.partition(params, tree.label(params, rules))["mask"]
         leaves, structure = jax.tree.flatten(masked)
-        shapes = answers(masked, axes, _shape, "a scale of its outputs")
+        known = mask.describe(params, axes)  # biases, which are not masked, tell more
+        shapes = answers(masked, known, _shape, "a scale of its outputs")
         ones = [jnp.ones(shape, wide(w.dtype)) for shape, w in zip(shapes, leaves)]
         return {**learned, SCALE: jax.tree.unflatten(structure, ones)}, frozen
 
