@@ -123,7 +123,7 @@ def optimizer(
     Raises:
       InputError: a name that optax does not have, or arguments that it does not take.
     """
-    ours = {
+    ours: dict[str, Any] = {
         "normalize_by_leaf": scores.normalize_by_leaf,
         "flips": functools.partial(scores.flips, steps_per_epoch=steps_per_epoch),
     }

@@ -38,7 +38,8 @@ ADAPTERS = {
 }
 # the adapter that restores a file of ours, by its method alone
 KNOWN = {"full": "full", "bias": "bias", "sign": "mask_sign", "lora": "lora",
-         "top_k": "mask_topk", "no rescaling": "mask", "four levels": "mask", "scaled": "mask"}  # fmt: skip
+         "top_k": "mask_topk", "no rescaling": "mask", "four levels": "mask",
+         "scaled": "mask"}  # fmt: skip
 
 
 def moved(learned, seed):

@@ -47,7 +47,7 @@ def test_every_output_is_multiplied_by_its_number(inner):
 
 def test_stacked_layers_have_scales_of_their_own():
     way = adapter.scaled(adapter.masks(mask.threshold(), RULES), RULES)
-    learned, frozen = way.init(jax.random.key(1), PARAMS)
+    learned, _ = way.init(jax.random.key(1), PARAMS)
     scale = learned["scale"]["deep"]["kernel"]
     assert scale.shape == (2, 1, 3)
     assert tree.size(learned["scale"]) == 5 + 6
