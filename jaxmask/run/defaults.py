@@ -130,6 +130,7 @@ def adapt(dataset: str, epochs: int) -> ConfigDict:
         config[name] = ConfigDict(dict(evaluator.defaults))
     for name, method in METHODS.items():
         config[name] = ConfigDict({"train": train(epochs), **method.defaults})
+        config[name].train.update(method.train)
     return config
 
 
@@ -150,7 +151,10 @@ def self_mask(dataset: str, epochs: int) -> ConfigDict:
     for name in METHODS:
         config[name].choices = (0.05,) if config[name].tune == "learning_rate" else (50.0,)
         config[name].train.update(
-            optimizer="add_decayed_weights(1e-6), sgd(momentum=0.9)", learning_rate=0.15
+            optimizer="add_decayed_weights(1e-6), sgd(momentum=0.9)",
+            learning_rate=0.15,
+            mask_optimizer="sgd(momentum=0.9)",
+            mask_learning_rate=50.0,
         )
     config.knn.choices = (10, 50, 200)
     config.linear_probe.choices = (1e-4, 1e-3, 1e-2)
