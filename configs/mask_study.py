@@ -17,7 +17,6 @@ from jaxmask.recipe import defaults
 
 MODES = ("digits", "flowers", "resnet20", "resnet20_small")
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean, std of the channels
-# one change each to the published mask; scores move by about the rate in each step
 LEAF = "normalize_by_leaf(0.99), sgd(momentum=0.9)"
 UP = "levels((0.5, 1.0, 1.5), (-1.0, 1.0), constant(0.0))"
 PLAIN: dict[str, Any] = {
@@ -31,20 +30,27 @@ PLAIN: dict[str, Any] = {
 NORMALIZED = {"train.mask_optimizer": LEAF, "choices": (0.003, 0.01, 0.03)}
 VARIANTS: dict[str, dict[str, Any]] = {
     "published": {},
+    "published_head": {"train.learning_rate": 0.3},
+    "published_norm": {"also": ("norm",)},
+    "whole": {
+        "train.mask_optimizer": "normalize_by_update_norm, sgd(momentum=0.9)",
+        "choices": (1.5, 5.0, 15.0),
+    },
     "leaf": NORMALIZED,
-    "adam": {"train.mask_optimizer": "scale_by_adam()", "choices": (0.003, 0.01, 0.03)},
+    "adam": {"train.mask_optimizer": "scale_by_adam()", "choices": (0.01, 0.03, 0.1)},
     "flips": {"train.mask_optimizer": "flips(momentum=0.9)", "choices": (0.01, 0.03, 0.1)},
     "leaf_flips": {
         "train.mask_optimizer": "normalize_by_leaf(0.99), flips(momentum=0.9)",
         "choices": (0.01, 0.03, 0.1),
     },
+    "leaf_head": {**NORMALIZED, "train.learning_rate": 0.3},
     "leaf_norm": {**NORMALIZED, "also": ("norm",)},
     "leaf_scale": {**NORMALIZED, "also": ("scale",)},
     "leaf_magnitude": {**NORMALIZED, "transform": "threshold(init=relative_magnitude())"},
     "leaf_sigmoid": {**NORMALIZED, "transform": "threshold(slope=sigmoid(1.0))"},
     "leaf_clipped": {**NORMALIZED, "transform": "threshold(slope=clipped(2.0))"},
     "leaf_ternary": {**NORMALIZED, "transform": "levels()"},
-    "leaf_up": {**NORMALIZED, "transform": UP},
+    "leaf_up": {**NORMALIZED, "transform": UP, "choices": (0.003, 0.005, 0.01)},
     "leaf_late": {**NORMALIZED, "stages": -2},
 }
 FIELDS = tuple(PLAIN)
@@ -96,7 +102,12 @@ def flowers(config: ConfigDict) -> None:
     for method in ("full", "lora", "mask"):
         config[method].train.epochs = 6
         config[method].train.batch_size = 32
-    config.grid = ((variants(),),)
+        config[method].choices = (0.003, 0.01, 0.03)
+    fields, points = variants("published", "leaf", "leaf_magnitude")
+    config.grid = (
+        ((fields, [(*point[:2], 0.01, *point[3:]) for point in points]),),
+        (("methods", (("lora",), ("full",))),),
+    )
 
 
 def resnet20(config: ConfigDict) -> None:

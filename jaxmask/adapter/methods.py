@@ -266,7 +266,7 @@ METHODS: dict[str, Method] = {
         {
             **_MASK,
             "transform": "threshold(mu=0.0, init=constant(1.0), rescale=True)",
-            "choices": (0.003, 0.01, 0.03),
+            "choices": (0.001, 0.003, 0.01, 0.03),
         },
         about="one bit per weight, on where its score is above a threshold (Mallya et al. 2018)",
         # the rate counts in units of the scores, whatever the network
