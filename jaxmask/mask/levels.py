@@ -100,10 +100,14 @@ def from_planes(bits: PyTree, values: Sequence[float]) -> dict[str, PyTree]:
     if sorted(named) != sorted(wanted):
         other = sorted(set(named) ^ set(wanted))[0]
         raise InputError(f"{other!r} is not of the bits of a mask of {len(values)} values")
+    for path in paths:
+        shapes = {jnp.shape(named[f"{path}/{PLANE}{k}"]) for k in range(len(values) - 1)}
+        if len(shapes) > 1:
+            raise InputError(f"the bits of the mask of {path!r} have shapes {sorted(shapes)}")
 
     def joined(path: str) -> jax.Array:
         # selected, not summed: the values come back exactly
-        found = jnp.full(named[f"{path}/{PLANE}0"].shape, values[0], jnp.float32)
+        found = jnp.full(jnp.shape(named[f"{path}/{PLANE}0"]), values[0], jnp.float32)
         for index, value in enumerate(values[1:]):
             found = jnp.where(jnp.asarray(named[f"{path}/{PLANE}{index}"]) > 0, value, found)
         return found

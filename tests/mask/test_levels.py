@@ -88,6 +88,12 @@ def test_planes_of_another_mask_are_refused():
     for wrong in (bits, {"w": jnp.array([True])}, {"w": {"above_0": 1, "above_9": 1}}):
         with pytest.raises(InputError, match="bits of a mask of 3 values"):
             mask.from_planes(wrong, (-1.0, 0.0, 1.0))
+    uneven = {"w": {"above_0": jnp.ones(2, bool), "above_1": jnp.ones(1, bool)}}
+    with pytest.raises(InputError, match="shapes"):
+        mask.from_planes(uneven, (-1.0, 0.0, 1.0))
+    for values in ("abc", [1, 0], [0, None], {"0": 1}, [True, 2]):
+        with pytest.raises(InputError, match="values"):
+            mask.from_planes(bits, values)
 
 
 def test_no_level_is_simply_on():
