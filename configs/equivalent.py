@@ -46,7 +46,7 @@ def get_config(mode: str = "digits") -> ConfigDict:
         raise ValueError(f"equivalent has no mode {mode!r}; its modes are {', '.join(MODES)}")
     config = defaults.adapt("digits", epochs=30)
     config.methods = ("mask",)
-    config.mask.train.mask_optimizer = "sgd(momentum=0.9)"
+    config.mask.train.update(defaults.PUBLISHED_SCORES)
     globals()[mode](config)
     config.mask.train.select = "last"
     return config

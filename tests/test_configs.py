@@ -55,6 +55,7 @@ def test_what_was_published_keeps_its_rates_and_optimizer_of_masks(name, mode):
         used = (*run.get("methods", ()), run.get("method"), *run.get("few_labels", {}))
         for section in masks(run) if "mask" in used else ():
             assert section.train.mask_optimizer == "sgd(momentum=0.9)"
+            assert section.train.mask_learning_rate >= 1
             assert min(section.choices) >= 1
 
 
