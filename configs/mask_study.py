@@ -117,8 +117,10 @@ def flowers(config: ConfigDict) -> None:
         config[method].train.batch_size = 32
         config[method].choices = (0.003, 0.01, 0.03)
     fields, points = variants("published", "leaf", "leaf_magnitude")
+    rates = ((0.1, 1.0, 10.0), (0.001, 0.003, 0.01), (0.001, 0.003, 0.01))
+    points = tuple((*point[:2], 0.01, *point[3:-1], each) for point, each in zip(points, rates))
     config.grid = (
-        ((fields, [(*point[:2], 0.01, *point[3:]) for point in points]),),
+        ((fields, points),),
         (("methods", (("lora",), ("full",))),),
     )
 
