@@ -11,7 +11,7 @@ from jaxmask.model.registry import WIDEST
 from jaxmask.prune.schedule import MOST_SHOTS
 from jaxmask.run import fields
 
-# how masks are learned in the publications, as fields of `train`
+# how masks are learned in the publications, as fields of `train`; ours is in `adapter.METHODS`
 PUBLISHED_SCORES = {"mask_optimizer": "sgd(momentum=0.9)", "mask_learning_rate": 50.0}
 
 # old field names and their new names
