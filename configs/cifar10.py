@@ -29,6 +29,8 @@ def get_config(mode: str = "dense") -> ConfigDict:
         config.start = "random"
         config.methods = ("mask",)
         config.mask.train.schedule = "cosine(warmup_epochs=40)"
+        config.mask.train.update(defaults.PUBLISHED_SCORES)
+        config.mask.choices = (1.0, 5.0, 20.0, 50.0)
     else:
         config = defaults.dense("cifar10", epochs=200)
         config.train.optimizer = "add_decayed_weights(1e-4), sgd(momentum=0.9)"

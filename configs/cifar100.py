@@ -123,6 +123,7 @@ def get_config(mode: str = "") -> ConfigDict:
     config.full.train.optimizer = "add_decayed_weights(5e-4), sgd(momentum=0.9)"
     config.full.choices = (0.001, 0.01, 0.1)
     config.mask.train.schedule = "cosine(warmup_epochs=40)"
+    config.mask.train.update(defaults.PUBLISHED_SCORES)
     config.mask.choices = (10.0, 50.0, 250.0)
     globals()[mode](config)
     return config

@@ -34,4 +34,6 @@ def get_config(mode: str = "") -> ConfigDict:
     config.pretrain.data.classes = (0, 1, 2, 3, 4)
     config.pretrain.data.validation = 0.2
     config.pretrain.train.learning_rate = 0.05
+    config.mask.train.update(defaults.PUBLISHED_SCORES)
+    config.mask.choices = (1.0, 5.0, 20.0, 50.0)
     return config

@@ -151,6 +151,7 @@ def few_labels(config: ConfigDict) -> None:
     few.linear_probe.choices = (1e-3, 1e-2, 1e-1)
     few.full.choices = (0.01, 0.03, 0.1)
     few.mask.choices = (5.0, 20.0, 50.0)
+    few.mask.train.update(defaults.PUBLISHED_SCORES)
     few.full.train.batch_size = few.mask.train.batch_size = 32
 
 

@@ -46,6 +46,7 @@ def get_config(mode: str = "digits") -> ConfigDict:
         raise ValueError(f"equivalent has no mode {mode!r}; its modes are {', '.join(MODES)}")
     config = defaults.adapt("digits", epochs=30)
     config.methods = ("mask",)
+    config.mask.train.update(defaults.PUBLISHED_SCORES)
     globals()[mode](config)
     config.mask.train.select = "last"
     return config

@@ -30,6 +30,7 @@ def get_config(mode: str = "supermask") -> ConfigDict:
         config.start = "random"
         config.methods = ("mask",)
         config.mask.head = "mask"
+        config.mask.train.update(defaults.PUBLISHED_SCORES)
         config.mask.choices = (10.0, 50.0, 250.0, 1000.0)
     config.network.name = "lenet_300_100"
     config.data.validation = 5000

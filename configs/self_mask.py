@@ -111,6 +111,7 @@ def resnet20(config: ConfigDict) -> None:
     few.linear_probe.choices = (1e-3, 1e-2, 1e-1)
     few.full.choices = (0.03, 0.1, 0.3)
     few.mask.choices = (2.0, 10.0, 50.0)
+    few.mask.train.update(defaults.PUBLISHED_SCORES)
 
 
 def resnet20_swav(config: ConfigDict) -> None:
@@ -214,6 +215,7 @@ def few_labels(config: ConfigDict) -> None:
     few.shares, few.draws, few.steps = (0.1, 0.04, 0.02, 0.01, 0.005, 0.0025), 5, 5000
     few.linear_probe.choices = (1e-3, 1e-2, 1e-1)
     few.full.choices, few.mask.choices = _around(0.15), _around(50.0)
+    few.mask.train.update(defaults.PUBLISHED_SCORES)
 
 
 def prototypes(config: ConfigDict) -> None:

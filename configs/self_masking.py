@@ -56,6 +56,7 @@ def get_config(mode: str = "resnet18") -> ConfigDict:
     config.full.choices = _around(0.001)
     for method in ("mask", "mask_topk"):
         config[method].train.schedule = "cosine(warmup_epochs=40)"
+        config[method].train.update(defaults.PUBLISHED_SCORES)
         config[method].choices = _around(50.0)
     globals()[mode](config)
     return config

@@ -58,6 +58,7 @@ def get_config(mode: str = "digits") -> ConfigDict:
     config = defaults.adapt("digits", epochs=15)
     config.network.name = "resnet20"
     config.methods = ("mask",)
+    config.mask.train.update(defaults.PUBLISHED_SCORES)
     config.linear_probe.choices = (0.01,)
     globals()[mode](config)
     return config

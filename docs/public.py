@@ -47,9 +47,10 @@ def short_names() -> dict[str, str]:
 
 # the order of the gallery
 EXAMPLES = [f"{name}.py" for name in (
-    "adapt_threshold", "adapt_top_k", "adapt_sign", "adapt_supermask", "adapt_lora", "adapt_full",
-    "adapt_partial", "adapt_bias", "adapt_norm", "adapt_linear_probe", "adapt_knn", "mask_file",
-    "many_tasks", "prune_magnitude", "prune_random", "prune_snip", "prune_grasp", "prune_synflow",
-    "prune_gradient_norm", "prune_fisher", "prune_optimal_brain_damage", "prune_movement",
-    "prune_lottery", "prune_structured", "compare_runs",
+    "adapt_threshold", "adapt_top_k", "adapt_sign", "adapt_levels", "adapt_supermask",
+    "adapt_lora", "adapt_full", "adapt_partial", "adapt_bias", "adapt_norm",
+    "adapt_linear_probe", "adapt_knn", "mask_file", "many_tasks", "prune_magnitude",
+    "prune_random", "prune_snip", "prune_grasp", "prune_synflow", "prune_gradient_norm",
+    "prune_fisher", "prune_optimal_brain_damage", "prune_movement", "prune_lottery",
+    "prune_structured", "compare_runs",
 )]  # fmt: skip

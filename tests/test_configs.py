@@ -39,6 +39,27 @@ def test_every_run_of_a_mode_has_the_fields_of_its_recipe(name, mode):
 
 
 @pytest.mark.parametrize(
+    ("name", "mode"), [pair for pair in MODES if pair[0] not in ("folder", "mask_study")]
+)
+def test_what_was_published_keeps_its_rates_and_optimizer_of_masks(name, mode):
+    """Their numbers are of plain SGD, whose rates count in units of the gradient."""
+
+    def masks(config):
+        for field, value in config.items():
+            if field == "mask":
+                yield value
+            elif hasattr(value, "items") and value.get("shares", True):  # few_labels, if used
+                yield from masks(value)
+
+    for run in points(name, mode):
+        used = (*run.get("methods", ()), run.get("method"), *run.get("few_labels", {}))
+        for section in masks(run) if "mask" in used else ():
+            assert section.train.mask_optimizer == "sgd(momentum=0.9)"
+            assert section.train.mask_learning_rate >= 1
+            assert min(section.choices) >= 1
+
+
+@pytest.mark.parametrize(
     ("name", "mode"),
     [pair for pair in MODES
      if pair[0] in ("self_mask", "digits_self", "equivalent", "trainable_scores")

@@ -8,6 +8,7 @@ from jaxmask.adapter.base import Adapter, Evaluator, Site, Stored
 from jaxmask.adapter.lora import lora
 from jaxmask.adapter.masks import masks
 from jaxmask.adapter.methods import EVALUATORS, KNOWN, METHODS, Method
+from jaxmask.adapter.scaled import scaled
 from jaxmask.adapter.weights import weights
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "Stored",
     "lora",
     "masks",
+    "scaled",
     "weights",
 ]

@@ -57,7 +57,8 @@ def masks(
     """
     rules = tuple(rules)
     # put does not depend on the density, nor on which scores are learned
-    put = (transform if isinstance(transform, MaskTransform) else transform(1.0)).put
+    any_density = transform if isinstance(transform, MaskTransform) else transform(1.0)
+    put, values = any_density.put, any_density.values
     if put is None:
         raise InputError("the mask transform has no 'put', which restores its masks; give it one")
 
@@ -101,20 +102,25 @@ def masks(
         return found
 
     def store(learned: dict[str, Tree], frozen: dict[str, Tree]) -> Stored:
+        found = made(learned, frozen).mask(learned["scores"])
+        levels = {"levels": list(values)} if values else {}
         return Stored(
-            made(learned, frozen).mask(learned["scores"]),
+            mask.planes(found, values) if values else found,
             {"params": learned["train"]},
-            {**_scaling(put, frozen["weights"]), **(settings or {})},
+            {**_scaling(put, frozen["weights"]), **levels, **(settings or {})},
         )
 
     def restore(params: Tree, stored: Stored) -> Tree:
         check_used(stored, ("params",), tree.named_leaves(stored.masks))
+        masks, levels = stored.masks, stored.settings.get("levels")
+        if levels is not None:
+            masks = mask.from_planes(masks, levels)
         by = put
         if _is_ours(put):  # one adapter restores the files of both
             rescale, axes = stored.settings.get("rescale", True), stored.settings.get("axes", {})
             _check_settings(rescale, axes)
             by = functools.partial(mask.rescaled, axes=axes) if rescale else mask.unscaled
-        return mask.restore(weights.restore(params, stored), stored.masks, by)
+        return mask.restore(weights.restore(params, stored), masks, by)
 
     return Adapter(init, parameters, optimizers, store, restore)
 

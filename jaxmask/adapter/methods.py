@@ -14,6 +14,7 @@ from jaxmask.adapter.knn import KNN
 from jaxmask.adapter.lora import LARGEST_SCALE, MOST_RANK, lora
 from jaxmask.adapter.masks import masks
 from jaxmask.adapter.probe import LINEAR_PROBE
+from jaxmask.adapter.scaled import scaled
 from jaxmask.adapter.weights import restore, weights
 from jaxmask.errors import InputError, check_numbers
 from jaxmask.train.named import call, first_line
@@ -31,6 +32,7 @@ class Method(NamedTuple):
       settle: (section, results of earlier methods) -> section, for a method that uses the result
         of another one.
       about: the method in a line.
+      train: the fields of `train` whose defaults are others than those of all methods.
     """
 
     build: Callable[[Any, Site], Adapter]
@@ -38,6 +40,7 @@ class Method(NamedTuple):
     arrays: tuple[str, ...] = ()
     settle: Callable[[Any, Mapping[str, Any]], Any] = lambda section, results: section
     about: str = ""
+    train: Mapping[str, Any] = {}
 
 
 def _full(section: Any, site: Site) -> Adapter:
@@ -61,12 +64,16 @@ def _bias(section: Any, site: Site) -> Adapter:
 
 def _norm(section: Any, site: Site) -> Adapter:
     """Fine-tune scales and biases of batch and layer norms only (Frankle et al. 2021)."""
-    # every module with a scale is a norm
-    paths = [path for path in tree.paths(site.parameters) if path.endswith("/scale")]
-    norms = [re.escape(path.rpartition("/")[0]) + "/.*" for path in paths]
+    norms = _norms(site)
     if not norms:
         raise InputError(f"norm: {site.name} has no batch or layer norm")
-    return weights([site.head, *((path, "train") for path in norms)])
+    return weights([site.head, *norms])
+
+
+def _norms(site: Site) -> Rules:
+    """Rules that train all norms; every module with a scale is one."""
+    paths = [path for path in tree.paths(site.parameters) if path.endswith("/scale")]
+    return tuple((re.escape(path.rpartition("/")[0]) + "/.*", "train") for path in paths)
 
 
 def _lora(section: Any, site: Site) -> Adapter:
@@ -81,12 +88,14 @@ def _mask(name: str) -> Callable[[Any, Site], Adapter]:
     """Learn one bit per frozen weight by the transform that the section names."""
 
     def build(section: Any, site: Site) -> Adapter:
-        return masks(
+        rules = mask_rules(name, section, site)
+        way = masks(
             transform(f"{name}.transform", section.transform, site.axes),
-            mask_rules(name, section, site),
+            rules,
             settings={"transform": section.transform},
             **_share(name, section),
         )
+        return scaled(way, rules, site.axes) if "scale" in section.also else way
 
     return build
 
@@ -114,14 +123,16 @@ def _mask_topk(section: Any, site: Site) -> Adapter:
         )
     transform("mask_topk", f"top_k(0.5, scope={section.scope!r}, init={section.initial})")
     initial = call(section.initial, _with_axes(mask.INITIALIZERS, site.axes), "initial scores")
-    return masks(
+    rules = mask_rules("mask_topk", section, site)
+    way = masks(
         lambda density: mask.top_k(density, section.scope, initial, section.rescale, site.axes),
-        mask_rules("mask_topk", section, site),
+        rules,
         density=section.density or 1.0,  # 0 is replaced before training, by `settle`
         falling_epochs=section.falling_epochs,
         settings={"transform": "top_k"},
         **_share("mask_topk", section),
     )
+    return scaled(way, rules, site.axes) if "scale" in section.also else way
 
 
 def _found_density(section: Any, results: Mapping[str, Any]) -> Any:
@@ -149,10 +160,10 @@ def transform(field: str, text: str, axes: Mapping[str, str] = {}) -> mask.MaskT
     Raises:
       InputError: it is not a call of a transform with valid arguments.
     """
-    known = _with_axes({**mask.TRANSFORMS, **mask.INITIALIZERS}, axes)
+    known = _with_axes({**mask.TRANSFORMS, **mask.INITIALIZERS, **mask.SLOPES}, axes)
     found = call(text, known, "mask transform")
     if not isinstance(found, mask.MaskTransform):
-        raise InputError(f"{field} {text!r} only initializes scores; name a transform")
+        raise InputError(f"{field} {text!r} is not a mask transform, but a part of one; name one")
     small = {"kernel": jax.ShapeDtypeStruct((2, 2), "float32")}
     try:
         scores = jax.eval_shape(found.init, jax.random.key(0), small)
@@ -183,13 +194,34 @@ def mask_rules(method: str, section: Any, site: Site) -> Rules:
     if section.head == "mask" and site.head[1] == "freeze":
         raise InputError(f"{method}.head is 'mask', but a text head is frozen; use 'train'")
     head = ("head/kernel", "mask") if section.head == "mask" else site.head
-    if not 0 <= section.stages <= len(site.stages):
+    return (
+        head,
+        *_also(method, section, site),
+        *_other_stages(method, section.stages, site),
+        *(section.rules or site.rules),
+    )
+
+
+def _also(method: str, section: Any, site: Site) -> Rules:
+    """Rules for what is trained beside the mask."""
+    known = ("norm", "scale")
+    if others := sorted(set(section.also) - set(known)):
+        raise InputError(f"{method}.also has {others[0]!r}; it may have 'norm' and 'scale'")
+    return _norms(site) if "norm" in section.also else ()
+
+
+def _other_stages(method: str, stages: int, site: Site) -> Rules:
+    """Rules that freeze all but the first stages, or all but the last if `stages` is negative."""
+    if abs(stages) > len(site.stages):
         raise InputError(
-            f"{method}.stages is {section.stages}; {site.name} has {len(site.stages)} stages, "
-            "0 is all"
+            f"{method}.stages is {stages}; {site.name} has {len(site.stages)} stages, 0 is all, "
+            "-1 the last"
         )
-    later = [(path, "freeze") for path in site.stages[section.stages :]] if section.stages else []
-    return (head, *later, *(section.rules or site.rules))
+    if stages == -len(site.stages):
+        return ()
+    if stages < 0:
+        return ((f"(?!({'|'.join(site.stages[stages:])})$).*", "freeze"),)
+    return tuple((path, "freeze") for path in site.stages[stages:]) if stages else ()
 
 
 def _share(method: str, section: Any) -> dict[str, Any]:
@@ -210,6 +242,7 @@ _MASK = {
     "rules": (),
     "stages": 0,
     "head": "train",
+    "also": (),
     "trainable_share": 1.0,
     "trainable_by": "random",
     "tune": "mask_learning_rate",
@@ -230,8 +263,17 @@ METHODS: dict[str, Method] = {
     ),
     "mask": Method(
         _mask("mask"),
-        {**_MASK, "transform": "threshold(mu=0.0, init=constant(1.0), rescale=True)"},
+        {
+            **_MASK,
+            "transform": "threshold(mu=0.0, init=constant(1.0), rescale=True)",
+            "choices": (0.001, 0.003, 0.01, 0.03),
+        },
         about="one bit per weight, on where its score is above a threshold (Mallya et al. 2018)",
+        # the rate counts in units of the scores, whatever the network
+        train={
+            "mask_optimizer": "normalize_by_leaf(0.99), sgd(momentum=0.9)",
+            "mask_learning_rate": 0.01,
+        },
     ),
     "mask_sign": Method(
         _mask("mask_sign"),
@@ -259,6 +301,8 @@ EVALUATORS: dict[str, Evaluator] = {"knn": KNN, "linear_probe": LINEAR_PROBE}
 KNOWN: dict[str, Adapter] = {
     **{name: weights() for name in ("full", "partial", "bias", "norm", *EVALUATORS)},
     "knn": weights()._replace(restore=restore),  # its arrays are for its classifier
-    **{name: masks(mask.threshold(), ()) for name in ("mask", "mask_topk", "mask_sign")},
+    **{
+        name: scaled(masks(mask.threshold(), ()), ()) for name in ("mask", "mask_topk", "mask_sign")
+    },
     "lora": lora(()),
 }

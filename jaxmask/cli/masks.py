@@ -161,6 +161,7 @@ def merge(given: argparse.Namespace) -> None:
     for what, values in (
         ("are of different kinds", {file.kind for file in files}),
         ("differ in whether they rescale", {bool(each.get("rescale", True)) for each in abouts}),
+        ("differ in their values", {json.dumps(each.get("levels")) for each in abouts}),
     ):
         if len(values) > 1:
             raise InputError(f"the masks {what} and cannot be merged; give masks of one method")
@@ -174,7 +175,7 @@ def merge(given: argparse.Namespace) -> None:
         merged[path] = np.where(on, 1, -1).astype(np.int8) if signs else on
     about = {
         name: abouts[0][name]
-        for name in (*OF_MERGED, "rescale")
+        for name in (*OF_MERGED, "rescale", "levels")
         if all(name in each and each[name] == abouts[0][name] for each in abouts)
     }
     about["merged"] = {

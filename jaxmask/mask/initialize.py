@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxmask.errors import InputError
+from jaxmask.errors import InputError, check_numbers
 from jaxmask.mask.axes import Axes, Stated, answers, layers_of
 from jaxmask.mask.check import require_floating
 from jaxmask.precision import wide, widened
@@ -70,6 +70,43 @@ def magnitude() -> Init:
         del key
         require_floating(weights, "magnitude")
         return jax.tree.map(lambda w: jnp.abs(widened(w)), weights)
+
+    return init
+
+
+def relative_magnitude(share: float = 1.0, axes: Stated = ()) -> Init:
+    """`s = 1 - share + share * |w| / mean|w|`, the mean over the layer: 1 on average.
+
+    The scores of `magnitude` in units of their layer, so that one rate fits all layers and
+    networks, and small weights are the nearest to a threshold of 0. A share below 1 mixes them
+    with `constant(1.0)`. No randomness; `key` may be None. A layer of zeros gets `1 - share`.
+
+    Args:
+      share: of the magnitudes, in [0, 1].
+      axes: what the axes of leaves mean, where it is not guessed; see `mask.describe`.
+
+    Raises:
+      InputError: for a share outside [0, 1]; by the result, for a leaf that may be one layer or
+        several.
+
+    Example:
+      >>> mask.relative_magnitude(0.5)(None, {"w": jnp.array([-3.0, 1.0])})["w"].tolist()
+      [1.25, 0.75]
+    """
+    check_numbers("relative_magnitude: share", [share], 0, 1)
+
+    def init(key: jax.Array | None, weights: PyTree) -> PyTree:
+        del key
+        require_floating(weights, "relative_magnitude")
+        leaves, structure = jax.tree.flatten(weights)
+        layers = layers_of(weights, axes, "its mean")
+        return jax.tree.unflatten(structure, [relative(w, s) for w, s in zip(leaves, layers)])
+
+    def relative(w: jax.Array, stacked: tuple[int, ...]) -> jax.Array:
+        size = jnp.abs(widened(w))
+        within = tuple(axis for axis in range(size.ndim) if axis not in stacked)
+        mean = jnp.mean(size, axis=within, keepdims=True)
+        return 1 - share + share * size / jnp.where(mean > 0, mean, 1)
 
     return init
 

@@ -30,11 +30,20 @@ def selective(transform: MaskTransform, selected: PyTree) -> MaskTransform:
     Returns:
       A mask transform. Its `mask` and `apply` raise InputError if structures or shapes differ.
 
+    Raises:
+      InputError: for a transform of other values (`levels`), whose highest may not be 1.
+
     Example:
       >>> tx = mask.selective(mask.threshold(), {"w": jnp.array([True, False])})
       >>> tx.mask({"w": jnp.array([-1.0, -1.0])})["w"].tolist()
       [0.0, 1.0]
     """
+
+    if transform.values:
+        raise InputError(
+            f"selective: masks of the values {transform.values} have none that is simply on; "
+            "learn all of their scores"
+        )
 
     def always_on(scores: PyTree) -> PyTree:
         require_floating(scores, "scores")

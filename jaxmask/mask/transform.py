@@ -19,6 +19,7 @@ from jaxmask.mask.check import (
 )
 from jaxmask.mask.initialize import Init, constant, kaiming_uniform
 from jaxmask.mask.select import keep_top
+from jaxmask.mask.slope import Slope
 from jaxmask.mask.straight_through import straight_through
 from jaxmask.precision import wide, widened
 from jaxmask.sharding import automatic
@@ -39,6 +40,8 @@ class MaskTransform(NamedTuple):
       put: (masks, weights) -> masked weights, for masks that may also be bool: `put(mask(scores),
         weights)` is `apply(scores, weights)`. It applies stored masks; only a transform whose
         masks are never stored may have None.
+      values: of a mask with more than two, or others than those above, such as `levels`; it is
+        stored as the bits of `planes`, and has no share of weights that are simply on.
 
     Example:
       >>> tx = mask.threshold(rescale=False)
@@ -52,6 +55,7 @@ class MaskTransform(NamedTuple):
     mask: Callable[[PyTree], PyTree]
     apply: Callable[[PyTree, PyTree], PyTree]
     put: Callable[[PyTree, PyTree], PyTree] | None = None
+    values: tuple[float, ...] = ()
 
 
 def threshold(
@@ -59,6 +63,7 @@ def threshold(
     init: Init = constant(1.0),  # noqa: B008 (a pure function, safe to share)
     rescale: Rescale = True,
     axes: Stated = (),
+    slope: Slope | None = None,
 ) -> MaskTransform:
     """`m = 1[s > mu]` (Piggyback, Mallya et al. 2018; self-masking networks).
 
@@ -78,6 +83,8 @@ def threshold(
       rescale: True divides by alpha and differentiates through it, as published; `"constant"`
         treats alpha as a constant; False does not divide.
       axes: what the axes of leaves mean, where it is not guessed; see `mask.describe`.
+      slope: how much of the mask's gradient a score gets, by its distance from the threshold:
+        `mask.clipped` or `mask.sigmoid`; None is all of it.
 
     Raises:
       InputError: for another `rescale`, or a `mu` that is not a number; by `apply`, if it rescales,
@@ -94,7 +101,9 @@ def threshold(
       [0.0, 2.0, 0.0, 0.0]
     """
     check_mu(mu)
-    return _transform(init, lambda scores: jax.tree.map(lambda s: s > mu, scores), rescale, axes)
+    soft = None if slope is None else lambda s: slope(s - mu)
+    hard = functools.partial(jax.tree.map, lambda s: s > mu)
+    return _transform(init, hard, rescale, axes, soft)
 
 
 def top_k(
@@ -261,14 +270,19 @@ def _scaled_jvp(primals: Any, tangents: Any) -> Any:
 
 
 def _transform(
-    init: Init, hard: Callable[[PyTree], PyTree], rescale: Rescale, axes: Stated = ()
+    init: Init,
+    hard: Callable[[PyTree], PyTree],
+    rescale: Rescale,
+    axes: Stated = (),
+    soft: Callable[[jax.Array], jax.Array] | None = None,
 ) -> MaskTransform:
-    """A transform from the hard masks of a tree of scores."""
+    """A transform from the hard masks of a tree, differentiated as the soft ones of its leaves."""
     check_rescale(rescale)
 
     def mask(scores: PyTree) -> PyTree:
         require_floating(scores, "scores")
-        return jax.tree.map(straight_through, scores, hard(scores))
+        softer = scores if soft is None else jax.tree.map(soft, scores)
+        return jax.tree.map(straight_through, softer, hard(scores))
 
     def apply(scores: PyTree, weights: PyTree) -> PyTree:
         return _put(mask(scores), weights, rescale, axes)

@@ -11,6 +11,9 @@ from jaxmask.model.registry import WIDEST
 from jaxmask.prune.schedule import MOST_SHOTS
 from jaxmask.run import fields
 
+# how masks are learned in the publications, as fields of `train`; ours is in `adapter.METHODS`
+PUBLISHED_SCORES = {"mask_optimizer": "sgd(momentum=0.9)", "mask_learning_rate": 50.0}
+
 # old field names and their new names
 RENAMED = {"optimiser": "optimizer", "mask_optimiser": "mask_optimizer"}
 
@@ -136,6 +139,7 @@ def adapt(dataset: str, epochs: int) -> ConfigDict:
         config[name] = ConfigDict(dict(evaluator.defaults))
     for name, method in METHODS.items():
         config[name] = ConfigDict({"train": train(epochs), **method.defaults})
+        config[name].train.update(method.train)
     return config
 
 
@@ -156,7 +160,9 @@ def self_mask(dataset: str, epochs: int) -> ConfigDict:
     for name in METHODS:
         config[name].choices = (0.05,) if config[name].tune == "learning_rate" else (50.0,)
         config[name].train.update(
-            optimizer="add_decayed_weights(1e-6), sgd(momentum=0.9)", learning_rate=0.15
+            optimizer="add_decayed_weights(1e-6), sgd(momentum=0.9)",
+            learning_rate=0.15,
+            **PUBLISHED_SCORES,
         )
     config.knn.choices = (10, 50, 200)
     config.linear_probe.choices = (1e-4, 1e-3, 1e-2)

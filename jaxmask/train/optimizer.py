@@ -1,5 +1,6 @@
 """Optimizers and learning-rate schedules: any optax chain, by name and arguments."""
 
+import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxmask.errors import InputError, check_numbers
+from jaxmask.train import scores
 from jaxmask.train.named import Call, call, calls, first_line
 
 Schedule = Callable[[Any], Any]  # step -> factor
@@ -46,7 +48,9 @@ class Section(NamedTuple):
         self, field: str, rate: str, first: tuple[optax.GradientTransformation, ...] = ()
     ) -> optax.GradientTransformation:
         course = schedule(self.config.schedule, self.steps, self.steps_per_epoch)
-        return optimizer(self.config[field], course, self.config.clip, first, rate)
+        return optimizer(
+            self.config[field], course, self.config.clip, first, rate, self.steps_per_epoch
+        )
 
 
 def schedule(text: str, steps: int, steps_per_epoch: int) -> Schedule:
@@ -98,8 +102,11 @@ def optimizer(
     clip: float = 0.0,
     first: tuple[optax.GradientTransformation, ...] = (),
     rate: str = "learning_rate",
+    steps_per_epoch: int = 1,
 ) -> optax.GradientTransformation:
     """The optax chain that `text` describes, with the peak learning rate in its state.
+
+    Beside optax's functions it may name those of `train.scores`.
 
     The learning rate at a step is `peak * course(step)`. It goes to the function of the chain
     that takes one (`sgd`, `adamw`, ...), or is applied last (`trace(0.9)`). Because the peak is
@@ -111,11 +118,16 @@ def optimizer(
       clip: the largest global norm of the gradient of this group; 0 does not clip.
       first: transformations that see the gradient before all others.
       rate: the name of the peak in the state.
+      steps_per_epoch: training steps per epoch, for `flips`.
 
     Raises:
       InputError: a name that optax does not have, or arguments that it does not take.
     """
-    chain = calls(text, _optax_functions(), "optimizer")
+    ours: dict[str, Any] = {
+        "normalize_by_leaf": scores.normalize_by_leaf,
+        "flips": functools.partial(scores.flips, steps_per_epoch=steps_per_epoch),
+    }
+    chain = calls(text, {**_optax_functions(), **ours}, "optimizer")
     takers = [each for each in chain if _takes_learning_rate(each)]
     if len(takers) > 1:
         names = " and ".join(each.name for each in takers)

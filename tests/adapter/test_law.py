@@ -30,10 +30,16 @@ ADAPTERS = {
         mask.threshold(0.0, mask.normal()), RULES, share=0.5, share_by="magnitude"
     ),
     "lora": adapter.lora(RULES, rank=2, scale=0.7),
+    "levels": adapter.masks(mask.levels(init=mask.normal()), RULES),
+    "four levels": adapter.masks(
+        mask.levels((-0.5, 0.7, 1.0, 1.3), (-1.0, 0.1, 1.0), mask.normal()), RULES
+    ),
+    "scaled": adapter.scaled(adapter.masks(mask.threshold(0.1, mask.normal()), RULES), RULES),
 }
 # the adapter that restores a file of ours, by its method alone
 KNOWN = {"full": "full", "bias": "bias", "sign": "mask_sign", "lora": "lora",
-         "top_k": "mask_topk", "no rescaling": "mask"}  # fmt: skip
+         "top_k": "mask_topk", "no rescaling": "mask", "four levels": "mask",
+         "scaled": "mask"}  # fmt: skip
 
 
 def moved(learned, seed):

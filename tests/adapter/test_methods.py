@@ -91,6 +91,10 @@ def test_lora_has_factors_of_every_kernel():
     [
         ({"stages": 1}, {"conv1/kernel"}, HEAD),
         ({"stages": 2}, {"conv1/kernel", "conv2/kernel"}, HEAD),
+        ({"stages": -1}, {"fc1/kernel"}, HEAD),
+        ({"stages": -2}, {"conv2/kernel", "fc1/kernel"}, HEAD),
+        ({"stages": -3}, KERNELS, HEAD),
+        ({"also": ("norm",)}, KERNELS, HEAD),  # it has none
         ({"head": "mask"}, KERNELS | {"head/kernel"}, set()),
         ({"rules": (("conv2/.*", "mask"),)}, {"conv2/kernel", "conv2/bias"}, HEAD),
     ],
@@ -98,6 +102,18 @@ def test_lora_has_factors_of_every_kernel():
 def test_a_mask_section_says_where(changes, scored, trained):
     learned, _ = groups("mask", **changes)
     assert learned == {"scores": scored, "train": trained}
+
+
+@pytest.mark.parametrize("method", ["mask", "mask_topk", "mask_sign"])
+def test_norms_and_scales_are_learned_beside_a_mask(method):
+    where = site("resnet20")
+    norms = {path for path in tree.paths(where.parameters) if "/bn" in path or path[:2] == "bn"}
+    kernels = {path for path in tree.paths(where.parameters) if path.endswith("conv2/kernel")}
+    learned, _ = groups(method, where, also=("norm", "scale"), stages=-1)
+    assert learned["train"] == HEAD | norms
+    assert learned["scale"] == learned["scores"]
+    assert learned["scores"] & kernels == {path for path in kernels if "layer3" in path}
+    assert all("layer3" in path for path in learned["scores"])
 
 
 @pytest.mark.parametrize("method", sorted(set(adapter.METHODS) - {"norm"}))
@@ -138,6 +154,10 @@ def test_a_named_transform_is_the_one_of_its_arguments():
     np.testing.assert_array_equal(found.mask(scores)["w"], [0, 1])
     weights, key = {"w": jnp.zeros((3, 3))}, jax.random.key(0)
     chex.assert_trees_all_equal(found.init(key, weights), mask.normal(0.1)(key, weights))
+    found = methods.transform("mask.transform", "levels((0, 1, 2), (0.0, 1.0), constant(0.5))")
+    assert found.mask({"w": jnp.array([0.5, 2.0])})["w"].tolist() == [1, 2]
+    found = methods.transform("mask.transform", "threshold(slope=clipped(width=0.5))")
+    assert jax.grad(lambda s: found.mask({"w": s})["w"])(0.7) == 0
 
 
 @pytest.mark.parametrize(
@@ -151,12 +171,13 @@ def test_a_named_transform_is_the_one_of_its_arguments():
         ("lora", {"scale": float("nan")}, "lora.scale has nan"),
         ("mask", {"head": "freeze"}, "mask.head is 'freeze'"),
         ("mask", {"stages": 4}, "mask.stages is 4; lenet5 has 3"),
-        ("mask", {"stages": -1}, "mask.stages is -1"),
+        ("mask", {"stages": -4}, "mask.stages is -4; lenet5 has 3"),
+        ("mask", {"also": ("norms",)}, "mask.also has 'norms'"),
         ("mask", {"trainable_by": "size"}, "mask.trainable_by is 'size'"),
         ("mask", {"trainable_share": 0.0}, r"mask.trainable_share is 0\.0"),
         ("mask", {"trainable_share": 1.1}, r"mask.trainable_share is 1\.1"),
         ("mask", {"transform": "treshold"}, "did you mean 'threshold'"),
-        ("mask", {"transform": "normal(1.0)"}, "only initializes scores"),
+        ("mask", {"transform": "normal(1.0)"}, "is not a mask transform"),
         ("mask", {"transform": "threshold(mu='high')"}, "mu"),
         ("mask", {"transform": "top_k(density=2)"}, "density"),
         ("mask", {"transform": "threshold(init=3)"}, "mask.transform"),

@@ -452,6 +452,23 @@ def test_merge(some, tmp_path, capsys, how, names):
     assert {each["dataset"] for each in sources["sources"]} == {"animals"}
 
 
+def test_merged_masks_of_levels_are_of_these_levels(tmp_path, capsys):
+    values, folder = (-1.0, 0.0, 1.0), tmp_path / "levels"
+    folder.mkdir()
+    for name, row in {"a": [1.0, 0.0, -1.0], "b": [0.0, 0.0, 1.0]}.items():
+        bits = mask.planes({"w": np.float32(row)}, values)
+        about = {"levels": json.dumps(list(values)), "method": '"mask"'}
+        mask.file.save(folder / f"{name}.mask", bits, metadata=about)
+    told(capsys, "merge", folder, "--how=union", f"--out={tmp_path}/m.mask")
+    found = mask.file.read(tmp_path / "m.mask")
+    levels = json.loads(found.metadata["levels"])
+    assert mask.from_planes(found.masks, levels)["w"].tolist() == [1, 0, 1]
+    other = mask.planes({"w": np.zeros(3, np.float32)}, values)
+    mask.file.save(folder / "c.mask", other, metadata={"levels": "[0, 1, 2]"})
+    assert main(["merge", str(folder), "--how=union", f"--out={tmp_path}/m.mask"]) == 2
+    assert "differ in their values" in capsys.readouterr().err
+
+
 def test_a_merged_mask_is_put_on_weights(some, tmp_path, capsys):
     """It has no head: the result is a network to start from."""
     folder, masks, flat = some

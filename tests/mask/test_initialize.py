@@ -23,6 +23,7 @@ INITS = {
     "constant": mask.constant(2.0),
     "normal": mask.normal(0.5),
     "magnitude": mask.magnitude(),
+    "relative magnitude": mask.relative_magnitude(0.5),
     "kaiming_uniform": mask.kaiming_uniform(),
     "shuffled": mask.shuffled(mask.magnitude()),
     "shuffled uniform": mask.shuffled(mask.kaiming_uniform()),
@@ -42,7 +43,7 @@ def test_shapes_and_determinism(name, variant):
     chex.assert_tree_all_finite(scores)
     equal(variant(init)(KEY, WEIGHTS), scores)
     other = variant(init)(jax.random.key(4), WEIGHTS)
-    if name in ("constant", "magnitude"):
+    if name in ("constant", "magnitude", "relative magnitude"):
         equal(other, scores)
     else:
         assert not jnp.array_equal(other["conv"]["kernel"], scores["conv"]["kernel"])
@@ -64,6 +65,21 @@ def test_values():
     drawn = mask.normal(0.5)(KEY, big)["w"]
     assert abs(float(drawn.std()) - 0.5) < 0.01
     assert abs(float(drawn.mean())) < 0.01
+
+
+def test_relative_magnitudes_are_1_on_average_in_every_layer():
+    stack = np.random.default_rng(0).normal(size=(2, 5, 3)) * [[[0.01]], [[10.0]]]
+    weights = {"w": jnp.asarray(stack, jnp.float32), "zero": jnp.zeros(4)}
+    axes = {"w": "layers in out", "zero": "out"}
+    found = mask.relative_magnitude(0.25, axes)(None, weights)
+    size = np.abs(stack)
+    wanted = 0.75 + 0.25 * size / size.mean((1, 2), keepdims=True)
+    np.testing.assert_allclose(found["w"], wanted, rtol=1e-5)
+    np.testing.assert_allclose(found["w"].mean((1, 2)), 1, rtol=1e-5)
+    assert found["zero"].tolist() == [0.75] * 4
+    for share in (1.5, -0.1, float("nan")):
+        with pytest.raises(InputError, match="share"):
+            mask.relative_magnitude(share)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +172,6 @@ def test_split_key_gives_distinct_keys():
 def test_wrong_leaves_and_missing_keys(name):
     with pytest.raises(InputError, match="'count' is int32"):
         INITS[name](KEY, {"count": jnp.ones(2, jnp.int32)})
-    if name not in ("constant", "magnitude"):
+    if name not in ("constant", "magnitude", "relative magnitude"):
         with pytest.raises(InputError, match="random key"):
             INITS[name](None, {"w": jnp.ones(2)})
