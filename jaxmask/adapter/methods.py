@@ -1,23 +1,26 @@
 """The methods that the recipe `adapt` compares, by their names in configs and files."""
 
-import functools
-import inspect
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax
-
-from jaxmask import mask, tree
-from jaxmask.adapter.base import Adapter, Evaluator, Rules, Site
+from jaxmask import mask
+from jaxmask.adapter.base import Adapter, Evaluator, Site
 from jaxmask.adapter.knn import KNN
 from jaxmask.adapter.lora import LARGEST_SCALE, MOST_RANK, lora
 from jaxmask.adapter.masks import masks
 from jaxmask.adapter.probe import LINEAR_PROBE
 from jaxmask.adapter.scaled import scaled
+from jaxmask.adapter.sections import (
+    check_normalized,
+    mask_rules,
+    norms,
+    share,
+    transform,
+    with_axes,
+)
 from jaxmask.adapter.weights import restore, weights
 from jaxmask.errors import InputError, check_numbers
-from jaxmask.train.named import call, first_line
+from jaxmask.train.named import call
 
 
 class Method(NamedTuple):
@@ -64,16 +67,10 @@ def _bias(section: Any, site: Site) -> Adapter:
 
 def _norm(section: Any, site: Site) -> Adapter:
     """Fine-tune scales and biases of batch and layer norms only (Frankle et al. 2021)."""
-    norms = _norms(site)
-    if not norms:
+    found = norms(site)
+    if not found:
         raise InputError(f"norm: {site.name} has no batch or layer norm")
-    return weights([site.head, *norms])
-
-
-def _norms(site: Site) -> Rules:
-    """Rules that train all norms; every module with a scale is one."""
-    paths = [path for path in tree.paths(site.parameters) if path.endswith("/scale")]
-    return tuple((re.escape(path.rpartition("/")[0]) + "/.*", "train") for path in paths)
+    return weights([site.head, *found])
 
 
 def _lora(section: Any, site: Site) -> Adapter:
@@ -88,12 +85,13 @@ def _mask(name: str) -> Callable[[Any, Site], Adapter]:
     """Learn one bit per frozen weight by the transform that the section names."""
 
     def build(section: Any, site: Site) -> Adapter:
+        check_normalized(name, section)
         rules = mask_rules(name, section, site)
         way = masks(
             transform(f"{name}.transform", section.transform, site.axes),
             rules,
             settings={"transform": section.transform},
-            **_share(name, section),
+            **share(name, section),
         )
         return scaled(way, rules, site.axes) if "scale" in section.also else way
 
@@ -122,7 +120,7 @@ def _mask_topk(section: Any, site: Site) -> Adapter:
             "another density"
         )
     transform("mask_topk", f"top_k(0.5, scope={section.scope!r}, init={section.initial})")
-    initial = call(section.initial, _with_axes(mask.INITIALIZERS, site.axes), "initial scores")
+    initial = call(section.initial, with_axes(mask.INITIALIZERS, site.axes), "initial scores")
     rules = mask_rules("mask_topk", section, site)
     way = masks(
         lambda density: mask.top_k(density, section.scope, initial, section.rescale, site.axes),
@@ -130,7 +128,7 @@ def _mask_topk(section: Any, site: Site) -> Adapter:
         density=section.density or 1.0,  # 0 is replaced before training, by `settle`
         falling_epochs=section.falling_epochs,
         settings={"transform": "top_k"},
-        **_share("mask_topk", section),
+        **share("mask_topk", section),
     )
     return scaled(way, rules, site.axes) if "scale" in section.also else way
 
@@ -147,93 +145,6 @@ def _found_density(section: Any, results: Mapping[str, Any]) -> Any:
     section = section.copy_and_resolve_references()
     section.density = results["mask"].density
     return section
-
-
-def transform(field: str, text: str, axes: Mapping[str, str] = {}) -> mask.MaskTransform:
-    """The transform that a config names, tested on a small tree.
-
-    Args:
-      field: the field of the config, for errors.
-      text: the call of a transform.
-      axes: what the axes of the network's parameters mean, by path.
-
-    Raises:
-      InputError: it is not a call of a transform with valid arguments.
-    """
-    known = _with_axes({**mask.TRANSFORMS, **mask.INITIALIZERS, **mask.SLOPES}, axes)
-    found = call(text, known, "mask transform")
-    if not isinstance(found, mask.MaskTransform):
-        raise InputError(f"{field} {text!r} is not a mask transform, but a part of one; name one")
-    small = {"kernel": jax.ShapeDtypeStruct((2, 2), "float32")}
-    try:
-        scores = jax.eval_shape(found.init, jax.random.key(0), small)
-        jax.eval_shape(found.apply, scores, small)
-    except InputError:
-        raise
-    except Exception as error:  # the arguments are the user's
-        raise InputError(f"{field} {text!r}: {first_line(error)}") from None
-    return found
-
-
-def _with_axes(
-    table: Mapping[str, Callable[..., Any]], axes: Mapping[str, str]
-) -> dict[str, Callable[..., Any]]:
-    """The functions, those that ask what axes mean with the answer."""
-    return {
-        name: functools.partial(each, axes=axes)
-        if "axes" in inspect.signature(each).parameters
-        else each
-        for name, each in table.items()
-    }
-
-
-def mask_rules(method: str, section: Any, site: Site) -> Rules:
-    """Path rules of a mask section: the head's, then the section's or else the network's."""
-    if section.head not in ("train", "mask"):
-        raise InputError(f"{method}.head is {section.head!r}; it must be 'train' or 'mask'")
-    if section.head == "mask" and site.head[1] == "freeze":
-        raise InputError(f"{method}.head is 'mask', but a text head is frozen; use 'train'")
-    head = ("head/kernel", "mask") if section.head == "mask" else site.head
-    return (
-        head,
-        *_also(method, section, site),
-        *_other_stages(method, section.stages, site),
-        *(section.rules or site.rules),
-    )
-
-
-def _also(method: str, section: Any, site: Site) -> Rules:
-    """Rules for what is trained beside the mask."""
-    known = ("norm", "scale")
-    if others := sorted(set(section.also) - set(known)):
-        raise InputError(f"{method}.also has {others[0]!r}; it may have 'norm' and 'scale'")
-    return _norms(site) if "norm" in section.also else ()
-
-
-def _other_stages(method: str, stages: int, site: Site) -> Rules:
-    """Rules that freeze all but the first stages, or all but the last if `stages` is negative."""
-    if abs(stages) > len(site.stages):
-        raise InputError(
-            f"{method}.stages is {stages}; {site.name} has {len(site.stages)} stages, 0 is all, "
-            "-1 the last"
-        )
-    if stages == -len(site.stages):
-        return ()
-    if stages < 0:
-        return ((f"(?!({'|'.join(site.stages[stages:])})$).*", "freeze"),)
-    return tuple((path, "freeze") for path in site.stages[stages:]) if stages else ()
-
-
-def _share(method: str, section: Any) -> dict[str, Any]:
-    if section.trainable_by not in ("random", "magnitude"):
-        raise InputError(
-            f"{method}.trainable_by is {section.trainable_by!r}; give 'random' or 'magnitude'"
-        )
-    if not 0 < section.trainable_share <= 1:
-        raise InputError(
-            f"{method}.trainable_share is {section.trainable_share}; it must be in (0, 1]"
-        )
-    return {"share": section.trainable_share, "share_by": section.trainable_by}
 
 
 # what each field is: `run.fields.METHOD`

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxmask import adapter, mask, model, tree
-from jaxmask.adapter import methods
+from jaxmask.adapter import sections
 from jaxmask.adapter.base import Site
 from jaxmask.errors import InputError
 from jaxmask.run import defaults
@@ -149,14 +149,14 @@ def test_a_density_of_zero_becomes_that_of_the_mask_and_the_config_stays():
 
 
 def test_a_named_transform_is_the_one_of_its_arguments():
-    found = methods.transform("mask.transform", "threshold(mu=0.5, init=normal(0.1))")
+    found = sections.transform("mask.transform", "threshold(mu=0.5, init=normal(0.1))")
     scores = {"w": jnp.array([0.4, 0.6])}
     np.testing.assert_array_equal(found.mask(scores)["w"], [0, 1])
     weights, key = {"w": jnp.zeros((3, 3))}, jax.random.key(0)
     chex.assert_trees_all_equal(found.init(key, weights), mask.normal(0.1)(key, weights))
-    found = methods.transform("mask.transform", "levels((0, 1, 2), (0.0, 1.0), constant(0.5))")
+    found = sections.transform("mask.transform", "levels((0, 1, 2), (0.0, 1.0), constant(0.5))")
     assert found.mask({"w": jnp.array([0.5, 2.0])})["w"].tolist() == [1, 2]
-    found = methods.transform("mask.transform", "threshold(slope=clipped(width=0.5))")
+    found = sections.transform("mask.transform", "threshold(slope=clipped(width=0.5))")
     assert jax.grad(lambda s: found.mask({"w": s})["w"])(0.7) == 0
 
 
@@ -206,3 +206,11 @@ def test_a_falling_density_needs_training_that_does_not_end_early():
 def test_a_head_of_text_is_not_masked():
     with pytest.raises(InputError, match="a text head is frozen"):
         groups("mask", site(head="freeze"), head="mask")
+
+
+def test_rates_of_plain_sgd_are_refused_where_the_gradient_is_normalized():
+    made = section("mask", choices=(0.01, 10.0))
+    with pytest.raises(InputError, match=r"mask.choices has 10.0, .*'sgd\(momentum=0.9\)'"):
+        adapter.METHODS["mask"].build(made, site())
+    made.train.mask_optimizer = "sgd(momentum=0.9)"
+    adapter.METHODS["mask"].build(made, site())
