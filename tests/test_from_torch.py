@@ -38,7 +38,7 @@ def page(tmp_path_factory, quick_compilation):
          f"--config.start={folder}/checkpoint.safetensors", f"--config.network.width={WIDTH}",
          "--config.network.name=resnet20", "--config.data.decode_size=8",
          "--config.methods=('mask',)",
-         "--config.mask.choices=(50.0,)", "--config.mask.train.epochs=8",
+         "--config.mask.choices=(0.2,)", "--config.mask.train.epochs=8",
          f"--config.data.cache={folder}/cache"]
     )  # fmt: skip
     assert status == 0

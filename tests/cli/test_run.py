@@ -172,7 +172,7 @@ def test_an_error_in_a_config_file_names_the_file(capsys, tmp_path):
         ("mask.transform=top_k(1.5)", "density"),
         ("mask.transform=top_k(0.5, scope='all')", "scope"),
         ("mask.transform=threshold(rescale='live')", "rescale"),
-        ("mask.transform=constant(1.0)", "initializes scores"),
+        ("mask.transform=constant(1.0)", "a part of one"),
         ("mask.rules=(('conv9/kernel', 'mask'),)", "conv9/kernel"),
         ("mask.rules=(('.*/kernel', 'masked'),)", "masked"),
         ("mask.rules=(('.*/bias', 'freeze'),)", "mask nothing"),

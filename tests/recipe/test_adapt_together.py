@@ -19,7 +19,7 @@ def config(seed):
     made.data.mean, made.data.std = (0.3,), (0.4,)
     made.methods = ("full", "mask", "mask_topk")
     made.full.choices = (0.05,)
-    made.mask.choices = made.mask_topk.choices = (20.0,)
+    made.mask.choices, made.mask_topk.choices = (0.02,), (20.0,)
     made.mask_topk.density = 0.0  # the one that `mask` found, different for each seed
     return made
 

@@ -23,7 +23,7 @@ def config(folder, name="adapt", epochs=6, **changes):
     if name == "adapt":
         made.methods = ("full", "mask", "knn")
         made.full.choices, made.full.train.optimizer = (0.01,), "adam()"
-        made.mask.choices, made.knn.choices = (50.0,), (5,)
+        made.mask.choices, made.knn.choices = (0.02,), (5,)
         for method in ("full", "mask"):
             made[method].train.batch_size = 20
     else:

@@ -81,7 +81,7 @@ def test_the_loss_is_the_mean_over_the_words_that_are_counted(trained, folder):
 
 def test_a_mask_over_the_trained_network(trained, folder, tmp_path):
     """It keeps the head for words, and trains it; the embeddings stay."""
-    made = config(folder, "adapt", start=str(trained), methods=("mask",), mask__choices=(50.0,))
+    made = config(folder, "adapt", start=str(trained), methods=("mask",), mask__choices=(0.02,))
     recipe.run(made, tmp_path / "run")
     found = result(tmp_path / "run")
     assert found["accuracy"] > 0.2
