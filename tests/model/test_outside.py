@@ -114,7 +114,7 @@ def adapted(tmp_path_factory):
               "--config.methods=('linear_probe', 'full', 'mask')",
               "--config.full.train.epochs=2", "--config.mask.train.epochs=3",
               "--config.linear_probe.choices=(0.01,)", "--config.full.choices=(0.05,)",
-              "--config.mask.choices=(1.0,)")
+              "--config.mask.choices=(20.0,)")
     )  # fmt: skip
     assert status == 0
     return folder
