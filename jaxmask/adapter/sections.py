@@ -70,7 +70,7 @@ def mask_rules(method: str, section: Any, site: Site) -> Rules:
 def _also(method: str, section: Any, site: Site) -> Rules:
     """Rules for what is trained beside the mask."""
     known = ("norm", "scale")
-    if others := sorted(set(section.also) - set(known)):
+    if others := [each for each in section.also if each not in known]:
         raise InputError(f"{method}.also has {others[0]!r}; it may have 'norm' and 'scale'")
     return norms(site) if "norm" in section.also else ()
 

@@ -49,9 +49,9 @@ def normalize_by_leaf(decay: float = 0.99) -> optax.GradientTransformation:
 
     Example:
       >>> rule = normalize_by_leaf()
-      >>> gradient = {"w": jnp.array([30.0, -40.0])}
-      >>> rule.update(gradient, rule.init(gradient))[0]["w"].round(3).tolist()
-      [0.8489999771118164, -1.1310000419616699]
+      >>> gradient = {"w": jnp.array([7.0, -1.0])}
+      >>> [round(float(u), 3) for u in rule.update(gradient, rule.init(gradient))[0]["w"]]
+      [1.4, -0.2]
     """
     _check_fraction("decay", decay)
 
@@ -103,8 +103,8 @@ def flips(
       >>> rule = flips(0.5)
       >>> scores = {"w": jnp.array([1.0, 1.0, 1.0, 1.0])}
       >>> gradient = {"w": jnp.array([4.0, 3.0, 2.0, -5.0])}
-      >>> rule.update(gradient, rule.init(scores), scores)[0]["w"].round(2).tolist()
-      [-1.3300000429153442, -1.0, -0.6700000166893005, 1.6699999570846558]
+      >>> [round(float(u), 2) for u in rule.update(gradient, rule.init(scores), scores)[0]["w"]]
+      [-1.33, -1.0, -0.67, 1.67]
     """
     _check_fraction("momentum", momentum)
     thresholds = mu if isinstance(mu, tuple) else (mu,)

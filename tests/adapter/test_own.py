@@ -98,7 +98,7 @@ def config_file(folder):
         "        train = defaults.train(3)\n"
         "        config[name] = ConfigDict({'train': train, 'tune': 'mask_learning_rate'})\n"
         "        config[name].choices = (20.0,)\n"
-        "    config.mask.choices = (20.0,)\n"
+        "    config.mask.choices = (0.2,)\n"
         "    return config\n"
     )
     return path

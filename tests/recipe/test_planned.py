@@ -114,6 +114,7 @@ def test_an_adaptation_trains_each_choice_and_the_best_again(methods, count, sta
     trained = [name for name in methods if name not in ("knn", "linear_probe")]
     for name in methods:
         made[name].choices = tuple(range(1, count + 1))
+    made.mask.train.mask_optimizer = "sgd()"
     sections = [(made.pretrain.train, one), *((made[name].train, other) for name in trained)]
     for section, changes in sections:
         for field in ("epochs", "batch_size", "patience"):

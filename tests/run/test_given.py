@@ -91,7 +91,7 @@ def test_a_learned_mask_over_the_same_network_is_taken(start, tmp_path):
     made = defaults.adapt("digits", epochs=1)
     made.network = config().network
     made.data.validation, made.data.classes = 0.2, (0, 1, 9)
-    made.start, made.methods, made.mask.choices = str(start), ("mask",), (500.0,)
+    made.start, made.methods, made.mask.choices = str(start), ("mask",), (0.5,)
     recipe.run(made, tmp_path / "adapt")
     learned = maskfile.load(tmp_path / "adapt" / "mask" / "masks" / "task.mask")
     for place in ("adapt", "adapt/mask", "adapt/mask/masks/task.mask"):
