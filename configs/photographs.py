@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from jaxmask.recipe import defaults
 
-MODES = ("methods", "seeds", "labels")
+MODES = ("methods", "seeds", "labels", "quick")
 SEEDS = (1, 2, 3)
 # three for each method that trains; of scores for masks, else of weights
 RATES = {
@@ -38,6 +38,7 @@ def get_config(mode: str = "methods") -> ConfigDict:
     config.data.decode_size = 96
     config.data.validation = 0.2
     config.data.flip = True
+    config.head = "probe"
     config.methods = ("knn", "linear_probe", *RATES)
     config.knn.choices = (10, 50, 200)
     config.linear_probe.choices = (1e-4, 1e-3, 1e-2)
@@ -75,3 +76,8 @@ def labels(config: ConfigDict) -> None:
     fields = ",".join(["data.share", *(f"{name}.train.epochs" for name in config.methods[1:])])
     points = tuple((share, *[epochs] * 3) for share, epochs in shares)
     config.grid = (((fields, points), ("seed", SEEDS)),)
+
+
+def quick(config: ConfigDict) -> None:
+    """A probe and a mask: minutes on a laptop."""
+    config.methods = ("linear_probe", "mask")

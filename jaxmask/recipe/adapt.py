@@ -9,13 +9,14 @@ from jaxmask import adapter, files, report
 from jaxmask.errors import InputError, check_numbers, nearest
 from jaxmask.model import weights
 from jaxmask.recipe import dense
-from jaxmask.run import defaults, directory, evaluator, method, result, starting, texts
+from jaxmask.run import defaults, directory, evaluator, method, probed, result, starting, texts
 from jaxmask.run import task as tasks
 from jaxmask.run.driver import Begin, Experiment
 from jaxmask.run.plan import below
 from jaxmask.run.result import Result
 
 Methods = Mapping[str, adapter.Method]
+HEADS = ("new", "probe", "text")
 
 
 def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
@@ -25,6 +26,8 @@ def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
     entry in `methods` for each. Each method, and the pretraining, has its own complete run
     directory below the run's. Random starting weights are drawn once for all methods and kept in
     `start.safetensors`.
+
+    With `config.head == "probe"`, all methods that train begin at the head of a linear probe.
 
     Args:
       methods: those that train, by their names in `config.methods`.
@@ -47,10 +50,10 @@ def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
         normalization = tasks.normalization_of(config.data, dataset, about)
     options = about.get("options", {})
     task = tasks.make_task(config.data, config.network, dataset, normalization, options)
+    if config.head not in HEADS:
+        raise InputError(f"head is {config.head!r}; it must be 'new', 'probe' or 'text'")
     if config.head == "text":
         start = starting.with_text_head(start, dataset.classes, config.prompt)
-    elif config.head != "new":
-        raise InputError(f"head is {config.head!r}; it must be 'new' or 'text'")
     start = starting.for_images(start, task)
     starting.check_fits(task, start)
     if "head" not in tasks.shapes(task)["params"]:
@@ -58,6 +61,8 @@ def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
             f"{config.network.name} has no layer 'head', which every task learns anew; name its "
             "last layer so"
         )
+    if config.head == "probe":
+        probed.check(task, config)
     begins = {
         name: evaluator.fitted(name, adapter.EVALUATORS[name], task, config, draw)
         if name in adapter.EVALUATORS
@@ -73,6 +78,8 @@ def prepare(config: ConfigDict, methods: Methods = adapter.METHODS) -> Begin:
         if pretrain:
             before = yield from run_pretraining(folder / "pretrain", None)
         begun = begun_from(folder, config, start, task)
+        if config.head == "probe":
+            begun = probed.with_probe(task, config, begun)
         results: dict[str, Result] = {}
         for name, begin in begins.items():
             results[name] = yield from begin(begun, folder / name, results)

@@ -116,21 +116,19 @@ def fit(
       classes of the test images to its `predicted.npy`.
     """
     section, began = config[name], time.monotonic()
-    train, validation = extracted("train"), extracted("validation")
+    splits = extracted("train"), extracted("validation")
     for_features = time.monotonic() - began
-    attempt = partial(_attempt, evaluator, section, len(task.dataset.classes), train, validation)
     with Records(folder) as records:
-        choices: list[Choice] = []
-        for value in section.choices if len(section.choices) > 1 else ():
-            classifier, choice = attempt(value)
-            choices.append(choice)
+
+        def record(classifier: Classifier, choice: Choice) -> None:
             records.write(
                 classifier.about["steps"], 0, "validation",
-                **{evaluator.field: value, "loss": choice.validation_loss,
+                **{evaluator.field: choice.value, "loss": choice.validation_loss,
                    "accuracy": choice.validation_accuracy},
             )  # fmt: skip
-        best = best_choice(name, choices) if choices else section.choices[0]
-        classifier, chosen = attempt(best)
+
+        classes = len(task.dataset.classes)
+        classifier, chosen, choices = choose(name, evaluator, section, classes, *splits, record)
         features, labels = extracted("test")
         logits = classifier.logits(features)
         test = _measured(logits, labels)
@@ -138,6 +136,30 @@ def fit(
         records.write(classifier.about["steps"], 0, "test", **test)
     found = _found(name, task, config, evaluator.field, classifier, choices, chosen, test)
     return classifier, found._replace(seconds=for_features + chosen.seconds)
+
+
+def choose(
+    name: str,
+    evaluator: Evaluator,
+    section: ConfigDict,
+    classes: int,
+    train: Examples,
+    validation: Examples,
+    tried: Callable[[Classifier, Choice], None] = lambda classifier, choice: None,
+) -> tuple[Classifier, Choice, list[Choice]]:
+    """Tries an evaluator's choices on validation data.
+
+    Returns:
+      The best classifier, its choice, and all choices; none if there is only one value.
+    """
+    attempt = partial(_attempt, evaluator, section, classes, train, validation)
+    choices: list[Choice] = []
+    for value in section.choices if len(section.choices) > 1 else ():
+        classifier, choice = attempt(value)
+        choices.append(choice)
+        tried(classifier, choice)
+    best = best_choice(name, choices) if choices else section.choices[0]
+    return *attempt(best), choices
 
 
 def _check_finite(network: str, split: str, features: np.ndarray) -> None:

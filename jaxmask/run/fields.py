@@ -138,7 +138,7 @@ LEARN_SCORES: Table = {
 }  # fmt: skip
 ADAPT: Table = {
     "start": ("pretrain", '"pretrain": as this config says; else ' + DENSE["start"][1]),
-    "head": ("new", 'a new head; or "text": CLIP\'s embeddings of the class names'),
+    "head": ("new", 'random; "probe": a linear probe\'s; "text": CLIP\'s, of the class names'),
     "prompt": ("a photo of a {}.", "for a text head; {} is the class name"),
     "methods": (("linear_probe", "full", "mask"), "what to compare, in this order"),
 }

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxmask import mask, recipe
+from jaxmask import mask, recipe, task
 from jaxmask.cli.run import main
 from jaxmask.recipe import defaults
 from jaxmask.train import loop
@@ -198,3 +198,26 @@ def test_a_pretraining_that_names_no_dataset_learns_other_classes_of_the_tasks(t
     pretraining = json.loads((tmp_path / "run" / "pretrain" / "config.json").read_text())
     assert (pretraining["data"]["name"], pretraining["data"]["classes"]) == ("digits", [0, 1, 2])
     assert training.job.state.learned["train"]["head"]["bias"].shape == (3,)
+
+
+def test_methods_begin_at_a_probes_head(adapted, tmp_path):
+    """With a rate of next to nothing they end there, too; the base network is the same."""
+    given = [
+        "--config=digits", "--config.network.width=0.25", f"--config.start={adapted / 'pretrain'}",
+        "--config.methods=('linear_probe', 'bias')", "--config.linear_probe.choices=(0.001, 0.1)",
+        "--config.bias.choices=(1e-9, 1e-8)", "--config.bias.train.epochs=1",
+    ]  # fmt: skip
+    assert main([*given, f"--workdir={tmp_path / 'run'}", "--config.head=probe"]) == 0
+    probe, bias = (read(tmp_path / "run" / name) for name in ("linear_probe", "bias"))
+    assert bias["accuracy"] == pytest.approx(probe["accuracy"]) > 0.7
+    assert bias["validation_loss"] == pytest.approx(probe["validation_loss"], rel=1e-4)
+    # which find the base weights by their fingerprint
+    mine, other = (task.load(tmp_path / "run" / name) for name in ("bias", "linear_probe"))
+    head, theirs = (each.variables["params"]["head"]["kernel"] for each in (mine, other))
+    np.testing.assert_allclose(head, theirs, atol=1e-6)
+
+
+def test_a_head_that_is_no_probes_is_refused(tmp_path, capsys):
+    given = ["--config=digits", "--config.start=random", f"--workdir={tmp_path / 'run'}"]
+    assert main([*given, "--config.head=probes"]) != 0
+    assert "it must be 'new', 'probe' or 'text'" in capsys.readouterr().err
