@@ -28,7 +28,7 @@ from ml_collections import ConfigDict
 
 from jaxmask.recipe import defaults
 
-MODES = ("digits", "flowers", "resnet20", "resnet20_small")
+MODES = ("digits", "flowers", "resnet20", "resnet20_small", "resnet20_probe", "resnet20_probed")
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean, std of the channels
 LEAF = "normalize_by_leaf(0.99), sgd(momentum=0.9)"
 UP = "levels((0.5, 1.0, 1.5), (-1.0, 1.0), constant(0.0))"
@@ -67,6 +67,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "leaf_late": {**NORMALIZED, "stages": -2},
 }
 FIELDS = tuple(PLAIN)
+APART = (("mask",), ("lora",), ("full",))
 
 
 def get_config(mode: str = "") -> ConfigDict:
@@ -136,6 +137,27 @@ def resnet20(config: ConfigDict) -> None:
     points = tuple((*point[:-1], (rate,)) for point, rate in zip(points, (10.0, 0.01)))
     seeds = ("seed", (3, 4, 5))
     config.grid = ((seeds, (fields, points)), (seeds, ("methods", (("lora",), ("full",)))))
+
+
+def resnet20_probe(config: ConfigDict) -> None:
+    """The same from the head of a linear probe, three rates for each method; seed 0."""
+    _probed(config)
+    config.mask.choices = NORMALIZED["choices"]
+    config.grid = ((("methods", APART),),)
+
+
+def resnet20_probed(config: ConfigDict) -> None:
+    """The same on three new seeds, with the rates that seed 0 chose."""
+    _probed(config)
+    config.mask.choices, config.lora.choices, config.full.choices = (0.01,), (0.3,), (0.1,)
+    config.linear_probe.choices = (0.001,)
+    config.grid = ((("seed", (6, 7, 8)), ("methods", (*APART, ("linear_probe",)))),)
+
+
+def _probed(config: ConfigDict) -> None:
+    _resnet20(config, share=0.2, held_out=2000)
+    config.head = "probe"
+    config.linear_probe.choices = (1e-3, 1e-2, 1e-1)
 
 
 def resnet20_small(config: ConfigDict) -> None:
