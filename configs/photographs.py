@@ -46,6 +46,7 @@ def get_config(mode: str = "methods") -> ConfigDict:
         config[method].choices = rates
         config[method].train.batch_size = 32
         config[method].train.schedule = "cosine"
+        config[method].train.statistics = "keep"
         if method.startswith("mask"):
             config[method].train.learning_rate = 0.01  # of the head
     config.mask_topk.density = 0.0

@@ -54,6 +54,7 @@ TRAIN: Table = {
     "mask_learning_rate": (50.0, "peak rate of scores"),
     "schedule": ("cosine", "constant, cosine(warmup_epochs=5), steps(epochs=(80, 120))"),
     "clip": (0.0, "largest gradient norm, of weights and of scores; 0 is off"),
+    "statistics": ("update", 'of batch norms; "keep" trains with those of the starting network'),
     "label_smoothing": (0.0, "weight of the uniform distribution in the labels"),
     "patience": (0, "early stopping: epochs without a lower validation loss; 0 is off"),
     "select": ("accuracy", 'the epoch to keep: by validation "accuracy" or "loss"; or "last"'),

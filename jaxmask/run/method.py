@@ -211,7 +211,9 @@ def trained_numbers(learned: dict[str, Any], frozen: dict[str, Any]) -> int:
 def _finish(at: _Adapting, folder: Path, done: _Trained, draw: Draw) -> Result:
     """Writes the task file, the figures and the result."""
     tuned = {at.section.tune: done.found.more[at.section.tune]}
-    variables = {"params": done.params, "batch_stats": done.fit.batch_stats}
+    # statistics that are kept are those of the base network
+    statistics = {} if at.section.train.statistics == "keep" else done.fit.batch_stats
+    variables = {"params": done.params, "batch_stats": statistics}
     size = stored.write_task(
         folder, at.task, at.config, at.start, done.content, variables, done.found, tuned
     )

@@ -90,6 +90,13 @@ class Unlabeled(NamedTuple):
     passes: float
 
 
+def _keeping(network: Callable[..., Any]) -> Callable[..., Any]:
+    """The network with the statistics that its batch norms have, in training, too."""
+    return lambda parameters, statistics, images, train: network(
+        parameters, statistics, images, False
+    )
+
+
 def make_trainer(
     task: Task,
     config: ConfigDict,
@@ -117,6 +124,8 @@ def make_trainer(
     """
     signals.obey()
     check_training(config, section)
+    if unlabeled and config.statistics == "keep":
+        raise InputError(f"{section}.statistics is 'keep', which is for training with labels")
     held_out = 0 if unlabeled else len(task.dataset.validation.labels)
     if config.patience and not held_out:
         raise none_held_out(f"{section}.patience needs validation data", task.dataset)
@@ -133,8 +142,8 @@ def make_trainer(
     groups = adapter.optimizers(described)  # here, so that its errors come first
     if unlabeled:
         groups = {**groups, LOSS: described.weights()}
-    fields = ("optimizer", "mask_optimizer", "schedule", "clip", "label_smoothing", "batch_size",
-              "scan_steps")  # fmt: skip
+    fields = ("optimizer", "mask_optimizer", "schedule", "clip", "label_smoothing", "statistics",
+              "batch_size", "scan_steps")  # fmt: skip
     settings = tuple(config[name] for name in fields)
     kind = unlabeled and unlabeled.identity
     key = (task.identity, identity, settings, steps, steps_per_epoch, sum_movement, kind)
@@ -148,7 +157,7 @@ def make_trainer(
         labeled = classifier(
             parameters=adapter.parameters,
             masks=lambda learned, frozen: adapter.store(learned, frozen).masks,
-            network=task.network,
+            network=_keeping(task.network) if config.statistics == "keep" else task.network,
             augment=task.augment,
             loss=lambda logits, labels: cross_entropy(logits, labels, smoothing),
             targets=task.targets,
@@ -269,4 +278,8 @@ def check_training(config: ConfigDict, section: str) -> None:
     if config.select not in ("accuracy", "loss", "last"):
         raise InputError(
             f"{section}.select is {config.select!r}; it must be 'accuracy', 'loss' or 'last'"
+        )
+    if config.statistics not in ("update", "keep"):
+        raise InputError(
+            f"{section}.statistics is {config.statistics!r}; it must be 'update' or 'keep'"
         )

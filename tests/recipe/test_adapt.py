@@ -2,11 +2,14 @@
 
 import json
 
+import chex
+import jax
 import numpy as np
 import pytest
 
 from jaxmask import mask, recipe, task
 from jaxmask.cli.run import main
+from jaxmask.model import weights
 from jaxmask.recipe import defaults
 from jaxmask.train import loop
 from jaxmask.train.records import read_records
@@ -222,3 +225,21 @@ def test_a_head_that_is_no_probes_is_refused(tmp_path, capsys):
     given = ["--config=digits", "--config.start=random", f"--workdir={tmp_path / 'run'}"]
     assert main([*given, "--config.head=probes"]) != 0
     assert "it must be 'new', 'probe' or 'text'" in capsys.readouterr().err
+
+
+def test_statistics_that_are_kept_are_those_of_the_start_and_not_stored(shallow_resnet, tmp_path):
+    given = [
+        "--config=digits", "--config.network.name=resnet20", "--config.network.width=0.1",
+        "--config.start=random", "--config.methods=('full',)", "--config.full.choices=(0.05,)",
+        "--config.full.train.epochs=2", f"--workdir={tmp_path / 'run'}",
+    ]  # fmt: skip
+    assert main([*given, "--config.full.train.statistics=keep"]) == 0
+    file = mask.file.read(tmp_path / "run" / "full" / "masks" / "task.mask")
+    assert set(file.arrays) == {"params"}
+    learned = task.load(tmp_path / "run" / "full")
+    start, _ = weights.load(tmp_path / "run" / "start.safetensors")
+    chex.assert_trees_all_equal(learned.variables["batch_stats"], start["batch_stats"])
+    moved = jax.tree.map(
+        lambda a, b: (np.asarray(a) != b).any(), learned.variables["params"], start["params"]
+    )
+    assert all(jax.tree.leaves(moved))
