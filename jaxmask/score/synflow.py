@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxmask.convolution import canonical
+from jaxmask.convolution import fast
 from jaxmask.errors import InputError, nearest
 from jaxmask.precision import widened
 from jaxmask.score.unbounded import unbounded
@@ -57,8 +57,7 @@ def synflow(forward: Callable[[PyTree], jax.Array]) -> Callable[..., PyTree]:
     @jax.jit
     def flow(w: PyTree) -> tuple[PyTree, list[jax.Array]]:
         sizes = jax.tree.map(jnp.abs, w)
-        slopes = jax.grad(lambda sizes: jnp.sum(widened(free(sizes))))
-        gradient = (canonical(slopes) if jax.default_backend() == "cpu" else slopes)(sizes)
+        gradient = fast(jax.grad(lambda sizes: jnp.sum(widened(free(sizes)))))(sizes)
         found = like(w, jax.tree.map(lambda s, g: widened(s) * widened(g), sizes, gradient))
         return found, list(map(_finite, jax.tree.leaves(found)))
 
