@@ -59,7 +59,7 @@ def product(
     patches = result[numbers.out_spec[0]] * places * taps * kernel.shape[into]
     gradient = places <= 4 * taps  # in a kernel, which is then the result
     few = patches <= kernel.size // 4 or (gradient and patches <= math.prod(result))
-    if few and out in ends:
+    if few and (out in ends or kernel.size <= math.prod(result) // 4):
         return _gathered(images, kernel, result, parameters, reversed_axes)
     pixels = images.size // kernel.shape[into]
     if into in ends and pixels <= 2 * kernel.shape[into]:
@@ -169,8 +169,9 @@ def _space_first(images: jax.Array, parameters: dict[str, Any]) -> jax.Array:
 
 
 def _matrix(kernel: jax.Array, axis: int) -> jax.Array:
-    """The kernel with all axes in one but `axis`, which is first or last, and stays there."""
+    """The kernel with all axes in one but `axis`, which is first or goes last."""
     size = kernel.shape[axis]
+    kernel = kernel if axis == 0 else jnp.moveaxis(kernel, axis, -1)
     return kernel.reshape((size, -1) if axis == 0 else (-1, size))
 
 
