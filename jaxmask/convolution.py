@@ -68,7 +68,7 @@ def _evaluate(jaxpr: core.Jaxpr, constants: list[Any], arguments: list[Any]) -> 
             outputs = _scan(inputs, equation)
         elif equation.primitive is conv_general_dilated_p:
             origin = origins.get(equation.invars[1])
-            outputs = [_convolution(*inputs, origin, **equation.params)]
+            outputs = [_convolution(inputs[0], inputs[1], origin, **equation.params)]
         else:
             if equation.primitive is rev_p:
                 origins[equation.outvars[0]] = inputs[0], equation.params["dimensions"]
