@@ -9,7 +9,8 @@ of a VGG on 32 pixels) are slow everywhere; their images are padded beforehand.
 
 Groups are slow everywhere, too: depthwise convolutions become sums of shifted products
 (`depthwise`), other groups convolutions without (`grouped`). What multiplies matrices is written so
-(`pointwise`). Each is a rule from shapes, measured on two cores with AVX-512.
+(`pointwise`), and so are convolutions of few pixels by large kernels (`patches`). Each is a rule
+from shapes, measured on two cores with AVX-512.
 """
 
 from collections.abc import Callable
@@ -19,9 +20,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.extend import core
-from jax.extend.core.primitives import conv_general_dilated_p, jit_p, scan_p
+from jax.extend.core.primitives import conv_general_dilated_p, jit_p, rev_p, scan_p
 
-from jaxmask import depthwise, grouped, pointwise
+from jaxmask import depthwise, grouped, patches, pointwise
 
 WORTH_A_BRANCH = 2**14  # elements
 
@@ -45,8 +46,15 @@ def canonical(function: Callable[..., Any]) -> Callable[..., Any]:
     return rewritten
 
 
+def fast(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`canonical(function)` on a CPU, and the function itself on other devices."""
+    return canonical(function) if jax.default_backend() == "cpu" else function
+
+
 def _evaluate(jaxpr: core.Jaxpr, constants: list[Any], arguments: list[Any]) -> list[Any]:
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *arguments], strict=True))
+
+    origins: dict[Any, tuple[jax.Array, tuple[int, ...]]] = {}  # of what is reversed, its axes
 
     def read(variable: Any) -> Any:
         return variable.val if isinstance(variable, core.Literal) else values[variable]
@@ -59,8 +67,11 @@ def _evaluate(jaxpr: core.Jaxpr, constants: list[Any], arguments: list[Any]) -> 
         elif equation.primitive is scan_p and _convolves(equation.params["jaxpr"].jaxpr):
             outputs = _scan(inputs, equation)
         elif equation.primitive is conv_general_dilated_p:
-            outputs = [_convolution(*inputs, **equation.params)]
+            origin = origins.get(equation.invars[1])
+            outputs = [_convolution(inputs[0], inputs[1], origin, **equation.params)]
         else:
+            if equation.primitive is rev_p:
+                origins[equation.outvars[0]] = inputs[0], equation.params["dimensions"]
             parameters = equation.primitive.get_bind_params(equation.params)
             with equation.ctx.manager:
                 outputs = equation.primitive.bind(*inputs, **parameters)
@@ -103,13 +114,26 @@ def _with_an_axis_more(outside: Any, inside: Any) -> int:
     return sum(a.aval.ndim > b.aval.ndim for a, b in zip(outside, inside, strict=True))
 
 
-def _convolution(images: jax.Array, kernel: jax.Array, **parameters: Any) -> jax.Array:
-    """`lax.conv_general_dilated` in a form that is fast on a CPU, back in the given order."""
+def _convolution(
+    images: jax.Array,
+    kernel: jax.Array,
+    origin: tuple[jax.Array, tuple[int, ...]] | None = None,
+    **parameters: Any,
+) -> jax.Array:
+    """`lax.conv_general_dilated` in a form that is fast on a CPU, back in the given order.
+
+    Args:
+      origin: an array and axes, if the kernel is this reversed along them.
+    """
     shape = jax.eval_shape(partial(conv_general_dilated_p.bind, **parameters), images, kernel).shape
     numbers = parameters["dimension_numbers"]
     batch, features, *space = numbers.out_spec
     sizes = [shape[axis] for axis in space]
     result = pointwise.product(images, kernel, sizes, parameters)
+    if result is None:
+        found = patches.product(images, *(origin or (kernel, ())), shape, parameters)
+        if found is not None:
+            return found
     if result is None and depthwise.fast(images, kernel, shape, parameters):
         result = _products(images, kernel, sizes, parameters)
     elif result is None:

@@ -184,17 +184,30 @@ def _gradient(
 ) -> jax.Array:
     """[B, *S, C] by [B, *O, C] -> [*K, C]."""
     images = _padded(images, padding, lhs_dilation)
-    taps = list(itertools.product(*map(range, window)))
+    taps: list[tuple[int, ...]] = list(itertools.product(*map(range, window)))
     if len(window) == 1:  # as one image, whose rows are the examples
         images, slopes = images[None], slopes[None]
         window_strides, rhs_dilation = (1, *window_strides), (1, *rhs_dilation)
         taps = [(0, *tap) for tap in taps]
 
-    def met(tap: Sequence[int]) -> jax.Array:
+    places = {
+        tap: [
+            divmod(t * stride, step) for t, stride, step in zip(tap, window_strides, rhs_dilation)
+        ]
+        for tap in taps
+    }
+    phases = {
+        phase: images[:, *(slice(first, None, step) for first, step in zip(phase, rhs_dilation))]
+        for phase in {tuple(first for _, first in place) for place in places.values()}
+    }
+    if max(rhs_dilation) > 1:  # in memory: with steps in them, products take twice the time, also
+        phases = jax.lax.optimization_barrier(phases)  # to compile
+
+    def met(tap: tuple[int, ...]) -> jax.Array:
         """[B, *O, C], the elements of the images that `tap` multiplies."""
-        sizes = zip(tap, window_strides, slopes.shape[1:], rhs_dilation)
-        starts = [(t * stride, size, step) for t, stride, size, step in sizes]
-        return images[:, *(slice(t, t + (size - 1) * step + 1, step) for t, size, step in starts)]
+        there = phases[tuple(first for _, first in places[tap])]
+        cuts = zip(places[tap], slopes.shape[1:])
+        return there[:, *(slice(start, start + size) for (start, _), size in cuts)]
 
     # Sums of products are fast loops if they are written as such, row by row. Sums of arrays are
     # fast, too, but a sum over an axis would compute the products in its own slow loop.
@@ -205,7 +218,7 @@ def _gradient(
     if block == 1:
         rows = list(range(height))
 
-    def sums(tap: Sequence[int]) -> jax.Array:
+    def sums(tap: tuple[int, ...]) -> jax.Array:
         there = met(tap)
         parts = [reduce(jnp.add, [there[:, row] * slopes[:, row] for row in rows])]
         if full < height:

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxmask.convolution import fast
 from jaxmask.errors import InputError
 
 
@@ -45,6 +46,7 @@ def feature_function(
     _check_features(module)
 
     @jax.jit
+    @fast
     def features(variables: Any, images: jax.Array) -> jax.Array:
         found: Any = module.apply(variables, prepare(images), features=True, **mode(module, False))
         return found.astype(jnp.float32)

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jax.tree_util import Partial
 
-from jaxmask.convolution import canonical
+from jaxmask.convolution import fast
 from jaxmask.errors import InputError
 from jaxmask.mask import allocate, describe, keep_count, pruned
 from jaxmask.mask.axes import Stated, certain_layers
@@ -165,12 +165,9 @@ def _shots(
         competing = mask if monotone else jax.tree.map(jnp.ones_like, mask)
         return kept, _observed(scores, competing, kept, certain_layers(w, dict(words)))
 
-    if jax.default_backend() == "cpu":
-        shot = canonical(shot)  # because it runs in a loop
-
     def body(mask: PyTree, x: Any) -> Any:
         count, number = x
-        return shot(mask, w, batch, count, jax.random.fold_in(key, number))
+        return fast(shot)(mask, w, batch, count, jax.random.fold_in(key, number))
 
     numbers = jnp.arange(len(counts))
     mask, (kept, empty, broken, zero) = lax.scan(body, mask, (counts, numbers))

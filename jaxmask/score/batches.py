@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxmask.convolution import canonical
+from jaxmask.convolution import fast
 from jaxmask.errors import InputError
 from jaxmask.precision import wide, widened
 from jaxmask.sharding import like, split_as, whole
@@ -42,7 +42,7 @@ def average(
         count = examples(name, *batch)
         size = min(batch_size or count, count)
         full = count // size
-        compute = canonical(function) if jax.default_backend() == "cpu" else function
+        compute = fast(function)
         if full == 1 and count == size:
             return jax.tree.map(widened, compute(w, *batch))
 

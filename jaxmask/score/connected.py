@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmask.convolution import fast
 from jaxmask.errors import InputError
 from jaxmask.score.paths import Flow, follow
 from jaxmask.sharding import like
@@ -67,7 +68,7 @@ def connected(forward: Callable[..., PyTree]) -> Callable[..., PyTree]:
                 raise InputError("connected: no output of forward depends on its input")
             return sum(reaching, jnp.zeros((), jnp.float32))
 
-        paths = jax.grad(reached)(kept)
+        paths = fast(jax.grad(reached))(kept)
         return like(masks, jax.tree.map(lambda m, g: (m > 0) & (g > 0.5), kept, paths))
 
     def connections(masks: PyTree, *inputs: Any) -> PyTree:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxmask.convolution import canonical
+from jaxmask.convolution import fast
 from jaxmask.errors import InputError
 from jaxmask.mask.initialize import split_key
 from jaxmask.precision import wide, widened
@@ -67,9 +67,8 @@ def optimal_brain_damage(
             )
             return curved(w, *batch)
 
-        if jax.default_backend() == "cpu":
-            product = canonical(product)  # because it runs in a loop
-        diagonal = _exact(product, w) if samples is None else _estimate(product, w, samples, key)
+        fitting = fast(product)  # because it runs in a loop
+        diagonal = _exact(fitting, w) if samples is None else _estimate(fitting, w, samples, key)
         return like(w, jax.tree.map(lambda w, h: h * jnp.square(widened(w)) / 2, w, diagonal))
 
     return scores

@@ -16,6 +16,7 @@ import numpy as np
 from jaxmask import evaluate, model, tree
 from jaxmask.adapter import Stored
 from jaxmask.adapter.base import check_used
+from jaxmask.convolution import fast
 from jaxmask.errors import InputError
 from jaxmask.evaluate import Router, Whitening
 from jaxmask.task import file as task_file
@@ -126,6 +127,7 @@ def served(
     kind, variables = _checked(base, file, parts, adapters, module)
     conditional, experts = "router" in variables, jnp.arange(1, len(parts))
 
+    @fast
     def features(variables: dict[str, Any], index: Any, images: jax.Array) -> jax.Array:
         """Of one member, for its input images."""
         one = jax.tree.map(lambda leaf: leaf[index], variables["members"])

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jaxmask import data, files, maskfile, model, signals
 from jaxmask.adapter import EVALUATORS, KNOWN
+from jaxmask.convolution import fast
 from jaxmask.errors import InputError
 from jaxmask.model import outside
 from jaxmask.model import weights as weights_file
@@ -200,6 +201,7 @@ def _ready(
     schema.check_network(about, variables, module, file, head=classify is None)
 
     @jax.jit
+    @fast
     def logits(variables: dict[str, Any], images: jax.Array) -> jax.Array:
         network = {name: variables[name] for name in ("params", "batch_stats")}
         if classify is None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxmask import model, tree
 from jaxmask.adapter import KNOWN, Adapter, Stored
+from jaxmask.convolution import fast
 from jaxmask.errors import InputError
 from jaxmask.task import file as task_file
 from jaxmask.task import learned, schema
@@ -104,6 +105,7 @@ def load(
     @jax.jit  # the weights are arguments: constants would be copied into the program
     def serve(shared: Any, stacked: Any, images: jax.Array, numbers: jax.Array) -> jax.Array:
         def logits_of(kind: int) -> Callable[..., jax.Array]:
+            @fast
             def logits(index: jax.Array, images: jax.Array) -> jax.Array:
                 one = jax.tree.map(lambda leaf: leaf[index], stacked[kind])
                 module, prepare = pipelines[kind]

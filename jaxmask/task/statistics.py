@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmask import signals
+from jaxmask.convolution import fast
 from jaxmask.errors import InputError
 from jaxmask.model import mode
 
@@ -52,6 +53,7 @@ def reestimate(
         return after["batch_stats"]
 
     @jax.jit
+    @fast
     def of_batch(batch: jax.Array) -> Any:
         # running = momentum * start + (1 - momentum) * batch's: two starts give the momentum
         zero, one = moved(0.0, batch), moved(1.0, batch)

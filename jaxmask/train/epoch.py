@@ -9,7 +9,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxmask import tree
-from jaxmask.convolution import canonical
+from jaxmask.convolution import fast
 from jaxmask.loss import cross_entropy
 from jaxmask.train.state import COUNTED, Batch, Problem, State, Sums, Tree
 
@@ -51,7 +51,6 @@ def programs(
       fetch: gets a batch from a feed, `feed.Feed.fetch`.
     """
     across = NamedSharding(mesh, PartitionSpec("data"))
-    fast = canonical if jax.default_backend() == "cpu" else lambda function: function
 
     @jax.jit  # traced once, for its cost and for all scan lengths
     def step(state: State, frozen: Tree, resident: Any, x: Any) -> State:
