@@ -7,10 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from jaxmask import mask, recipe, task
+from jaxmask import data, mask, recipe, task
 from jaxmask.cli.run import main
+from jaxmask.loss import cross_entropy
 from jaxmask.model import weights
 from jaxmask.recipe import defaults
+from jaxmask.run import seeds
 from jaxmask.train import loop
 from jaxmask.train.records import read_records
 
@@ -239,6 +241,13 @@ def test_statistics_that_are_kept_are_those_of_the_start_and_not_stored(shallow_
     learned = task.load(tmp_path / "run" / "full")
     start, _ = weights.load(tmp_path / "run" / "start.safetensors")
     chex.assert_trees_all_equal(learned.variables["batch_stats"], start["batch_stats"])
+    # it trained with these, too: what is stored has the loss that training told
+    split = data.load(
+        "digits", classes=(5, 6, 7, 8, 9), validation=0.2, seed=seeds.number(0, "data")
+    ).validation
+    logits = learned.logits(learned.variables, split.images)
+    told = read(tmp_path / "run" / "full")["validation_loss"]
+    assert float(cross_entropy(logits, split.labels).mean()) == pytest.approx(told, rel=1e-3)
     moved = jax.tree.map(
         lambda a, b: (np.asarray(a) != b).any(), learned.variables["params"], start["params"]
     )
