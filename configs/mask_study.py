@@ -6,7 +6,6 @@
         --config.data.name=folder:IMAGES
     jaxmask sweep --config=mask_study:resnet20 --workdir=runs/mask_resnet20 --config.start=PATH
     jaxmask sweep --config=mask_study:resnet20_probe --workdir=runs/mask_probe --config.start=PATH
-    jaxmask sweep --config=mask_study:resnet20_probed --workdir=runs/mask_probed --config.start=PATH
 
 The published mask is `threshold` with scores from 1 under SGD with momentum; `leaf` divides the
 gradient of each leaf by its running size first. `resnet20_small`, on held-out images: 15.8 % with
@@ -32,7 +31,7 @@ from ml_collections import ConfigDict
 
 from jaxmask.recipe import defaults
 
-MODES = ("digits", "flowers", "resnet20", "resnet20_small", "resnet20_probe", "resnet20_probed")
+MODES = ("digits", "flowers", "resnet20", "resnet20_small", "resnet20_probe")
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean, std of the channels
 LEAF = "normalize_by_leaf(0.99), sgd(momentum=0.9)"
 UP = "levels((0.5, 1.0, 1.5), (-1.0, 1.0), constant(0.0))"
@@ -42,23 +41,22 @@ PLAIN: dict[str, Any] = {
     "train.learning_rate": 0.1,
     "also": (),
     "stages": 0,
-    "choices": (2.0, 10.0, 50.0),
+    "choices": (0.5, 2.0, 10.0, 50.0),
 }
-NORMALIZED = {"train.mask_optimizer": LEAF, "choices": (0.003, 0.01, 0.03)}
+NORMALIZED = {"train.mask_optimizer": LEAF, "choices": (0.001, 0.003, 0.01, 0.03)}
+FLIPS = (0.003, 0.01, 0.03, 0.1)
 VARIANTS: dict[str, dict[str, Any]] = {
     "published": {},
-    "published_head": {"train.learning_rate": 0.3},
-    "published_norm": {"also": ("norm",)},
+    "leaf": NORMALIZED,
     "whole": {
         "train.mask_optimizer": "normalize_by_update_norm, sgd(momentum=0.9)",
-        "choices": (1.5, 5.0, 15.0),
+        "choices": (0.5, 1.5, 5.0, 15.0),
     },
-    "leaf": NORMALIZED,
-    "adam": {"train.mask_optimizer": "scale_by_adam()", "choices": (0.01, 0.03, 0.1)},
-    "flips": {"train.mask_optimizer": "flips(momentum=0.9)", "choices": (0.01, 0.03, 0.1)},
+    "adam": {"train.mask_optimizer": "scale_by_adam()", "choices": (0.01, 0.03, 0.1, 0.3)},
+    "flips": {"train.mask_optimizer": "flips(momentum=0.9)", "choices": FLIPS},
     "leaf_flips": {
         "train.mask_optimizer": "normalize_by_leaf(0.99), flips(momentum=0.9)",
-        "choices": (0.01, 0.03, 0.1),
+        "choices": FLIPS,
     },
     "leaf_head": {**NORMALIZED, "train.learning_rate": 0.3},
     "leaf_norm": {**NORMALIZED, "also": ("norm",)},
@@ -67,11 +65,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "leaf_sigmoid": {**NORMALIZED, "transform": "threshold(slope=sigmoid(1.0))"},
     "leaf_clipped": {**NORMALIZED, "transform": "threshold(slope=clipped(2.0))"},
     "leaf_ternary": {**NORMALIZED, "transform": "levels()"},
-    "leaf_up": {**NORMALIZED, "transform": UP, "choices": (0.003, 0.005, 0.01)},
+    "leaf_up": {**NORMALIZED, "transform": UP},
     "leaf_late": {**NORMALIZED, "stages": -2},
 }
 FIELDS = tuple(PLAIN)
-APART = (("mask",), ("lora",), ("full",))
+CHANGES = tuple(VARIANTS)
+SEEDS = (0, 1, 2)
 
 
 def get_config(mode: str = "") -> ConfigDict:
@@ -89,9 +88,9 @@ def get_config(mode: str = "") -> ConfigDict:
 
 
 def variants(*names: str) -> tuple[str, tuple[tuple[Any, ...], ...]]:
-    """An axis of a grid: the variants by name, by default all."""
+    """An axis of a grid: variants by name."""
     fields = ",".join(f"mask.{field}" for field in FIELDS)
-    chosen = [{**PLAIN, **VARIANTS[name]} for name in names or VARIANTS]
+    chosen = [{**PLAIN, **VARIANTS[name]} for name in names]
     return fields, tuple(tuple(each[field] for field in FIELDS) for each in chosen)
 
 
@@ -106,7 +105,7 @@ def digits(config: ConfigDict) -> None:
     config.pretrain.train.epochs = 60
     config.pretrain.train.learning_rate = 0.05
     config.mask.train.epochs = 20
-    config.grid = ((variants(), ("seed", (0, 1, 2))),)
+    config.grid = ((variants(*CHANGES), ("seed", SEEDS)),)
 
 
 def flowers(config: ConfigDict) -> None:
@@ -117,17 +116,18 @@ def flowers(config: ConfigDict) -> None:
     config.data.decode_size = 96
     config.data.validation = 0.2
     config.data.flip = True
-    for method in ("full", "lora", "mask"):
-        config[method].train.epochs = 6
-        config[method].train.batch_size = 32
-        config[method].choices = (0.003, 0.01, 0.03)
-    fields, points = variants("published", "leaf", "leaf_magnitude")
-    rates = ((0.1, 1.0, 10.0), (0.001, 0.003, 0.01), (0.001, 0.003, 0.01))
-    points = tuple((*point[:2], 0.01, *point[3:-1], each) for point, each in zip(points, rates))
-    config.grid = (
-        ((fields, points),),
-        (("methods", (("lora",), ("full",))),),
+    config.head = "probe"
+    config.linear_probe.choices = (1e-4, 1e-3, 1e-2)
+    config.mask.train.epochs = 6
+    config.mask.train.batch_size = 32
+    config.mask.train.statistics = "keep"
+    fields, points = variants(*CHANGES)
+    # a tenth of the head's rate, a third of the scores': fewer bits flip in a network this wide
+    points = tuple(
+        (*point[:2], point[2] / 10, *point[3:-1], tuple(rate / 3 for rate in point[-1]))
+        for point in points
     )
+    config.grid = (((fields, points), ("seed", SEEDS)),)
 
 
 def resnet20(config: ConfigDict) -> None:
@@ -144,31 +144,27 @@ def resnet20(config: ConfigDict) -> None:
 
 
 def resnet20_probe(config: ConfigDict) -> None:
-    """The same from the head of a linear probe, three rates for each method; seed 0."""
-    _probed(config)
-    config.mask.choices = NORMALIZED["choices"]
-    config.grid = ((("methods", APART),),)
-
-
-def resnet20_probed(config: ConfigDict) -> None:
-    """The same on three new seeds, with the rates that seed 0 chose."""
-    _probed(config)
-    config.mask.choices, config.lora.choices, config.full.choices = (0.01,), (0.3,), (0.1,)
-    config.linear_probe.choices = (0.001,)
-    config.grid = ((("seed", (6, 7, 8)), ("methods", (*APART, ("linear_probe",)))),)
-
-
-def _probed(config: ConfigDict) -> None:
+    """The same from the head of a linear probe, all methods tuned alike, on three more seeds."""
     _resnet20(config, share=0.2, held_out=2000)
-    config.head = "probe"
-    config.linear_probe.choices = (1e-3, 1e-2, 1e-1)
+    _probe(config)
+    config.lora.choices, config.full.choices = (0.03, 0.1, 0.3, 1.0), (0.01, 0.03, 0.1, 0.3)
+    fields, points = variants("published", "leaf")
+    seeds = ("seed", (6, 7, 8))
+    rest = ("methods", (("lora",), ("full",), ("linear_probe",)))
+    config.grid = ((seeds, (fields, points)), (seeds, rest))
 
 
 def resnet20_small(config: ConfigDict) -> None:
     """The same on 5,000 images, a fifth of them held out, shrunk to 16 pixels: to choose by."""
     _resnet20(config, share=0.1, held_out=1000)
+    _probe(config)
     config.data.size = 16
-    config.grid = ((variants(),),)
+    config.grid = ((variants(*CHANGES), ("seed", SEEDS)),)
+
+
+def _probe(config: ConfigDict) -> None:
+    config.head = "probe"
+    config.linear_probe.choices = (1e-3, 1e-2, 1e-1)
 
 
 def _resnet20(config: ConfigDict, share: float, held_out: int) -> None:
@@ -181,5 +177,3 @@ def _resnet20(config: ConfigDict, share: float, held_out: int) -> None:
     config.data.share = share
     config.data.validation = held_out
     config.full.train.optimizer = "add_decayed_weights(5e-4), sgd(momentum=0.9)"
-    config.full.choices = (0.03, 0.1, 0.3)
-    config.lora.choices = (0.1, 0.3, 1.0)

@@ -8,7 +8,7 @@ each class.
     jaxmask sweep --config=photographs:seeds --config.data.name=folder:PATH
     jaxmask sweep --config=photographs:labels --config.data.name=folder:PATH
 
-Six epochs, three choices for each method; all that train begin at the head of a linear probe and
+Six epochs, four choices for each method; all that train begin at the head of a linear probe and
 keep the batch statistics of ImageNet. `quick` is a probe and a mask; `methods`, the default, all
 methods on one seed; `seeds` full fine-tuning, LoRA and two masks on three more; `labels` 100, 30
 and 10 % of the labels.
@@ -23,19 +23,19 @@ from jaxmask.recipe import defaults
 
 MODES = ("methods", "seeds", "labels", "quick")
 SEEDS = (1, 2, 3)
-# three for each method that trains; of scores for masks, else of weights
+# four for each method that trains; of scores for masks, else of weights
 RATES = {
-    "full": (0.003, 0.01, 0.03),
-    "partial": (0.01, 0.03, 0.1),
-    "bias": (0.03, 0.1, 0.3),
-    "norm": (0.03, 0.1, 0.3),
-    "lora": (0.01, 0.03, 0.1),
-    "mask": (0.001, 0.003, 0.01),
-    "mask_topk": (0.1, 0.5, 2.5),
-    "mask_sign": (0.01, 0.1, 1.0),
+    "full": (0.001, 0.003, 0.01, 0.03),
+    "partial": (0.003, 0.01, 0.03, 0.1),
+    "bias": (0.01, 0.03, 0.1, 0.3),
+    "norm": (0.01, 0.03, 0.1, 0.3),
+    "lora": (0.003, 0.01, 0.03, 0.1),
+    "mask": (0.0003, 0.001, 0.003, 0.01),
+    "mask_topk": (0.02, 0.1, 0.5, 2.5),
+    "mask_sign": (0.001, 0.01, 0.1, 1.0),
 }
 NORMALIZED = ("normalize_by_leaf(0.99), sgd(momentum=0.9)", RATES["mask"])
-PUBLISHED = ("sgd(momentum=0.9)", (0.1, 1.0, 10.0))
+PUBLISHED = ("sgd(momentum=0.9)", (0.01, 0.1, 1.0, 10.0))
 BY = "methods,mask.train.mask_optimizer,mask.choices"
 
 
@@ -77,13 +77,14 @@ def methods(config: ConfigDict) -> None:
 def seeds(config: ConfigDict) -> None:
     """Full fine-tuning, LoRA and both masks on three fresh seeds."""
     points = ((("mask",), *NORMALIZED), (("full",), *NORMALIZED), (("lora",), *NORMALIZED),
-              (("mask",), *PUBLISHED))  # fmt: skip
+              (("mask",), *PUBLISHED), (("linear_probe",), *NORMALIZED))  # fmt: skip
     config.grid = ((("seed", SEEDS), (BY, points)),)
 
 
 def labels(config: ConfigDict) -> None:
     """Fewer labels: 100, 30 and 10 %; the fewer, the more epochs."""
     config.methods = ("linear_probe", "mask", "lora", "full")
+    config.linear_probe.choices = (1e-4, 1e-3, 1e-2, 1e-1)
     shares = ((1.0, 6), (0.3, 20), (0.1, 60))
     fields = ",".join(["data.share", *(f"{name}.train.epochs" for name in config.methods[1:])])
     points = tuple((share, *[epochs] * 3) for share, epochs in shares)

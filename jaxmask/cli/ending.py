@@ -28,9 +28,15 @@ def exit_status(
       0: done. 1: storage failed. 2: invalid input. 130, 143: Ctrl-C or SIGTERM.
     """
     try:
-        with signals.noted():
+        with signals.noted() as received:
             signals.obey()  # one that came during the imports
-            work()
+            try:
+                work()
+            except RuntimeError as error:
+                # a terminal's Ctrl-C also ends the compilers that JAX starts for a GPU
+                if received:
+                    raise Interrupted(received[0]) from error
+                raise
     except InputError as error:
         return tell(str(error), 2, error.otherwise)
     except HelpShown:

@@ -40,6 +40,15 @@ def test_what_was_at_fault_is_one_line(error, status, told, capsys):
     assert capsys.readouterr().err == told
 
 
+def test_a_signal_that_also_ended_the_compiler_stops_the_command(capsys):
+    def work():
+        signal.raise_signal(signal.SIGTERM)
+        raise RuntimeError("the compiler exited with error code 15")
+
+    assert exit_status(work, lambda: "", lambda: "; go on there") == 143
+    assert capsys.readouterr().err == "jaxmask: stopped by SIGTERM; go on there\n"
+
+
 @pytest.mark.parametrize(
     ("otherwise", "told"),
     [("or: give\nothers", "or: give others"), ("n" * 5000, f"{'n' * 500} ... {'n' * 500}")],
