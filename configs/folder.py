@@ -28,9 +28,7 @@ def get_config(mode: str = "") -> ConfigDict:
     config.knn.choices = (10, 50, 200)
     config.linear_probe.choices = (1e-4, 1e-3, 1e-2)
     config.full.choices = (0.001, 0.01, 0.03)
-    # in units of the scores, which one network's gradients share with another's
-    config.mask.train.mask_optimizer = "normalize_by_leaf(0.99), sgd(momentum=0.9)"
-    config.mask.choices = (0.001, 0.003, 0.01)
+    config.mask.choices = (0.01, 0.02, 0.05)
     for method in ("full", "partial", "bias", "norm", "lora", "mask", "mask_topk", "mask_sign"):
         config[method].train.batch_size = 32
         config[method].train.schedule = "cosine(warmup_epochs=1)"

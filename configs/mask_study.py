@@ -34,6 +34,7 @@ from jaxmask.recipe import defaults
 MODES = ("digits", "flowers", "resnet20", "resnet20_small", "resnet20_probe")
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean, std of the channels
 LEAF = "normalize_by_leaf(0.99), sgd(momentum=0.9)"
+POLYAK = "polyak_by_leaf(0.99), sgd(momentum=0.9)"
 UP = "levels((0.5, 1.0, 1.5), (-1.0, 1.0), constant(0.0))"
 PLAIN: dict[str, Any] = {
     "transform": "threshold(mu=0.0, init=constant(1.0), rescale=True)",
@@ -48,6 +49,7 @@ FLIPS = (0.003, 0.01, 0.03, 0.1)
 VARIANTS: dict[str, dict[str, Any]] = {
     "published": {},
     "leaf": NORMALIZED,
+    "polyak": {"train.mask_optimizer": POLYAK, "choices": (0.005, 0.01, 0.02, 0.05)},
     "whole": {
         "train.mask_optimizer": "normalize_by_update_norm, sgd(momentum=0.9)",
         "choices": (0.5, 1.5, 5.0, 15.0),

@@ -30,12 +30,13 @@ RATES = {
     "bias": (0.01, 0.03, 0.1, 0.3),
     "norm": (0.01, 0.03, 0.1, 0.3),
     "lora": (0.003, 0.01, 0.03, 0.1),
-    "mask": (0.0003, 0.001, 0.003, 0.01),
+    "mask": (0.003, 0.01, 0.03, 0.1),
     "mask_topk": (0.02, 0.1, 0.5, 2.5),
     "mask_sign": (0.001, 0.01, 0.1, 1.0),
 }
-NORMALIZED = ("normalize_by_leaf(0.99), sgd(momentum=0.9)", RATES["mask"])
+DEFAULT = ("polyak_by_leaf(0.99), sgd(momentum=0.9)", RATES["mask"])
 PUBLISHED = ("sgd(momentum=0.9)", (0.01, 0.1, 1.0, 10.0))
+LEAF = ("normalize_by_leaf(0.99), sgd(momentum=0.9)", (0.0003, 0.001, 0.003, 0.01))
 BY = "methods,mask.train.mask_optimizer,mask.choices"
 
 
@@ -70,14 +71,16 @@ def methods(config: ConfigDict) -> None:
     """All methods, one seed; the published mask, too, which has plain SGD."""
     apart = (("full",), ("lora",), ("mask", "mask_topk"), ("norm",), ("bias",), ("partial",),
              ("mask_sign",))  # fmt: skip
-    points = [(("knn", "linear_probe"), *NORMALIZED), (("mask",), *PUBLISHED)]
-    config.grid = (((BY, (*points, *((each, *NORMALIZED) for each in apart))),),)
+    points = [(("knn", "linear_probe"), *DEFAULT), (("mask",), *PUBLISHED)]
+    config.grid = (((BY, (*points, *((each, *DEFAULT) for each in apart))),),)
 
 
 def seeds(config: ConfigDict) -> None:
     """Full fine-tuning, LoRA and both masks on three fresh seeds."""
-    points = ((("mask",), *NORMALIZED), (("full",), *NORMALIZED), (("lora",), *NORMALIZED),
-              (("mask",), *PUBLISHED), (("linear_probe",), *NORMALIZED))  # fmt: skip
+    # fmt: off
+    points = ((("mask",), *DEFAULT), (("full",), *DEFAULT), (("lora",), *DEFAULT),
+              (("mask",), *PUBLISHED), (("mask",), *LEAF), (("linear_probe",), *DEFAULT))
+    # fmt: on
     config.grid = ((("seed", SEEDS), (BY, points)),)
 
 

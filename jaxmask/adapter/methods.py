@@ -177,13 +177,13 @@ METHODS: dict[str, Method] = {
         {
             **_MASK,
             "transform": "threshold(mu=0.0, init=constant(1.0), rescale=True)",
-            "choices": (0.001, 0.003, 0.01, 0.03),
+            "choices": (0.005, 0.01, 0.02, 0.05),
         },
         about="one bit per weight, on where its score is above a threshold (Mallya et al. 2018)",
-        # the rate counts in units of the scores, whatever the network
+        # the rate counts in units of the scores, and what the loss allows
         train={
-            "mask_optimizer": "normalize_by_leaf(0.99), sgd(momentum=0.9)",
-            "mask_learning_rate": 0.01,
+            "mask_optimizer": "polyak_by_leaf(0.99), sgd(momentum=0.9)",
+            "mask_learning_rate": 0.02,
         },
     ),
     "mask_sign": Method(

@@ -51,6 +51,7 @@ def programs(
       fetch: gets a batch from a feed, `feed.Feed.fetch`.
     """
     across = NamedSharding(mesh, PartitionSpec("data"))
+    takes_loss = optax.with_extra_args_support(optimizer)
 
     @jax.jit  # traced once, for its cost and for all scan lengths
     def step(state: State, frozen: Tree, resident: Any, x: Any) -> State:
@@ -58,8 +59,12 @@ def programs(
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         batch = Batch(images, labels, key, state.step)
         objective = jax.value_and_grad(problem.objective, has_aux=True)
-        (_, (carried, totals)), gradients = objective(state.learned, frozen, state.carried, batch)
-        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.learned)
+        (loss, (carried, totals)), gradients = objective(
+            state.learned, frozen, state.carried, batch
+        )
+        updates, optimizer_state = takes_loss.update(
+            gradients, state.optimizer, state.learned, value=loss
+        )
         return State(
             step=state.step + 1,
             key=state.key,

@@ -125,6 +125,7 @@ def optimizer(
     """
     ours: dict[str, Any] = {
         "normalize_by_leaf": scores.normalize_by_leaf,
+        "polyak_by_leaf": scores.polyak_by_leaf,
         "flips": functools.partial(scores.flips, steps_per_epoch=steps_per_epoch),
     }
     chain = calls(text, {**_optax_functions(), **ours}, "optimizer")
@@ -158,7 +159,7 @@ def optimizer(
         # tried on a small tree now, for its mistakes to be told before anything is compiled
         weights = {"kernel": jax.ShapeDtypeStruct((2, 2), "float32")}
         state = jax.eval_shape(made.init, weights)
-        jax.eval_shape(made.update, weights, state, weights)
+        jax.eval_shape(functools.partial(made.update, value=0.0), weights, state, weights)
     except InputError:
         raise
     except Exception as error:  # the arguments are the user's
@@ -194,12 +195,18 @@ def rates(state: Mapping[Group, Any]) -> set[str]:
     return {name for each in state.values() for name in getattr(each, "hyperparams", {})}
 
 
-def grouped(groups: Mapping[Group, optax.GradientTransformation]) -> optax.GradientTransformation:
+def grouped(
+    groups: Mapping[Group, optax.GradientTransformation],
+) -> optax.GradientTransformationExtraArgs:
     """One transformation for a dict of trees: each tree has the optimizer of its name.
+
+    What `update` gets beside (`value`, the loss) goes to those that take it.
 
     Raises:
       InputError: by `init`, for a tree without one.
     """
+
+    rules = {name: optax.with_extra_args_support(rule) for name, rule in groups.items()}
 
     def initialize(learned: Mapping[Group, Any]) -> dict[Group, Any]:
         if missing := sorted(learned.keys() - groups.keys()):
@@ -207,10 +214,13 @@ def grouped(groups: Mapping[Group, optax.GradientTransformation]) -> optax.Gradi
         return {name: groups[name].init(tree) for name, tree in learned.items()}
 
     def update(
-        gradients: Mapping[Group, Any], state: Mapping[Group, Any], learned: Any = None
+        gradients: Mapping[Group, Any],
+        state: Mapping[Group, Any],
+        learned: Any = None,
+        **extra: Any,
     ) -> tuple[dict[Group, Any], dict[Group, Any]]:
         pairs = {
-            name: groups[name].update(gradient, state[name], learned and learned[name])
+            name: rules[name].update(gradient, state[name], learned and learned[name], **extra)
             for name, gradient in gradients.items()
         }
         return (
@@ -218,7 +228,7 @@ def grouped(groups: Mapping[Group, optax.GradientTransformation]) -> optax.Gradi
             {name: pair[1] for name, pair in pairs.items()},
         )
 
-    return optax.GradientTransformation(initialize, update)
+    return optax.GradientTransformationExtraArgs(initialize, update)
 
 
 def falling(steps: int) -> optax.GradientTransformation:

@@ -2,7 +2,8 @@
 
 Only the ratio of a score's steps to its distance from the threshold decides when its bit flips, so
 the right learning rate depends on the size of the gradient, which networks do not share. Either the
-gradient is normalized (`normalize_by_leaf`), or the share of bits that flip is given (`flips`).
+gradient is normalized (`normalize_by_leaf`), or the steps follow from the loss as well
+(`polyak_by_leaf`), or the share of bits that flip is given (`flips`).
 """
 
 from collections.abc import Callable
@@ -55,24 +56,80 @@ def normalize_by_leaf(decay: float = 0.99) -> optax.GradientTransformation:
     """
     _check_fraction("decay", decay)
 
-    def initialize(scores: Any) -> NormalizedState:
-        square = jax.tree.map(lambda s: jnp.zeros((), s.dtype), scores)
-        return NormalizedState(jnp.zeros((), jnp.int32), square)
-
     def update(gradient: Any, state: NormalizedState, scores: Any = None) -> Any:
         del scores
-        step = state.step + 1
-        square = jax.tree.map(
-            lambda v, g: decay * v + (1 - decay) * jnp.mean(jnp.square(g)), state.square, gradient
-        )
+        sizes, state = _sizes(gradient, state, decay)
+        return jax.tree.map(_divided, gradient, sizes), state
 
-        def normalized(g: jax.Array, v: jax.Array) -> jax.Array:
-            size = v / (1 - decay ** step.astype(v.dtype))
-            return g * jnp.where(size > 0, jax.lax.rsqrt(jnp.where(size > 0, size, 1)), 0)
+    return optax.GradientTransformation(_no_sizes, update)
 
-        return jax.tree.map(normalized, gradient, square), NormalizedState(step, square)
 
-    return optax.GradientTransformation(initialize, update)
+def polyak_by_leaf(
+    decay: float = 0.99, most: float = 0.01
+) -> optax.GradientTransformationExtraArgs:
+    """`normalize_by_leaf`, with steps no longer than Polyak's rule allows: a rate that sets itself.
+
+    With r the running size of a leaf's gradient and L the loss of the batch, the update is
+    `g / r * min(1, L / (most * sum(n * r)))`, summed over the leaves, of n scores each. Along
+    gradients of that size, a loss that is linear in the scores reaches 0 with a step of
+    `L / sum(n * r)`; a learning rate of k * `most` is at most k such steps. So steps are short
+    where little is left to learn, or where many weights act together, as in a wide and deep
+    network, which a fixed step in units of the scores would throw off. Multiplying the loss by a
+    constant changes nothing.
+
+    Args:
+      decay: of the running mean, in [0, 1).
+      most: the learning rate that is one of Polyak's steps, above 0.
+
+    Raises:
+      InputError: for a decay outside [0, 1), or `most` not above 0.
+
+    References:
+      Loizou et al. 2021, stochastic Polyak steps, https://arxiv.org/abs/2002.10542
+
+    Example:
+      >>> rule = polyak_by_leaf(most=1.0)
+      >>> gradient = {"w": jnp.array([7.0, -1.0])}
+      >>> update, _ = rule.update(gradient, rule.init(gradient), value=5.0)
+      >>> [round(float(u), 3) for u in update["w"]]
+      [0.7, -0.1]
+    """
+    _check_fraction("decay", decay)
+    check_numbers("most", [most], 0)
+    if most == 0:
+        raise InputError("most is 0; it must be above 0")
+
+    def update(
+        gradient: Any, state: NormalizedState, scores: Any = None, *, value: Any, **_: Any
+    ) -> Any:
+        del scores
+        sizes, state = _sizes(gradient, state, decay)
+        slopes = jax.tree.map(lambda g, r: g.size * r, gradient, sizes)
+        slope = most * sum(jax.tree.leaves(slopes), jnp.zeros(()))
+        share = jnp.where(slope > value, value / jnp.where(slope > 0, slope, 1), 1)
+        update = jax.tree.map(lambda g, r: _divided(g, r) * share.astype(g.dtype), gradient, sizes)
+        return update, state
+
+    return optax.GradientTransformationExtraArgs(_no_sizes, update)
+
+
+def _no_sizes(scores: Any) -> NormalizedState:
+    square = jax.tree.map(lambda s: jnp.zeros((), s.dtype), scores)
+    return NormalizedState(jnp.zeros((), jnp.int32), square)
+
+
+def _sizes(gradient: Any, state: NormalizedState, decay: float) -> tuple[Any, NormalizedState]:
+    """The running root mean square of each leaf's gradient, and the state with it."""
+    step = state.step + 1
+    square = jax.tree.map(
+        lambda v, g: decay * v + (1 - decay) * jnp.mean(jnp.square(g)), state.square, gradient
+    )
+    sizes = jax.tree.map(lambda v: jnp.sqrt(v / (1 - decay ** step.astype(v.dtype))), square)
+    return sizes, NormalizedState(step, square)
+
+
+def _divided(g: jax.Array, size: jax.Array) -> jax.Array:
+    return g * jnp.where(size > 0, 1 / jnp.where(size > 0, size, 1), 0)
 
 
 def flips(

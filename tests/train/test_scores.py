@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jaxmask.errors import InputError
 from jaxmask.train import optimizer
-from jaxmask.train.scores import flips, normalize_by_leaf
+from jaxmask.train.scores import flips, normalize_by_leaf, polyak_by_leaf
 
 
 def course(steps, sizes=(7, 12), seed=0):
@@ -45,6 +45,55 @@ def test_normalizing_is_its_formula():
             square[name] = decay * square[name] + (1 - decay) * np.mean(np.float64(g) ** 2)
             wanted = g / np.sqrt(square[name] / (1 - decay**step))
             np.testing.assert_allclose(found[name], wanted, rtol=2e-5)
+
+
+@pytest.mark.parametrize("most", [0.1, 1e-5])
+def test_polyaks_steps_are_their_formula(most):
+    gradients, decay, shares = course(6), 0.8, []
+    rule = polyak_by_leaf(decay, most)
+    scores = {"a": jnp.zeros(7), "b": jnp.zeros(12), "hole": None}
+    state = rule.init(scores)
+    square = {"a": 0.0, "b": 0.0}
+    for step, gradient in enumerate(gradients, 1):
+        loss = 3.0 / step
+        found, state = rule.update({**gradient, "hole": None}, state, value=jnp.float32(loss))
+        for name, g in gradient.items():
+            square[name] = decay * square[name] + (1 - decay) * np.mean(np.float64(g) ** 2)
+        size = {name: np.sqrt(square[name] / (1 - decay**step)) for name in gradient}
+        slope = sum(g.size * size[name] for name, g in gradient.items())
+        shares.append(min(1, loss / (most * slope)))
+        for name, g in gradient.items():
+            np.testing.assert_allclose(found[name], g / size[name] * shares[-1], rtol=2e-5)
+    assert max(shares) < 1 if most == 0.1 else min(shares) == 1
+
+
+def test_one_of_polyaks_steps_takes_a_linear_loss_to_zero():
+    """With gradients of one size in a leaf, along which the loss falls in a straight line."""
+    slopes = {"a": jnp.array([2.0, -2.0]), "b": jnp.array([0.1, 0.1, -0.1])}
+    scores = {"a": jnp.array([1.0, -0.5]), "b": jnp.array([3.0, 0.0, 1.0])}
+
+    def loss(s):
+        return 4.0 + sum(jnp.vdot(slopes[name], s[name]) for name in slopes)
+
+    rule = optimizer.optimizer(
+        "polyak_by_leaf(most=2.0), scale(2.0)", optimizer.schedule("constant", 1, 1)
+    )
+    value, gradient = jax.value_and_grad(loss)(scores)
+    updates, _ = rule.update(gradient, rule.init(scores), scores, value=value)
+    assert abs(float(loss(optax.apply_updates(scores, updates)))) < 1e-5
+
+
+@given(st.integers(-12, 12))
+@settings(max_examples=3)
+def test_the_size_of_the_loss_does_not_count_for_polyaks_steps(exponent):
+    rule, scores = polyak_by_leaf(0.9), {"a": jnp.ones(7), "b": jnp.ones(12)}
+    one, other = rule.init(scores), rule.init(scores)
+    for gradient in course(3):
+        found, one = rule.update(gradient, one, value=0.7)
+        scaled = {name: 2.0**exponent * g for name, g in gradient.items()}
+        again, other = rule.update(scaled, other, value=0.7 * 2.0**exponent)
+        for name in "ab":
+            np.testing.assert_allclose(found[name], again[name], rtol=1e-5, atol=1e-9)
 
 
 @given(st.integers(-12, 12), st.integers(-12, 12))
@@ -147,21 +196,25 @@ def test_stacked_trainings_are_those_of_a_loop():
     random = np.random.default_rng(4)
     scores = {"w": jnp.asarray(random.normal(size=(2, 30)), jnp.float32)}
     gradient = {"w": jnp.asarray(random.normal(size=(2, 30)), jnp.float32)}
-    for rule in (flips(0.5, steps_per_epoch=5), normalize_by_leaf()):
+    losses = jnp.array([0.5, 2.0])
+    for rule in (flips(0.5, steps_per_epoch=5), normalize_by_leaf(), polyak_by_leaf()):
+        rule = optax.with_extra_args_support(rule)
 
-        def step(g, s, rule=rule):
-            return rule.update(g, rule.init(s), s)[0]
+        def step(g, s, loss, rule=rule):
+            return rule.update(g, rule.init(s), s, value=loss)[0]
 
-        found = jax.vmap(step)(gradient, scores)
+        found = jax.vmap(step)(gradient, scores, losses)
         for lane in range(2):
-            one = step(*jax.tree.map(lambda leaf, lane=lane: leaf[lane], (gradient, scores)))
+            lanes = (gradient, scores, losses)
+            one = step(*jax.tree.map(lambda leaf, lane=lane: leaf[lane], lanes))
             np.testing.assert_allclose(found["w"][lane], one["w"], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
-    "text", ["normalize_by_leaf(1.0)", "normalize_by_leaf(-0.1)", "flips(momentum=1.0)",
-             "flips(mu='a')", "flips(0.1)", "flips, sgd"],
+    "text", ["normalize_by_leaf(1.0)", "normalize_by_leaf(-0.1)", "polyak_by_leaf(1.0)",
+             "polyak_by_leaf(most=0.0)", "flips(momentum=1.0)", "flips(mu='a')", "flips(0.1)",
+             "flips, sgd"],
 )  # fmt: skip
 def test_what_is_refused(text):
-    with pytest.raises(InputError, match=r"decay|momentum|mu|learning rate"):
+    with pytest.raises(InputError, match=r"decay|most|momentum|mu|learning rate"):
         optimizer.optimizer(text, optimizer.schedule("constant", 1, 1))
