@@ -95,5 +95,6 @@ def labels(config: ConfigDict) -> None:
 
 
 def quick(config: ConfigDict) -> None:
-    """A probe and a mask: minutes on a laptop."""
+    """A probe and a mask, each at its default."""
     config.methods = ("linear_probe", "mask")
+    config.linear_probe.choices, config.mask.choices = (1e-3,), (0.02,)

@@ -4,6 +4,7 @@ import os
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -144,6 +145,25 @@ def test_accelerator_measures_a_case():
     # Forward 2 operations per weight, backward 4, except for the first layer's inputs.
     weights = 64 * 300 + 300 * 100 + 100 * 10
     assert 4 * weights < found["flops"] < 10 * weights
+
+
+def test_operations_of_a_strided_convolution_and_its_gradients():
+    def loss(x, kernel):
+        y = jax.lax.conv_general_dilated(
+            x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return jnp.sum(y**2)
+
+    def scanned(x, kernel):
+        return jax.lax.scan(lambda k, _: (k - jax.grad(loss, 1)(x, k), None), kernel, length=3)[0]
+
+    x, kernel = jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 5))
+    one = 2 * (2 * 4 * 4 * 5) * (3 * 3 * 3)
+    counted = [
+        accelerator.operations(jax.make_jaxpr(each)(x, kernel).jaxpr)
+        for each in (loss, jax.grad(loss, 0), jax.grad(loss, 1), scanned)
+    ]
+    assert counted == [one, 2 * one, 2 * one, 6 * one]
 
 
 def test_start_up_ends_after_the_first_scan(tmp_path):

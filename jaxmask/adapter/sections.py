@@ -112,7 +112,7 @@ def check_normalized(name: str, section: Any) -> None:
     if "_by_leaf" in section.train.mask_optimizer and max(rates, default=0) > 1:
         raise InputError(
             f"{name}.choices has {max(rates)}, and the gradient of scores is normalized, so that "
-            f"rates are about 0.01; give such, or {name}.train.mask_optimizer='sgd(momentum=0.9)'"
+            f"rates are about 0.02; give such, or {name}.train.mask_optimizer='sgd(momentum=0.9)'"
         )
 
 
