@@ -97,20 +97,20 @@ def measure(
 def operations(jaxpr: Any) -> float:
     """Additions and multiplications of the matrix products and convolutions of a traced program.
 
-    Counted here, as a GPU's compiler does not tell: 2 for each number that is multiplied. Those
-    that a strided convolution's gradient does with zeros between the numbers are left out.
+    Counted here, because compilers for GPUs do not tell: two for each product. Products with the
+    zeros that a strided convolution's gradient puts between numbers are left out.
     """
     count = 0.0
     for equation in jaxpr.eqns:
         parameters, name = equation.params, equation.primitive.name
-        left, *others = (each.aval.shape for each in equation.invars)
+        shapes = [each.aval.shape for each in equation.invars]
         result = math.prod(equation.outvars[0].aval.shape) if equation.outvars else 0
         if name == "dot_general":
             (contracted, _), _ = parameters["dimension_numbers"]
-            count += 2 * result * math.prod(left[axis] for axis in contracted)
+            count += 2 * result * math.prod(shapes[0][axis] for axis in contracted)
         elif name == "conv_general_dilated":
             _, features, *window = parameters["dimension_numbers"].rhs_spec
-            products = math.prod(others[0][axis] for axis in (features, *window))
+            products = math.prod(shapes[1][axis] for axis in (features, *window))
             count += 2 * result * products / math.prod(parameters["lhs_dilation"])
         times = parameters["length"] if name == "scan" else 1
         count += times * sum(map(operations, jaxprs_in_params(parameters)))

@@ -128,6 +128,7 @@ def flowers(config: ConfigDict) -> None:
     points = tuple(
         (*point[:2], point[2] / 10, *point[3:-1], tuple(rate / 3 for rate in point[-1]))
         for point in points
+        if point[1] != POLYAK
     )
     config.grid = (((fields, points), ("seed", SEEDS)),)
 
@@ -146,14 +147,18 @@ def resnet20(config: ConfigDict) -> None:
 
 
 def resnet20_probe(config: ConfigDict) -> None:
-    """The same from the head of a linear probe, all methods tuned alike, on three more seeds."""
+    """The same from the head of a linear probe, on three more seeds, each with four rates.
+
+    And the default mask at its default rate, of all stages and of the last two.
+    """
     _resnet20(config, share=0.2, held_out=2000)
     _probe(config)
     config.lora.choices, config.full.choices = (0.03, 0.1, 0.3, 1.0), (0.01, 0.03, 0.1, 0.3)
     fields, points = variants("published", "leaf")
     seeds = ("seed", (6, 7, 8))
     rest = ("methods", (("lora",), ("full",), ("linear_probe",)))
-    config.grid = ((seeds, (fields, points)), (seeds, rest))
+    untuned = ("mask.stages,mask.choices", ((0, (0.02,)), (-2, (0.02,))))
+    config.grid = ((seeds, (fields, points)), (seeds, rest), (seeds, untuned))
 
 
 def resnet20_small(config: ConfigDict) -> None:

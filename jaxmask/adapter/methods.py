@@ -180,7 +180,7 @@ METHODS: dict[str, Method] = {
             "choices": (0.005, 0.01, 0.02, 0.05),
         },
         about="one bit per weight, on where its score is above a threshold (Mallya et al. 2018)",
-        # the rate counts in units of the scores, and what the loss allows
+        # the rate counts in units of the scores, and the loss limits the steps
         train={
             "mask_optimizer": "polyak_by_leaf(0.99), sgd(momentum=0.9)",
             "mask_learning_rate": 0.02,

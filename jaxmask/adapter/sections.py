@@ -112,7 +112,13 @@ def check_normalized(name: str, section: Any) -> None:
     if "_by_leaf" in section.train.mask_optimizer and max(rates, default=0) > 1:
         raise InputError(
             f"{name}.choices has {max(rates)}, and the gradient of scores is normalized, so that "
-            f"rates are about 0.02; give such, or {name}.train.mask_optimizer='sgd(momentum=0.9)'"
+            f"rates are 0.001 to 0.1; give such, or {name}.train.mask_optimizer='sgd(momentum=0.9)'"
+        )
+    if "polyak_by_leaf" in section.train.mask_optimizer and section.train.clip > 0:
+        raise InputError(
+            f"{name}.train.clip is {section.train.clip}, and polyak_by_leaf measures the gradient, "
+            f"which must be whole; set it to 0, or give {name}.train.mask_optimizer="
+            "'normalize_by_leaf, sgd(momentum=0.9)'"
         )
 
 

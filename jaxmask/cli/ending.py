@@ -34,7 +34,7 @@ def exit_status(
                 work()
             except RuntimeError as error:
                 # a terminal's Ctrl-C also ends the compilers that JAX starts for a GPU
-                if received:
+                if received and type(error).__name__ == "JaxRuntimeError":
                     raise Interrupted(received[0]) from error
                 raise
     except InputError as error:

@@ -50,7 +50,7 @@ TRAIN: Table = {
     "evaluation_batch": (512, "examples per step of evaluation"),
     "optimizer": ("sgd(momentum=0.9)", "of weights: any optax chain"),
     "learning_rate": (0.1, "peak rate of weights"),
-    "mask_optimizer": ("sgd(momentum=0.9)", "of scores: any optax chain, polyak_by_leaf, flips"),
+    "mask_optimizer": ("sgd(momentum=0.9)", "of scores: any optax chain, and three of our own"),
     "mask_learning_rate": (50.0, "peak rate of scores"),
     "schedule": ("cosine", "constant, cosine(warmup_epochs=5), steps(epochs=(80, 120))"),
     "clip": (0.0, "largest gradient norm, of weights and of scores; 0 is off"),

@@ -200,7 +200,7 @@ def grouped(
 ) -> optax.GradientTransformationExtraArgs:
     """One transformation for a dict of trees: each tree has the optimizer of its name.
 
-    What `update` gets beside (`value`, the loss) goes to those that take it.
+    Further arguments of `update` (`value`, the loss) go to the optimizers that take them.
 
     Raises:
       InputError: by `init`, for a tree without one.
@@ -263,6 +263,8 @@ def _optax_functions() -> dict[str, Any]:
     for name in dir(optax):
         function = getattr(optax, name)
         if name.startswith("_") or not inspect.isfunction(function):
+            continue
+        if name == "polyak_sgd":  # it descends by itself, and takes no rate; scale_by_polyak does
             continue
         returns = str(inspect.signature(function).return_annotation)
         if "GradientTransformation" in returns:

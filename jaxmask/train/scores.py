@@ -2,7 +2,7 @@
 
 Only the ratio of a score's steps to its distance from the threshold decides when its bit flips, so
 the right learning rate depends on the size of the gradient, which networks do not share. Either the
-gradient is normalized (`normalize_by_leaf`), or the steps follow from the loss as well
+gradient is normalized (`normalize_by_leaf`), or normalized and limited by the loss
 (`polyak_by_leaf`), or the share of bits that flip is given (`flips`).
 """
 
@@ -69,17 +69,20 @@ def polyak_by_leaf(
 ) -> optax.GradientTransformationExtraArgs:
     """`normalize_by_leaf`, with steps no longer than Polyak's rule allows: a rate that sets itself.
 
-    With r the running size of a leaf's gradient and L the loss of the batch, the update is
-    `g / r * min(1, L / (most * sum(n * r)))`, summed over the leaves, of n scores each. Along
-    gradients of that size, a loss that is linear in the scores reaches 0 with a step of
-    `L / sum(n * r)`; a learning rate of k * `most` is at most k such steps. So steps are short
-    where little is left to learn, or where many weights act together, as in a wide and deep
-    network, which a fixed step in units of the scores would throw off. Multiplying the loss by a
-    constant changes nothing.
+    With r the running size of a leaf's gradient and L the loss of the batch, the update of a leaf
+    is `g / r * min(1, L / (most * S))`, where S is the sum of `n * r` over all leaves, n a leaf's
+    number of scores. Along gradients of that size, a loss that is linear in the scores falls to 0
+    with a step of `L / S`; a learning rate of k * `most` takes at most k such steps (with momentum
+    of 0.9 after it, up to ten times as many). So steps are short where little is left to learn, or
+    where many weights act together, as in a wide and deep network, which a fixed step in units of
+    the scores would throw off. Multiplying the loss by a positive constant changes nothing.
+
+    The gradient must be that of the loss, neither clipped nor normalized before, and the loss must
+    be able to fall to 0; one below 0 stops.
 
     Args:
       decay: of the running mean, in [0, 1).
-      most: the learning rate that is one of Polyak's steps, above 0.
+      most: the learning rate at which a step is at most one of Polyak's, above 0.
 
     Raises:
       InputError: for a decay outside [0, 1), or `most` not above 0.
@@ -106,7 +109,8 @@ def polyak_by_leaf(
         sizes, state = _sizes(gradient, state, decay)
         slopes = jax.tree.map(lambda g, r: g.size * r, gradient, sizes)
         slope = most * sum(jax.tree.leaves(slopes), jnp.zeros(()))
-        share = jnp.where(slope > value, value / jnp.where(slope > 0, slope, 1), 1)
+        whole = slope <= value  # also where both are 0; a NaN stays one
+        share = jnp.where(whole, 1, jnp.maximum(value, 0) / jnp.where(whole, 1, slope))
         update = jax.tree.map(lambda g, r: _divided(g, r) * share.astype(g.dtype), gradient, sizes)
         return update, state
 
@@ -122,7 +126,9 @@ def _sizes(gradient: Any, state: NormalizedState, decay: float) -> tuple[Any, No
     """The running root mean square of each leaf's gradient, and the state with it."""
     step = state.step + 1
     square = jax.tree.map(
-        lambda v, g: decay * v + (1 - decay) * jnp.mean(jnp.square(g)), state.square, gradient
+        lambda v, g: decay * v + (1 - decay) * jnp.sum(jnp.square(g)) / max(g.size, 1),
+        state.square,
+        gradient,
     )
     sizes = jax.tree.map(lambda v: jnp.sqrt(v / (1 - decay ** step.astype(v.dtype))), square)
     return sizes, NormalizedState(step, square)

@@ -214,3 +214,12 @@ def test_rates_of_plain_sgd_are_refused_where_the_gradient_is_normalized():
         adapter.METHODS["mask"].build(made, site())
     made.train.mask_optimizer = "sgd(momentum=0.9)"
     adapter.METHODS["mask"].build(made, site())
+
+
+def test_a_clipped_gradient_is_refused_where_its_size_counts():
+    made = section("mask")
+    made.train.clip = 1.0
+    with pytest.raises(InputError, match=r"mask.train.clip is 1.0, .* set it to 0"):
+        adapter.METHODS["mask"].build(made, site())
+    made.train.mask_optimizer = "normalize_by_leaf, sgd(momentum=0.9)"
+    adapter.METHODS["mask"].build(made, site())

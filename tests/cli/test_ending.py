@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from jaxmask.cli.ending import HelpShown, exit_status
@@ -43,7 +44,7 @@ def test_what_was_at_fault_is_one_line(error, status, told, capsys):
 def test_a_signal_that_also_ended_the_compiler_stops_the_command(capsys):
     def work():
         signal.raise_signal(signal.SIGTERM)
-        raise RuntimeError("the compiler exited with error code 15")
+        raise jax.errors.JaxRuntimeError("the compiler exited with error code 15")
 
     assert exit_status(work, lambda: "", lambda: "; go on there") == 143
     assert capsys.readouterr().err == "jaxmask: stopped by SIGTERM; go on there\n"
@@ -69,8 +70,10 @@ def test_work_that_is_done_says_nothing(capsys):
 
 
 @pytest.mark.parametrize(
-    "error", [OSError("a library's own"), ValueError("x"), ZeroDivisionError()]
-)
+    "error",
+    [OSError("a library's own"), ValueError("x"), ZeroDivisionError(), RuntimeError("x"),
+     jax.errors.JaxRuntimeError("x")],
+)  # fmt: skip
 def test_a_fault_of_the_program_is_not_hidden(error):
     with pytest.raises(type(error)):
         exit_status(raising(error), lambda: "")

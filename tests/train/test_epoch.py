@@ -8,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxmask.train import epoch, feed
-from jaxmask.train.state import Sums
+from jaxmask.train import epoch, feed, optimizer
+from jaxmask.train.state import Sums, initial
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -51,6 +51,24 @@ def test_a_step_is_the_body_of_the_scan_and_goes_on_where_the_last_one_ended(mad
         total += loss
         np.testing.assert_allclose(w(state), current, **TOLERANCE)
     np.testing.assert_allclose(state.sums.totals["loss"], total, rtol=1e-4)
+
+
+def test_an_optimizer_that_takes_it_gets_the_mean_loss_of_the_batch(made):
+    _, resident = made
+
+    def update(gradient, state, params=None, *, value, **_):
+        return jax.tree.map(lambda g: jnp.full_like(g, value), gradient), state
+
+    told = optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
+    rule, mesh = optimizer.grouped({"train": told}), feed.make_mesh()
+    fetch = feed.resident(IMAGES, LABELS, mesh).fetch
+    programs = epoch.programs(linear.problem(), rule, fetch, mesh)
+    before = linear.weights(3)
+    state = initial(before, {"seen": jnp.int32(0)}, rule, jax.random.key(3))
+    found = programs.step(state, linear.frozen(), resident, jnp.asarray(ORDER[0]))
+    _, total, _ = linear.trained(before["train"]["w"], 2.0, IMAGES, LABELS, ORDER[:1], seed=3)
+    moved = w(found) - before["train"]["w"]
+    np.testing.assert_allclose(moved, total / len(ORDER[0]), rtol=1e-3)
 
 
 def test_an_evaluation_counts_each_valid_example_once_and_draws_nothing(made):

@@ -100,6 +100,7 @@ def test_groups_have_their_own_rates_and_another_rate_does_not_recompile():
         ("sgd(learning_rate=0.1)", "a field of its own"),
         ("sgd, adam", "both sgd and adam"),
         ("clip()", "clip"),
+        ("polyak_sgd", "scale_by_polyak"),
     ],
 )
 def test_bad_chains_are_refused(text, message):

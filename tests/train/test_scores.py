@@ -83,6 +83,17 @@ def test_one_of_polyaks_steps_takes_a_linear_loss_to_zero():
     assert abs(float(loss(optax.apply_updates(scores, updates)))) < 1e-5
 
 
+@pytest.mark.parametrize(("loss", "share"), [(-5.0, 0.0), (0.0, 0.0), (np.nan, np.nan)])
+def test_polyaks_steps_of_a_loss_that_cannot_fall(loss, share):
+    rule = polyak_by_leaf()
+    scores = {"w": jnp.ones(2), "none": jnp.zeros((0, 3))}
+    gradient = {"w": jnp.array([7.0, -1.0]), "none": jnp.zeros((0, 3))}
+    found, state = rule.update(gradient, rule.init(scores), value=loss)
+    np.testing.assert_array_equal(found["w"], share * jnp.array([1.0, -1.0]))
+    found, _ = rule.update(gradient, state, value=1e9)
+    np.testing.assert_allclose(found["w"], [1.4, -0.2], rtol=1e-6)
+
+
 @given(st.integers(-12, 12))
 @settings(max_examples=3)
 def test_the_size_of_the_loss_does_not_count_for_polyaks_steps(exponent):
@@ -197,7 +208,7 @@ def test_stacked_trainings_are_those_of_a_loop():
     scores = {"w": jnp.asarray(random.normal(size=(2, 30)), jnp.float32)}
     gradient = {"w": jnp.asarray(random.normal(size=(2, 30)), jnp.float32)}
     losses = jnp.array([0.5, 2.0])
-    for rule in (flips(0.5, steps_per_epoch=5), normalize_by_leaf(), polyak_by_leaf()):
+    for rule in (flips(0.5, steps_per_epoch=5), normalize_by_leaf(), polyak_by_leaf(most=0.1)):
         rule = optax.with_extra_args_support(rule)
 
         def step(g, s, loss, rule=rule):
