@@ -13,8 +13,18 @@ probe and keep the batch statistics of ImageNet. `quick` is a probe and a mask, 
 `methods`, the default, all methods on one seed; `seeds` full fine-tuning, LoRA, three masks and a
 probe on three more; `labels` 30 and 10 % of the labels.
 
-Measured so far, on five kinds of flowers (560 photographs learned from, 400 to test), with
-`methods`: k-NN 79.0 %, linear probe 80.75 %. The rest is not measured.
+On five kinds of flowers (560 photographs learned from, 400 to test), three seeds of `seeds`:
+
+| method | test accuracy | bytes to store |
+|---|---|---|
+| `linear_probe` | 82.75 % +- 0.90 | 24,361 |
+| `mask` of plain SGD, as published | 83.67 % +- 1.28 | 25,461 |
+| `mask`, the default | 83.75 % +- 1.15 | 25,431 |
+| `lora` | 83.25 % +- 0.50 | 511,361 |
+| `full` | 83.08 % +- 1.04 | 12,513,967 |
+
+None is better than the probe by more than chance. All methods are in docs/reproductions.md.
+@LABELS@
 """
 
 from ml_collections import ConfigDict
