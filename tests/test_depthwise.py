@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from convolutions import derivatives
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -50,17 +51,6 @@ def convolutions(draw):
     shapes = [images[name] for name in order[0]], [kernel[name] for name in order[1]]
     random = np.random.default_rng(0)
     return convolve, *(random.standard_normal(shape) for shape in shapes)
-
-
-def derivatives(convolve):
-    """Value, both gradients, and the gradient of a gradient, which multiplies all over again."""
-
-    def step(images, kernel):
-        value, pull = jax.vjp(convolve, images, kernel)
-        again = jax.grad(lambda k: jnp.sin(jax.vjp(convolve, images, k)[1](value)[0]).sum())(kernel)
-        return value, pull(jnp.cos(value)), again
-
-    return step
 
 
 GROUPS = re.compile(r"group_count=([2-9]|\d\d)")

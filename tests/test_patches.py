@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from convolutions import derivatives
 
 from jaxmask import patches
 from jaxmask.convolution import canonical
@@ -11,17 +12,6 @@ from jaxmask.convolution import canonical
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 LAST, FIRST = ("NHWC", "HWIO", "NHWC"), ("NCHW", "OIHW", "NCHW")
-
-
-def derivatives(convolve):
-    """The value, both gradients, and a gradient of a gradient."""
-
-    def step(images, kernel):
-        value, pull = jax.vjp(convolve, images, kernel)
-        again = jax.grad(lambda k: jnp.sin(jax.vjp(convolve, images, k)[1](value)[0]).sum())(kernel)
-        return value, pull(jnp.cos(value)), again
-
-    return step
 
 
 @pytest.mark.parametrize(
