@@ -24,6 +24,7 @@ from benchmarks import (
     selection,
     self_mask_step,
     start_up,
+    step_profile,
     views,
 )
 from jaxmask import mask, model
@@ -120,6 +121,41 @@ def test_networks_agree_with_torch_in_their_parts_and_run(capsys):
     assert [result.what.split(" of ")[0] for result in results] == [
         "a training step", "a frozen forward",
     ]  # fmt: skip
+
+
+PROGRAM = """
+fused_computation.1 (a: f32[64,32,32,16]) -> f32[16] {
+  %reduce.1 = f32[16]{0} reduce(%a)
+}
+body (a: f32[64,32,32,16]) -> f32[16] {
+  %ynn_fusion.1 = f32[64,32,32,16]{3,2,1,0} fusion(%a), metadata={op_name="a/conv_general_dilated"}
+  %ynn_fusion.2 = f32[16,3,3,16]{3,2,1,0} fusion(%a), metadata={op_name="a/conv_general_dilated"}
+  %ynn_fusion.3 = f32[16]{0} fusion(%a), metadata={op_name="a/reduce_sum"}
+  %wrapped_copy.4 = f32[16,32,32,64]{3,2,1,0} fusion(%a), metadata={op_name="a/cond"}
+  ROOT %add_maximum_fusion = f32[64,32,32,16]{3,2,1,0} fusion(%a), metadata={op_name="a/max"}
+  %while.2 = s32[] while(%a), condition=b
+}
+"""
+
+
+def test_step_profile_tells_kinds_of_work_apart():
+    found = step_profile.classified(PROGRAM, {2304})
+    images, kernels, copies, sums, rest = step_profile.KINDS
+    assert found == {
+        "ynn_fusion.1": images, "ynn_fusion.2": kernels, "ynn_fusion.3": sums,
+        "wrapped_copy.4": copies, "add_maximum_fusion": rest,
+    }  # fmt: skip
+
+
+@pytest.mark.parity
+def test_step_profile_finds_convolutions_on_both_sides(capsys):
+    pytest.importorskip("torch")
+    case = step_profile.CASE._replace(pixels=16, batch=4)
+    step_profile.run(case)
+    ours, theirs = capsys.readouterr().out.split("PyTorch")
+    for table in (ours, theirs):
+        assert "| convolutions, and gradients to images |  0.0 ms" not in table
+        assert float(table.split("together")[1].split("|")[1].split()[0]) > 0
 
 
 def test_scoring_needs_pytorch(capsys, monkeypatch):
