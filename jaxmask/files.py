@@ -1,7 +1,8 @@
 """Atomic file writes, JSON in and out, locks between processes.
 
-Locks are `flock`s: the system releases them when their process ends, however it ends. On NFS they
-work between machines, unless it is mounted with `nolock` or `local_lock`.
+Locks are `flock`s: the system releases them when their process ends, however it ends. Between
+machines they cannot be relied on: over a network file system, a lock file that another machine has
+written is refused, unless something else decides who works where (`trust_assignment`).
 """
 
 import errno
@@ -22,6 +23,13 @@ from jaxmask.errors import InputError
 # a file being written, or left behind by a kill: .NAME.PROCESS.RANDOM.part
 _PARTS = ".{}.*.????????.part"
 TRIES = 3  # to lock a file, which somebody may hold for a moment to see whether it is held
+NETWORKED = {  # types of file systems that several machines may share
+    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.gcsfuse", "fuse.glusterfs",
+    "fuse.juicefs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "nfs",
+    "nfs4", "orangefs", "panfs", "smb3", "smbfs", "wekafs",
+}  # fmt: skip
+MOUNTS = Path("/proc/self/mounts")
+_assigned: list[bool] = []  # whether a cluster decides who works where
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}  # of a file system without them
 
 
@@ -126,20 +134,72 @@ def locked(path: Path) -> Iterator[bool]:
     """Yields whether this process holds the lock file, which says so to `holder`.
 
     It is removed at the end; what a killed process has left is not held, and is taken over.
+
+    Raises:
+      InputError: another machine has written the file, over a network file system.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not _assigned and (kind := file_system(path)) in NETWORKED:
+        _refuse_other_machines(path, kind)
     handle = _held(path)
     if handle is None:
         yield False
         return
     try:
-        since = time.strftime("%Y-%m-%d %H:%M:%S")
         os.ftruncate(handle, 0)
-        os.write(handle, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode())
+        os.write(handle, _signature())
         yield True
     finally:
         path.unlink(missing_ok=True)  # while it is held: nobody can have taken it over
         os.close(handle)
+
+
+def trust_assignment() -> None:
+    """From now on, this process takes over lock files of other machines.
+
+    For workers of a cluster, whose driver gives no two of them the same folder.
+    """
+    _assigned.append(True)
+
+
+def file_system(path: Path) -> str:
+    """The type of the file system that a path is on, such as "ext4" or "nfs4"; "" if unknown."""
+    try:
+        lines = [line.split() for line in MOUNTS.read_text().splitlines()]
+    except OSError:
+        return ""  # not Linux
+    whole, found = Path(os.path.realpath(path)), ("", "")
+    for _, point, kind, *_ in lines:
+        point = point.encode().decode("unicode_escape")  # a space is \040
+        if whole.is_relative_to(point) and len(point) >= len(found[0]):
+            found = (point, kind)
+    return found[1]
+
+
+def _refuse_other_machines(path: Path, kind: str) -> None:
+    """Creates the lock file, as only one machine can, or sees that this one has."""
+    who = ""
+    for _ in range(TRIES):  # it may have been created, or removed, a moment ago
+        with suppress(FileExistsError):
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            os.write(handle, _signature())
+            os.close(handle)
+            return
+        with suppress(FileNotFoundError):
+            if who := path.read_text(errors="replace"):
+                break
+        time.sleep(0.01)
+    if f" on {socket.gethostname()} since " not in who:
+        raise InputError(
+            f"{path} is the lock of {who or 'another process'}, and over {kind} nobody can tell "
+            "whether that is still running; if it is not, delete the file (machines share a grid "
+            "with --engine=ray)"
+        )
+
+
+def _signature() -> bytes:
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    return f"process {os.getpid()} on {socket.gethostname()} since {since}".encode()
 
 
 def holder(path: Path) -> str:

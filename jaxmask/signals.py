@@ -30,6 +30,18 @@ def obey() -> None:
         raise Interrupted(_received[0])
 
 
+def request(number: int) -> None:
+    """Notes a signal that has not come: work stops where it looks, in any thread."""
+    _received.append(number)
+
+
+def note_again() -> None:
+    """Puts back the handlers of a command, which a library has replaced by its own."""
+    if _ends:
+        for number in NUMBERS:
+            signal.signal(number, _note)
+
+
 @contextmanager
 def noted() -> Iterator[list[int]]:
     """In the context, SIGTERM and SIGINT are only added to the list, for `obey`.
@@ -37,7 +49,7 @@ def noted() -> Iterator[list[int]]:
     A second one (after `REPEAT_SECONDS`) raises Interrupted at once. Contexts within one, and
     those of a command, share its list. On leaving, the handlers are put back, and a signal that
     nothing has obeyed is sent again, to them. Handlers can only be set in the main thread; in
-    another one, without a context around it, the list stays empty.
+    another one, without a context around it, the list has only what `request` adds.
     """
     if signal.getsignal(signal.SIGTERM) is _note:
         yield _received
@@ -45,7 +57,7 @@ def noted() -> Iterator[list[int]]:
     try:
         before = {number: signal.signal(number, _note) for number in NUMBERS}
     except ValueError:
-        yield []
+        yield _received
         return
     obeyed = False
     try:
@@ -57,7 +69,7 @@ def noted() -> Iterator[list[int]]:
         for number, handler in before.items():
             signal.signal(number, handler)
         left = [] if obeyed else _received[:1]
-        _forget()
+        forget()
         for again in left:
             signal.raise_signal(again)
 
@@ -72,6 +84,11 @@ def note_in_commands() -> None:
         atexit.register(_ignore)
         for number in NUMBERS:
             signal.signal(number, _note)
+
+
+def in_command() -> bool:
+    """Whether this process is one of the commands, and notes signals."""
+    return bool(_ends)
 
 
 def is_command(argv: list[str], original: list[str]) -> bool:
@@ -108,6 +125,7 @@ def _note(number: int, _: FrameType | None) -> None:
         raise Interrupted(number)
 
 
-def _forget() -> None:
+def forget() -> None:
+    """Drops the signals that were noted: they have been obeyed elsewhere."""
     _received.clear()
     _when.clear()

@@ -3,8 +3,10 @@
 import errno
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -208,3 +210,58 @@ def test_of_many_processes_one_at_a_time_holds_a_lock_that_is_removed_each_time(
     processes = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
     assert (tmp_path / "count").read_text() == "300"
+
+
+@pytest.fixture
+def networked(monkeypatch):
+    monkeypatch.setattr(files, "file_system", lambda path: "nfs4")
+
+
+def test_over_a_network_a_lock_of_another_machine_is_refused(tmp_path, networked, monkeypatch):
+    path = tmp_path / "lock"
+    with files.locked(path) as mine:
+        assert mine
+        with files.locked(path) as again:
+            assert not again
+        monkeypatch.setattr(files.socket, "gethostname", lambda: "elsewhere")
+        with pytest.raises(InputError) as error, files.locked(path):
+            pass
+    assert f"{path} is the lock of process {os.getpid()} on" in str(error.value)
+    assert "delete the file" in str(error.value)
+    assert not path.exists()
+
+
+def test_over_a_network_what_this_machine_left_is_taken_over(tmp_path, networked, monkeypatch):
+    path = tmp_path / "lock"
+    path.write_text(f"process 1 on {socket.gethostname()} since 2020-01-01 00:00:00")
+    with files.locked(path) as mine:
+        assert mine
+    path.write_text("process 1 on elsewhere since 2020-01-01 00:00:00")
+    with pytest.raises(InputError), files.locked(path):
+        pass
+    assert path.exists()
+    monkeypatch.setattr(files, "_assigned", [True])  # a cluster has decided
+    with files.locked(path) as mine:
+        assert mine
+
+
+def test_over_a_network_a_lock_that_is_being_written_is_waited_for(tmp_path, networked):
+    path = tmp_path / "lock"
+    path.touch()
+    with pytest.raises(InputError, match="the lock of another process"), files.locked(path):
+        pass
+
+
+def test_the_file_system_is_that_of_the_innermost_mount(tmp_path, monkeypatch):
+    mounts = tmp_path / "mounts"
+    monkeypatch.setattr(files, "MOUNTS", mounts)
+    mounts.write_text(
+        "/dev/sda1 / ext4 rw 0 0\nserver:/home /home nfs4 rw 0 0\n"
+        "tmpfs /home/a\\040b tmpfs rw 0 0\n"
+        "server:/scratch /scratch lustre rw 0 0\n"
+    )
+    paths = ("/x/y", "/home", "/home/a/b", "/home/a b/c", "/homes", "/scratch/1")
+    found = [files.file_system(Path(path)) for path in paths]
+    assert found == ["ext4", "nfs4", "nfs4", "tmpfs", "ext4", "lustre"]
+    mounts.unlink()
+    assert files.file_system(Path("/home")) == ""

@@ -39,7 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run": {*LEARNED, "files"},
     "report": {"tree", "mask", "maskfile", "train", "run", "files"},
     "recipe": {*LEARNED, "files", "run", "report"},
-    "cli": {*LEARNED, "files", "run", "report", "recipe"},
+    "engine": {"files", "run", "recipe"},
+    "cli": {*LEARNED, "files", "run", "report", "recipe", "engine"},
     **{entry: {"cli"} for entry in ("__main__", "list", "main", "sweep", "masks", "prepare")},
     "__init__": {*CORE, "signals"},
 }

@@ -5,11 +5,12 @@ eval "$(jaxmask completion zsh)"      # in ~/.zshrc
 """
 
 import argparse
+import re
 from collections.abc import Sequence
 
 import shtab
 
-from jaxmask.cli import absl_flags, listing, masks, prepare, report, task
+from jaxmask.cli import absl_flags, engines, listing, masks, prepare, report, task
 from jaxmask.cli import config as configs
 from jaxmask.cli.arguments import command_parser, parsed
 from jaxmask.cli.ending import exit_status
@@ -36,6 +37,9 @@ def whole() -> argparse.ArgumentParser:
         command.add_argument("--config", choices=configs.names(), help="a file or a name")
         command.add_argument("--workdir", help="run directory").complete = shtab.DIRECTORY  # type: ignore[attr-defined]
         command.add_argument("--helpfull", action="store_true", help="show all of the help")
+        if name == "sweep":
+            for flag, what in engines.FLAGS:
+                command.add_argument(re.split(r"[\[=]", flag)[0], help=what)
     own = {"list": listing, "masks": masks, "prepare": prepare, "report": report, "task": task}
     for name, module in own.items():
         commands.add_parser(name, help=about(name), parents=[module.parser()], add_help=False)

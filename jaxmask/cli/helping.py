@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
@@ -11,6 +11,9 @@ from jaxmask.cli import absl_flags
 from jaxmask.cli import config as configs
 from jaxmask.cli.columns import docstring_line, printed
 from jaxmask.run.fields import about
+
+if TYPE_CHECKING:
+    from jaxmask.cli.run import Command
 
 OWN = (
     ("--config=CONFIG", "a file, or the name of a packaged config; after a colon its mode"),
@@ -21,17 +24,16 @@ OWN = (
 )
 
 
-def show(command: str, what: str, full: bool, path: Path | None, config: ConfigDict | None) -> None:
+def show(command: "Command", full: bool, path: Path | None, config: ConfigDict | None) -> None:
     """Prints the help of a command.
 
     Args:
-      what: the command does, in a sentence.
       full: whether all is shown.
       path, config: of the config that the command line names, with its overrides.
     """
-    print(f"usage: {command} --config=CONFIG [--workdir=FOLDER] [--config.FIELD=VALUE ...]")
-    print(f"\n{what}\n")
-    printed(OWN)
+    print(f"usage: {command.name} --config=CONFIG [--workdir=FOLDER] [--config.FIELD=VALUE ...]")
+    print(f"\n{command.about}\n")
+    printed([*OWN[:2], *command.flags, *OWN[2:]])
     if config is not None and path is not None:
         print(f"\n{path}: {docstring_line(path)}\n")
         printed(_fields(config, full))

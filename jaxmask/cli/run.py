@@ -6,7 +6,6 @@
 mode to run it in (`mnist:supermask`). Every field of the config can be overridden.
 """
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -32,10 +31,14 @@ Execute = Callable[[ConfigDict, Path], None]
 
 
 class Command(NamedTuple):
-    """A command that takes a config: its name, and what it does, in a sentence."""
+    """A command that takes a config: its name, and what it does, in a sentence.
+
+    `flags`: its own, and what they are, for the help; it has taken them from the arguments.
+    """
 
     name: str
     about: str
+    flags: tuple[tuple[str, str], ...] = ()
 
 
 RUN = Command("jaxmask run", "Runs the experiment that a config describes, in one run directory.")
@@ -60,9 +63,11 @@ def main(
     folders: list[Path] = []
 
     def work() -> None:
+        from jaxmask.run import compilation
+
         config, folder = parse(arguments, command)
         folders.append(folder)
-        _use_compilation_cache(config.get("compilation_cache", ""))
+        compilation.use_cache(config.get("compilation_cache", ""))
         if execute is not None:
             execute(config, folder)
         else:
@@ -113,7 +118,7 @@ def parse(arguments: Sequence[str], command: Command = RUN) -> tuple[ConfigDict,
     if given.help or given.helpfull:
         from jaxmask.cli import helping
 
-        helping.show(command.name, command.about, given.helpfull, path, config)
+        helping.show(command, given.helpfull, path, config)
         raise HelpShown
     if config is None:
         raise InputError("give --config=NAME or --config=FILE; known: " + ", ".join(names()))
@@ -129,18 +134,6 @@ def _own_flags() -> flags.FlagValues:
     flags.DEFINE_boolean("help", False, "show the help", given)
     flags.DEFINE_boolean("helpfull", False, "show all of the help", given)
     return given
-
-
-def _use_compilation_cache(folder: str) -> None:
-    """Keeps compiled programs on disk, so that later runs of the same shapes start faster."""
-    if folder == "off":
-        return
-    import jax
-
-    base = os.environ.get("JAXMASK_CACHE") or Path.home() / ".cache" / "jaxmask"
-    jax.config.update("jax_compilation_cache_dir", folder or str(Path(base) / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
 def _show(found: "Result", folder: Path) -> None:

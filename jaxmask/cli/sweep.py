@@ -11,36 +11,45 @@ pair (field, values); fields that change together are joined by commas:
     )
 
 Finished runs are skipped and unfinished ones resumed, so the same command continues after any
-interruption. Several processes, also on machines that share a file system with locks, may work on
-one grid: each run is done by one of them. Runs of one shape share a compiled program; set
-`config.data.mean` and `std` to share it across seeds too, because by default each seed has the
-moments of its own training images.
+interruption. Several processes of one machine may work on a grid: each run is done by one of them.
+Several machines do it with `--engine=ray`, as workers of a Ray cluster. Runs of one shape share a
+compiled program; set `config.data.mean` and `std` to share it across seeds too, because by default
+each seed has the moments of its own training images.
 """
 
 import itertools
 import math
 import re
-import time
+import sys
 import zlib
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
 from jaxmask import files, signals
-from jaxmask.cli import absl_flags
+from jaxmask.cli import absl_flags, engines
 from jaxmask.cli import config as configs
 from jaxmask.cli import run as command
+from jaxmask.cli.ending import exit_status
+from jaxmask.cli.supervise import supervised
 from jaxmask.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxmask.engine import Ended
+    from jaxmask.run.plan import Planned
 
 OWN_FIELDS = ("grid", "together")
 MOST_RUNS = 10_000
 TOGETHER = 16  # runs under one vmap on an accelerator
 
 SWEEP = command.Command(
-    "jaxmask sweep", "Runs every point of a config's grid, each in a run directory of its own."
+    "jaxmask sweep",
+    "Runs every point of a config's grid, each in a run directory of its own.",
+    engines.FLAGS,
 )
 LONGEST_NAME = 200  # characters of a run directory's name; file systems take 255 bytes
 
@@ -82,7 +91,9 @@ def expand(config: ConfigDict) -> dict[str, ConfigDict]:
     return runs
 
 
-def sweep(config: ConfigDict, folder: Path, **options: Any) -> None:
+def sweep(
+    config: ConfigDict, folder: Path, engine: engines.Engine | None = None, **options: Any
+) -> None:
     """Runs all unfinished points of the config's grid, in folders below `folder`.
 
     All runs are checked before anything is trained. A run that fails (say, its loss is never
@@ -90,15 +101,14 @@ def sweep(config: ConfigDict, folder: Path, **options: Any) -> None:
     finished runs.
 
     Args:
+      engine: the cluster whose workers carry the runs out; None is this process.
       options: of the recipe, as for `run.main`.
 
     Raises:
       InputError: the grid or one of its configs is invalid, or the folder is a run's; or, at
         the end, runs failed.
     """
-    import jax
-
-    from jaxmask import recipe, report
+    from jaxmask import report
     from jaxmask.run import directory, plan
 
     runs = expand(config)
@@ -109,47 +119,21 @@ def sweep(config: ConfigDict, folder: Path, **options: Any) -> None:
         )
     if config.get("together", 0) < 0:
         raise InputError(f"together is {config.together}; it must be at least 0")
-    left: list[str] = []
-    planned: list[plan.Planned] = []
-    for name, run in runs.items():
-        try:
-            signals.obey()
-            if directory.result_of(folder / name, run) is None:
-                # again when it starts: all datasets at once may be too large
-                planned += plan.below(name, recipe.prepare(run, **options).planned)
-                left.append(name)
-        except InputError as error:
-            raise error.at(name) from None
-    at_once = config.get("together", 0) or (1 if jax.default_backend() == "cpu" else TOGETHER)
-    print(f"{len(runs)} runs, {len(runs) - len(left)} of them finished before", flush=True)
-    if left:
-        print(plan.told(planned, folder), flush=True)
+    planned = _planned(runs, folder, options)
+    done = len(runs) - len(planned)
+    print(f"{len(runs)} runs, {done} of them finished before", flush=True)
     failed: dict[str, str] = {}
-    files.sweep(folder)
-    while left:
-        signals.obey()
-        with ExitStack() as stack:
-            batch: list[str] = []
-            for name in left:
-                if len(batch) < at_once and stack.enter_context(
-                    files.locked(folder / ".locks" / name)
-                ):
-                    batch.append(name)
-            # another process may have finished some of them in the meantime
-            mine = [name for name in batch if not (folder / name / "result.json").exists()]
-            experiments = [
-                recipe.prepare(runs[name], **options)(folder / name, folder / "initial")
-                for name in mine
-            ]
-            for name, result in zip(mine, _run(experiments)):
-                if isinstance(result, InputError):
-                    failed[name] = str(result)
-                done = len(runs) - len(left) + mine.index(name) + 1
-                print(f"[{done}/{len(runs)}] {name}: {_told(result)}", flush=True)
-        for name in batch:
-            left.remove(name)
-        if not batch:
-            time.sleep(1.0)  # other processes are doing the remaining runs
+    if planned:
+        trainings = [each for name in planned for each in plan.below(name, planned[name])]
+        print(plan.told(trainings, folder), flush=True)
+        files.sweep(folder)
+        with _bar(len(runs), done, shown=engine is not None) as advance:
+            for ended in _ended(config, runs, planned, folder, engine, options):
+                done += 1
+                if ended.failed:
+                    failed[ended.name] = ended.failed
+                print(f"[{done}/{len(runs)}] {ended.name}: {_told(ended)}", flush=True)
+                advance()
     if len(failed) < len(runs):
         report.write([folder / name for name in runs if name not in failed], folder / "report")
         print(f"tables and figures: {folder / 'report'}", flush=True)
@@ -160,22 +144,69 @@ def sweep(config: ConfigDict, folder: Path, **options: Any) -> None:
         )
 
 
-def _run(experiments: list[Any]) -> list[Any]:
-    from jaxmask.run import driver
+def _planned(
+    runs: dict[str, ConfigDict], folder: Path, options: dict[str, Any]
+) -> dict[str, tuple["Planned", ...]]:
+    """The trainings of every run that is not finished, by name, after checking its config."""
+    from jaxmask import recipe
+    from jaxmask.run import directory
 
-    if len(experiments) > 1:
-        return driver.together(experiments)
-    try:
-        return [driver.alone(each) for each in experiments]
-    except InputError as error:
-        return [error]
+    found = {}
+    for name, run in runs.items():
+        try:
+            signals.obey()
+            if directory.result_of(folder / name, run) is None:
+                # again when it starts: all datasets at once may be too large
+                found[name] = recipe.prepare(run, **options).planned
+        except InputError as error:
+            raise error.at(name) from None
+    return found
 
 
-def _told(result: Any) -> str:
-    if isinstance(result, InputError):
-        return f"failed: {result}"
-    reached = "not trained" if result.accuracy is None else f"{result.accuracy:.2%}"
-    return f"{reached}, {result.seconds:.1f} s"
+def _ended(
+    config: ConfigDict,
+    runs: dict[str, ConfigDict],
+    planned: dict[str, tuple["Planned", ...]],
+    folder: Path,
+    engine: engines.Engine | None,
+    options: dict[str, Any],
+) -> Iterator["Ended"]:
+    """Carries out the planned runs; yields how each ended."""
+    from jaxmask.engine import Grid, cluster, local
+
+    cache = config.get("compilation_cache", "")
+    grid = Grid(runs, planned, folder, config.get("together", 0), cache, options)
+    if engine is not None:
+        return cluster.work(grid, *engine)
+    cluster.refuse_driven(folder)
+    return local.work(grid)
+
+
+@contextmanager
+def _bar(total: int, done: int, shown: bool) -> Iterator[Callable[[], None]]:
+    """A bar of runs, for the terminal; yields a function that moves it on.
+
+    Args:
+      shown: unless trainings in this process show bars of their own.
+    """
+    from rich import progress
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    columns = ("runs", progress.BarColumn(24), progress.MofNCompleteColumn())
+    with progress.Progress(
+        *columns, progress.TimeRemainingColumn(), console=console, transient=True,
+        redirect_stdout=sys.stdout.isatty(), disable=not (shown and console.is_terminal),
+    ) as bar:  # fmt: skip
+        task = bar.add_task("runs", total=total, completed=done)
+        yield lambda: bar.advance(task)
+
+
+def _told(ended: "Ended") -> str:
+    if ended.failed:
+        return f"failed: {ended.failed}"
+    reached = "not trained" if ended.accuracy is None else f"{ended.accuracy:.2%}"
+    return f"{reached}, {ended.seconds:.1f} s"
 
 
 def _axis(axis: Any, known: set[str]) -> list[list[tuple[str, Any]]]:
@@ -220,8 +251,20 @@ def _name(values: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the grid that the arguments describe; returns the status of `run.main`."""
-    return command.main(arguments, sweep, SWEEP)
+    """Runs the grid that the arguments describe; returns the status of `run.main`.
+
+    With an engine, it does so in a process of its own: Ray ends it without a word if its cluster
+    is lost. That process keeps off the accelerators.
+    """
+    taken: list[Any] = []
+    status = exit_status(lambda: taken.extend(engines.parse(arguments)), lambda: "the arguments")
+    if status:
+        return status
+    engine, rest = taken
+    if engine is None:
+        return command.main(rest, sweep, SWEEP)
+    work = partial(command.main, rest, partial(sweep, engine=engine), SWEEP)
+    return supervised(work, engines.LOST, JAX_PLATFORMS="cpu")
 
 
 def run() -> None:
