@@ -15,12 +15,13 @@ CORE = ("tree", "mask", "score", "prune")
 APART = ("model", "data", "loss")
 LEARNED = {*CORE, *APART, "train", "evaluate", "adapter", "maskfile", "task"}
 
-EVERYBODY_MAY = {"errors", "version", "convolution", "precision", "sharding", "signals"}
+EVERYBODY_MAY = {"errors", "version", "convolution", "precision", "sharding", "signals", "hosts"}
 # room or module -> the others that it may also import
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "version": set(),
     "signals": set(),
+    "hosts": set(),
     "convolution": {"depthwise", "grouped", "patches", "pointwise"},
     "depthwise": set(),
     "grouped": set(),

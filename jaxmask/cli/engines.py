@@ -14,7 +14,14 @@ FLAGS = (
     ("--worker_gpus=1", "accelerators of each worker, or a fraction of one; 0 is none"),
     ("--worker_cpus=1", "cores of each worker"),
 )  # fmt: skip
+DISTRIBUTED = (
+    ("--distributed=auto", "one run on many hosts, each of which has this command; or "
+     "HOST:PORT,COUNT,INDEX: of the first of them, their number, and which this is"),
+)  # fmt: skip
 LOST = "the Ray cluster was lost; the same command goes on, once there is one"
+
+
+HOST_LOST = "a host of this run was lost; the same command on all of them goes on"
 
 
 class Engine(NamedTuple):
@@ -49,3 +56,19 @@ def parse(arguments: Sequence[str]) -> tuple[Engine | None, list[str]]:
     if re.fullmatch(r"ray://[^/]+", given.engine):
         return Engine(given.engine, given.worker_cpus, given.worker_gpus), rest
     raise InputError(f"--engine={given.engine} is none; give ray, or ray://HOST:PORT")
+
+
+def distributed(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """How the hosts of one run find each other, if it has many, and the other arguments.
+
+    Raises:
+      InputError: the flag has no value.
+    """
+    given = flags.FlagValues()
+    given.set_gnu_getopt()
+    flags.DEFINE_string("distributed", None, "", given)
+    try:
+        rest = given(["", *arguments], known_only=True)[1:]
+    except flags.Error as error:
+        raise InputError(" ".join(str(error).split())) from None
+    return given.distributed, rest

@@ -6,8 +6,10 @@
 mode to run it in (`mnist:supermask`). Every field of the config can be overridden.
 """
 
+import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,11 +18,12 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from jaxmask import signals
-from jaxmask.cli import absl_flags
+from jaxmask.cli import absl_flags, engines
 from jaxmask.cli import config as configs
 from jaxmask.cli.config import names, resolve
 from jaxmask.cli.ending import HelpShown, exit_status
-from jaxmask.errors import InputError, nearest
+from jaxmask.cli.supervise import supervised
+from jaxmask.errors import InputError, Interrupted, nearest
 
 if TYPE_CHECKING:
     from jaxmask.run.result import Result
@@ -41,7 +44,11 @@ class Command(NamedTuple):
     flags: tuple[tuple[str, str], ...] = ()
 
 
-RUN = Command("jaxmask run", "Runs the experiment that a config describes, in one run directory.")
+RUN = Command(
+    "jaxmask run",
+    "Runs the experiment that a config describes, in one run directory.",
+    engines.DISTRIBUTED,
+)
 
 
 def main(
@@ -52,14 +59,28 @@ def main(
 ) -> int:
     """Runs what the arguments describe; returns the exit status.
 
-    0: finished, now or before. 1: storage failed. 2: invalid input, explained in one line.
-    130, 143: Ctrl-C or SIGTERM; the same command resumes the run.
+    0: finished, now or before. 1: storage failed, or a host was lost. 2: invalid input, explained
+    in one line. 130, 143: Ctrl-C or SIGTERM; the same command resumes the run.
 
     Args:
       execute: called with the config and the run directory; None runs the config's recipe.
       command: for its help.
       options: of the recipe, such as `methods={**adapter.METHODS, "mine": ...}` of `adapt`.
     """
+    if execute is not None:
+        return _status(arguments, execute, command)
+    taken: list[Any] = []
+    if status := exit_status(lambda: taken.extend(engines.distributed(arguments)), lambda: ""):
+        return status
+    how, rest = taken
+    recipe = partial(_run_recipe, options=options)
+    if how is None:
+        return _status(rest, recipe, command)
+    work = partial(_status, rest, partial(_on_hosts, how, recipe), command)
+    return supervised(work, engines.HOST_LOST)
+
+
+def _status(arguments: Sequence[str], execute: Execute, command: Command) -> int:
     folders: list[Path] = []
 
     def work() -> None:
@@ -68,10 +89,7 @@ def main(
         config, folder = parse(arguments, command)
         folders.append(folder)
         compilation.use_cache(config.get("compilation_cache", ""))
-        if execute is not None:
-            execute(config, folder)
-        else:
-            _run_recipe(config, folder, options)
+        execute(config, folder)
 
     def again() -> str:
         begun = folders and folders[0].exists()
@@ -80,7 +98,27 @@ def main(
     return exit_status(work, lambda: str(folders[0]) if folders else "the run directory", again)
 
 
-def _run_recipe(config: ConfigDict, folder: Path, options: dict[str, Any]) -> None:
+def _on_hosts(how: str, execute: Execute, config: ConfigDict, folder: Path) -> None:
+    """Executes a config as one of many hosts; only the first of them prints and writes."""
+    import jax
+
+    from jaxmask import hosts
+
+    hosts.begin(how)
+    try:
+        with hosts.own_copy(folder) as place, open(os.devnull, "w") as nothing:
+            with nullcontext() if hosts.leads() else redirect_stdout(nothing):
+                execute(config, place)
+    except jax.errors.JaxRuntimeError as error:
+        why = str(error).strip().partition("\n")[0]
+        raise InputError(f"{engines.HOST_LOST} (or it failed: {why})") from None
+    except Interrupted:
+        hosts.end()
+        raise
+    hosts.end()
+
+
+def _run_recipe(config: ConfigDict, folder: Path, *, options: dict[str, Any]) -> None:
     from jaxmask import recipe
 
     signals.obey()  # the import takes seconds

@@ -24,7 +24,11 @@ def supervised(work: Callable[[], int], lost: str, **variables: str) -> int:
     if VARIABLE in os.environ:
         end = int(os.environ.pop(VARIABLE))
         status = work()
+        sys.stdout.flush()
+        sys.stderr.flush()
         os.write(end, b".")
+        if status:  # at its exit, a library may wait for others, in vain
+            os._exit(status)
         return status
     if not signals.in_command():
         return work()

@@ -19,8 +19,9 @@ from jaxmask.run.pruning import make_pruner
 from jaxmask.run.result import Result
 from jaxmask.run.trainer import Ready, Trainer, Training
 from jaxmask.train import loop, movement
-from jaxmask.train.checkpoint import Checkpoint, Checkpoints, device_copy
+from jaxmask.train.checkpoint import Checkpoint, Checkpoints
 from jaxmask.train.judge import Progress
+from jaxmask.train.placement import device_copy
 from jaxmask.train.state import State
 
 REWIND = Path("level_00") / "rewind"  # the state at config.rewind_step

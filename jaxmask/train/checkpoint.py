@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 
+from jaxmask import hosts
 from jaxmask.errors import InputError
 from jaxmask.train.judge import Progress
+from jaxmask.train.placement import host_copy
 from jaxmask.train.state import State, Tree
 
 ROOM = 1.1  # disk space needed, as a multiple of the arrays' bytes
@@ -46,8 +46,20 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path) -> None:
+        # with many hosts, each looks after its own folder, and the leader alone saves
+        mine = {jax.process_index()} if hosts.count() > 1 else None
+        if mine:
+            folder.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=1, enable_async_checkpointing=True, cleanup_tmp_directories=True
+            create=not mine,  # orbax would, on one host alone
+            max_to_keep=1,
+            enable_async_checkpointing=True,
+            cleanup_tmp_directories=True,
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                primary_host=jax.process_index() if mine else 0,
+                active_processes=mine,
+                barrier_sync_key_prefix=f"host{jax.process_index()}" if mine else None,
+            ),
         )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
         self._folder = folder
@@ -58,6 +70,8 @@ class Checkpoints:
         Raises:
           OSError: the disk is full, or an earlier save failed.
         """
+        if not hosts.leads():
+            return
         host = host_copy(checkpoint.state)
         step = int(host.step)
         if step in self._manager.all_steps():
@@ -142,28 +156,3 @@ def _check_shapes(wanted: Tree, found: Tree) -> None:
         if leaf.shape != other.shape:
             name = jax.tree_util.keystr(path)
             raise ValueError(f"{name} has shape {other.shape}, not {leaf.shape}")
-
-
-def host_copy(tree: Tree) -> Tree:
-    """The tree as copies in NumPy: on a CPU, `device_get` may return a view.
-
-    Random keys, which noisy optimizers have, become their key data.
-    """
-    plain = jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)
-    return jax.tree.map(lambda leaf: np.array(leaf, copy=True), jax.device_get(plain))
-
-
-def device_copy(host: Tree, like: Tree) -> Tree:
-    """The inverse of `host_copy`: arrays with the dtypes and shardings of `like`."""
-
-    def leaf(new: np.ndarray, old: jax.Array) -> jax.Array:
-        if _is_key(old):
-            return jax.device_put(jax.random.wrap_key_data(jnp.asarray(new)), old.sharding)
-        # a copy, because a state's arrays are donated
-        return jax.device_put(jnp.array(new, old.dtype), old.sharding)
-
-    return jax.tree.map(leaf, host, like)
-
-
-def _is_key(leaf: object) -> bool:
-    return jnp.issubdtype(getattr(leaf, "dtype", np.float32), jax.dtypes.prng_key)

@@ -1,6 +1,7 @@
 """How batches reach the device: from a dataset stored there, or as a stream of chunks."""
 
 import time
+import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -9,7 +10,9 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxmask import hosts
 from jaxmask.errors import InputError
+from jaxmask.train import placement
 
 Stream = Callable[[Any, np.ndarray, Sequence[int]], Iterator[tuple[np.ndarray, np.ndarray]]]
 
@@ -41,8 +44,11 @@ def make_mesh() -> Mesh:
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """The tree, replicated on every device of the mesh."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    """The tree, replicated on every device of the mesh; with many hosts, as the leader has it."""
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    if everywhere.is_fully_addressable:
+        return jax.device_put(tree, everywhere)
+    return placement.device_copy(hosts.agreed(placement.host_copy(tree)), tree, everywhere)
 
 
 def check_batch(batch_size: int, examples: int, mesh: Mesh) -> None:
@@ -60,7 +66,7 @@ def check_batch(batch_size: int, examples: int, mesh: Mesh) -> None:
 
 def resident(images: np.ndarray, labels: np.ndarray, mesh: Mesh) -> Feed:
     """A split stored on every device as uint8; a scan takes the indices of its batches."""
-    arrays = replicate((np.asarray(images), np.asarray(labels, np.int32)), mesh)
+    arrays = _resident((np.asarray(images), np.asarray(labels, np.int32)), mesh)
     across = NamedSharding(mesh, PartitionSpec(None, "data"))
 
     def fetch(arrays: Any, index: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -68,13 +74,30 @@ def resident(images: np.ndarray, labels: np.ndarray, mesh: Mesh) -> Feed:
 
     def chunks(order: np.ndarray, lengths: Sequence[int]) -> Iterator[jax.Array]:
         for piece in np.split(order, np.cumsum(lengths)[:-1]):
-            yield jax.device_put(piece, across)
+            yield placement.put(piece, across)
 
     return Feed(len(labels), arrays, fetch, chunks, lambda _: len(labels))
 
 
+def _resident(arrays: Any, mesh: Mesh) -> Any:
+    """Arrays of a dataset on every device; each host has read them by itself.
+
+    Raises:
+      InputError: the hosts have read different data.
+    """
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    if everywhere.is_fully_addressable:
+        return jax.device_put(arrays, everywhere)
+    digest = np.array([zlib.crc32(x.tobytes()) for x in jax.tree.leaves(arrays)], np.uint32)
+    if not np.array_equal(digest, hosts.agreed(digest)):
+        raise InputError("this host has read other data than the first; give all the same files")
+    return jax.tree.map(lambda x: placement.put(x, everywhere), arrays)
+
+
 def streamed(split: Any, stream: Stream, mesh: Mesh, chunk_bytes: int = 2**28) -> Feed:
     """A split that stays on the host; a scan takes the batches themselves.
+
+    With many hosts, each reads its share of every batch.
 
     Args:
       chunk_bytes: about the bytes of images to send to the device at a time.
@@ -85,8 +108,17 @@ def streamed(split: Any, stream: Stream, mesh: Mesh, chunk_bytes: int = 2**28) -
         return batch
 
     def chunks(order: np.ndarray, lengths: Sequence[int]) -> Iterator[Any]:
-        for batch in stream(split, order, lengths):
-            yield jax.device_put(batch, across)
+        if across.is_fully_addressable:
+            yield from (jax.device_put(batch, across) for batch in stream(split, order, lengths))
+            return
+        mine = placement.own_columns(across, order.shape)
+        for batch in stream(split, np.ascontiguousarray(order[:, mine]), lengths):
+            yield jax.tree.map(
+                lambda x: jax.make_array_from_process_local_data(
+                    across, x, (len(x), order.shape[1], *x.shape[2:])
+                ),
+                batch,
+            )
 
     def longest(batch_size: int) -> int:
         each = split.images.nbytes // max(len(split.labels), 1)

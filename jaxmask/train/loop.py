@@ -10,14 +10,17 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from jaxmask import signals, tree
+import numpy as np
+
+from jaxmask import hosts, signals, tree
 from jaxmask.errors import Interrupted
-from jaxmask.train.checkpoint import Best, Checkpoint, Checkpoints, device_copy, host_copy
+from jaxmask.train.checkpoint import Best, Checkpoint, Checkpoints
 from jaxmask.train.epoch import Programs
 from jaxmask.train.feed import ahead, cut, training_order
 from jaxmask.train.job import Fit, Job, Keep, Settings, Watch
 from jaxmask.train.judge import DIVERGED, PATIENCE, Progress, judge
 from jaxmask.train.lanes import Lanes
+from jaxmask.train.placement import device_copy, host_copy
 from jaxmask.train.progress import Bar
 from jaxmask.train.records import Records
 from jaxmask.train.stack import average, chunks
@@ -159,10 +162,8 @@ def _train(programs: Programs, runs: list[_Run]) -> None:
             _epoch(session, epoch, data)
             if not session.active:
                 break
-            if session.signals or clock.due(job.settings.checkpoint_seconds):
-                _save(session)
-            _obey(session.signals)
-        _obey(session.signals)
+            _pause(session)
+        _pause(session)
 
 
 def _pieces(runs: Sequence[_Run], first: int) -> Iterator[Tree]:
@@ -214,7 +215,7 @@ def _epoch(session: _Session, epoch: int, data: Iterator[Tree]) -> None:
 
 def _scans(session: _Session, epoch: int, data: Iterator[Tree]) -> list[dict[str, float]]:
     """Trains to the end of an epoch, scan by scan; returns each run's means over it."""
-    job, clock = session.runs[0].job, session.clock
+    job = session.runs[0].job
     end = (epoch + 1) * job.steps_per_epoch
     step, means = session.lanes.read()
     if step == epoch * job.steps_per_epoch:
@@ -228,9 +229,8 @@ def _scans(session: _Session, epoch: int, data: Iterator[Tree]) -> list[dict[str
         if job.keep is not None and step == job.keep.step:
             _hand_out(session)
         # Not after an epoch's last scan: its validation comes first, or it could never be chosen.
-        if step < end and (session.signals or clock.due(job.settings.checkpoint_seconds)):
-            _save(session)
-            _obey(session.signals)
+        if step < end:
+            _pause(session)
     return means
 
 
@@ -305,6 +305,13 @@ def _save_one(session: _Session, index: int) -> None:
     run.checkpoints.save(Checkpoint(run.state, best, run.progress))
 
 
-def _obey(signals: list[int]) -> None:
-    if signals:
-        raise Interrupted(signals[0])
+def _pause(session: _Session) -> None:
+    """Saves checkpoints if that is due, or if a signal is to end the run: on all hosts at once."""
+    due = session.clock.due(session.runs[0].job.settings.checkpoint_seconds)
+    number = session.signals[0] if session.signals else 0
+    if hosts.count() > 1:
+        number, due = hosts.largest(number), bool(hosts.agreed(np.int32(due)))
+    if number or due:
+        _save(session)
+    if number:
+        raise Interrupted(number)

@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jaxmask import hosts
+
 PLAIN_SECONDS = 10.0  # between two plain lines
 
 
@@ -21,7 +23,8 @@ class Bar:
         self._first = done
         console = Console(stderr=True)
         self._progress: Progress | None = None
-        if console.is_terminal:
+        self._shown = hosts.leads()
+        if console.is_terminal and self._shown:
             self._progress = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
@@ -40,7 +43,7 @@ class Bar:
         shown.append(f"{examples / seconds:,.0f} examples/s")
         if self._progress is not None:
             self._progress.update(self._task, completed=step, text="  ".join(shown))
-        elif step >= self._total or now - self._told >= PLAIN_SECONDS:
+        elif self._shown and (step >= self._total or now - self._told >= PLAIN_SECONDS):
             self._told = now
             left = seconds / max(step - self._first, 1) * (self._total - step)
             shown.append(f"{left:.0f} s left")

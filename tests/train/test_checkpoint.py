@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from jaxmask.errors import InputError
-from jaxmask.train import checkpoint
+from jaxmask.train import checkpoint, placement
 from jaxmask.train.checkpoint import Best, Checkpoint, Checkpoints
 from jaxmask.train.judge import Progress
 from jaxmask.train.state import initial
@@ -32,7 +32,7 @@ def state(step=3, shape=(4, 2), seed=0):
 
 
 def best(of):
-    return Best(*checkpoint.host_copy((of.learned, of.batch_stats)))
+    return Best(*placement.host_copy((of.learned, of.batch_stats)))
 
 
 PROGRESS = Progress({"epoch": 2, "loss": 0.5, "accuracy": 0.75}, 0.4, 1, None, 12.5, 0.25)
@@ -44,7 +44,7 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
         checkpoints.save(Checkpoint(saved, chosen, PROGRESS))
     with Checkpoints(tmp_path / "c") as checkpoints:
         found = checkpoints.restore(state(step=0, seed=9))
-    host = checkpoint.host_copy(saved)
+    host = placement.host_copy(saved)
     chex.assert_trees_all_equal(found.state, host)
     chex.assert_trees_all_equal_dtypes(found.state.learned, host.learned)
     chex.assert_trees_all_equal(found.best, chosen)
@@ -128,10 +128,10 @@ def test_what_the_storage_library_says_of_a_disk_is_an_error_of_the_disk(tmp_pat
 
 def test_copies_on_the_host_are_of_their_own_and_go_back_as_they_were():
     device = {"key": jax.random.key(3), "w": jnp.arange(3, dtype=jnp.bfloat16), "hole": None}
-    host = checkpoint.host_copy(device)
+    host = placement.host_copy(device)
     assert isinstance(host["w"], np.ndarray)
     assert host["w"].flags.owndata
-    back = checkpoint.device_copy(host, device)
+    back = placement.device_copy(host, device)
     chex.assert_trees_all_equal_dtypes(back, device)
     assert jax.random.uniform(back["key"]) == jax.random.uniform(device["key"])
     np.testing.assert_array_equal(back["w"], device["w"])
@@ -147,7 +147,7 @@ def test_a_state_goes_on_from_its_copy_as_if_nothing_had_been():
     resident = feed.resident(*linear.split(8), mesh).resident
     order = jnp.array([[0, 1, 2, 3]], jnp.int32)
     begun = programs.train(linear.state(), linear.frozen(), resident, order)
-    copy = checkpoint.device_copy(checkpoint.host_copy(begun), begun)
+    copy = placement.device_copy(placement.host_copy(begun), begun)
     one = jax.device_get(programs.train(begun, linear.frozen(), resident, order))
     other = jax.device_get(programs.train(copy, linear.frozen(), resident, order))
     chex.assert_trees_all_equal(one, other)
