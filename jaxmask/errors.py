@@ -34,6 +34,10 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for i
         self.number = number
 
 
+class HostLost(Exception):  # noqa: N818 - not this process's error
+    """Another process of the same run is gone, and this one cannot go on without it."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the known names closest to `name`, else a list of all."""
     known = sorted(known)

@@ -45,6 +45,8 @@ def begin(how: str) -> None:
         count, index = int(found["count"]), int(found["index"])
         given = {"coordinator_address": found["address"], "num_processes": count,
                  "process_id": index}  # fmt: skip
+    # it would take SIGTERM for itself; the training loop agrees on signals
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             **given, initialization_timeout=START, heartbeat_timeout_seconds=HEARTBEAT

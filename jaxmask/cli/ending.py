@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from jaxmask import signals
-from jaxmask.errors import InputError, Interrupted
+from jaxmask.errors import HostLost, InputError, Interrupted
 
 LONGEST = 1000  # characters of a message
 
@@ -25,7 +25,7 @@ def exit_status(
       again: () -> what to add to the message about a run stopped by a signal.
 
     Returns:
-      0: done. 1: storage failed. 2: invalid input. 130, 143: Ctrl-C or SIGTERM.
+      0: done. 1: storage failed, or a host was lost. 2: invalid input. 130, 143: Ctrl-C or SIGTERM.
     """
     try:
         with signals.noted() as received:
@@ -39,6 +39,8 @@ def exit_status(
                 raise
     except InputError as error:
         return tell(str(error), 2, error.otherwise)
+    except HostLost as error:
+        return tell(str(error), 1)
     except HelpShown:
         return 0
     except SystemExit as end:  # a network, a method or a dataset of the user's own

@@ -23,7 +23,7 @@ from jaxmask.cli import config as configs
 from jaxmask.cli.config import names, resolve
 from jaxmask.cli.ending import HelpShown, exit_status
 from jaxmask.cli.supervise import supervised
-from jaxmask.errors import InputError, Interrupted, nearest
+from jaxmask.errors import HostLost, InputError, Interrupted, nearest
 
 if TYPE_CHECKING:
     from jaxmask.run.result import Result
@@ -111,7 +111,7 @@ def _on_hosts(how: str, execute: Execute, config: ConfigDict, folder: Path) -> N
                 execute(config, place)
     except jax.errors.JaxRuntimeError as error:
         why = str(error).strip().partition("\n")[0]
-        raise InputError(f"{engines.HOST_LOST} (or it failed: {why})") from None
+        raise HostLost(f"{engines.HOST_LOST} ({why})") from None
     except Interrupted:
         hosts.end()
         raise

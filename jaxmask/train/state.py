@@ -79,8 +79,11 @@ class Sums(NamedTuple):
         return cls(totals, jnp.zeros((), jnp.int32))
 
     def plus(self, totals: Mapping[str, jax.Array], examples: Any) -> "Sums":
-        """The sums with those over more examples."""
-        added = {name: self.totals[name] + totals[name] for name in self.totals}
+        """The sums with those over more examples, in the dtypes of the former."""
+        added = {
+            name: total + jnp.asarray(totals[name], jnp.result_type(total))
+            for name, total in self.totals.items()
+        }
         return Sums(added, self.examples + examples)
 
     def means(self) -> dict[str, float]:

@@ -55,10 +55,11 @@ def settings(**changes):
     return loop.Settings(**{**given, **changes})
 
 
-def fit(folder, *, how="resident", rate=0.5, train=150, steps_of_schedule=27, width=8, **changes):
+def fit(folder, *, how="resident", rate=0.5, train=150, steps_of_schedule=27, width=8,
+        dtype="float32", **changes):  # fmt: skip
     """Learns a mask (and the head) as a recipe does; returns loop.Fit."""
     programs, job = jobs(how=how, train=train, steps_of_schedule=steps_of_schedule, width=width)
-    return loop.fit(programs, job(0, folder, rate=rate, **changes))
+    return loop.fit(programs, job(0, folder, rate=rate, dtype=dtype, **changes))
 
 
 def jobs(*, how="resident", train=150, steps_of_schedule=27, width=8):
@@ -66,8 +67,9 @@ def jobs(*, how="resident", train=150, steps_of_schedule=27, width=8):
     made = _made(how, train, steps_of_schedule, width)
     feeds = _feeds(how, train, made.mesh)
 
-    def job(seed, folder, rate=0.5, **changes):
+    def job(seed, folder, rate=0.5, dtype="float32", **changes):
         variables = made.initialize(jax.random.key(seed), jnp.zeros((1, 6, 6, 1)))
+        variables = jax.tree.map(lambda leaf: leaf.astype(dtype), variables)
         learned, frozen = made.way.init(jax.random.key(1), variables["params"])
         key = jax.random.key(2 + seed)
         state = initial(learned, variables["batch_stats"], made.optimizer, key)

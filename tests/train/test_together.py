@@ -63,15 +63,16 @@ def test_a_run_that_ends_early_waits_for_the_others_and_is_not_changed(made, tmp
 def test_runs_stopped_together_resume_alone(made, tmp_path, monkeypatch):
     programs, job = made
     whole = loop.fit_together(programs, [job(seed, tmp_path / f"w{seed}") for seed in (0, 1)])
-    judged = []
+    judged, pause = [], loop._pause
 
-    def stop(signals):
+    def stop(session):
         judged.append(1)
+        pause(session)
         if len(judged) == 3:
             raise Interrupted(15)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_obey", stop)
+        patch.setattr(loop, "_pause", stop)
         with pytest.raises(Interrupted):
             loop.fit_together(
                 programs,
