@@ -1,4 +1,4 @@
-"""launch/prepare and launch/run: what they install where, with stand-ins for Python and pip."""
+"""The scripts in launch: what they install and start, with stand-ins for Python, pip and Slurm."""
 
 import os
 import shutil
@@ -83,3 +83,117 @@ def test_the_newest_python_is_taken(launch, tmp_path):
 def test_run_takes_commands_or_the_arguments_of_one_run(launch, given, called):
     status, calls, _ = launch(*given, name="run")
     assert (status, calls[-1]) == (0, f"ROOT/.venv/bin/python -m jaxmask {called}")
+
+
+# Slurm's own commands and Ray: they write down how they are called
+SRUN = """#!/usr/bin/env bash
+echo "srun $*" >> "$CALLS"
+case "$*" in *" start --head"* | *" join") exec sleep 60 ;; esac
+exit "${STATUS:-0}"
+"""
+SCONTROL = """#!/usr/bin/env bash
+printf 'node1\\nnode2\\nnode3\\n'
+"""
+RAY = """#!/usr/bin/env bash
+echo "ray $*" >> "$CALLS"
+"""
+
+
+@pytest.fixture
+def slurm(launch, tmp_path):
+    """Runs launch/slurm as a batch script of an allocation; returns (status, calls, stderr)."""
+    stubs, checkout = tmp_path / "stubs", tmp_path / "check out"
+    for path, text in {stubs / "srun": SRUN, stubs / "scontrol": SCONTROL,
+                       checkout / ".venv" / "bin" / "ray": RAY}.items():  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def slurm(*arguments, nodes=3, **more):
+        given = {"SLURM_SUBMIT_DIR": str(checkout), "SLURM_JOB_NUM_NODES": str(nodes),
+                 "SLURM_JOB_NODELIST": "node[1-3]",
+                 "PATH": f"{stubs}{os.pathsep}{os.environ['PATH']}"}  # fmt: skip
+        status, called, told = launch(*arguments, name="slurm", **given, **more)
+        return status, [call for call in called if call.startswith(("srun", "ray"))], told
+
+    return slurm
+
+
+COMMAND = "ROOT/.venv/bin/python -m jaxmask"
+
+
+def test_slurm_runs_a_grid_by_ray_on_all_nodes(slurm):
+    status, called, _ = slurm("sweep", "--config=digits")
+    assert status == 0
+    on_head = "srun --nodes=1 --ntasks=1 --nodelist=node1 --overlap"
+    assert set(called) == {
+        f"{on_head} ROOT/.venv/bin/ray start --head --port=6379 --block",
+        "srun --nodes=2 --ntasks=2 --exclude=node1 --overlap ROOT/launch/slurm join",
+        "ray status",
+        f"{on_head} {COMMAND} sweep --config=digits --engine=ray",
+    }
+    assert not any("--exclude" in call for call in slurm("sweep", nodes=1)[1])
+    assert slurm("join", RAY_ADDRESS="node1:6379")[1] == ["ray start --address=node1:6379 --block"]
+
+
+def test_slurm_runs_one_run_with_a_process_for_each_gpu(slurm):
+    _, called, _ = slurm("run", "--config=digits", SLURM_GPUS_ON_NODE="8")
+    assert called == [
+        "srun --ntasks=24 --ntasks-per-node=8 --overcommit --kill-on-bad-exit=1 "
+        f"{COMMAND} run --config=digits --distributed=auto"
+    ]
+
+
+def test_slurm_ends_with_the_status_of_the_command(slurm):
+    assert [slurm(name, STATUS="143")[0] for name in ("run", "sweep")] == [143, 143]
+    status, _, told = slurm("report")
+    assert status == 2
+    assert told.splitlines()[-1] == "launch/slurm: give run or sweep, and its arguments"
+
+
+def kubernetes(*arguments, **environment):
+    given = {**os.environ, **environment}
+    command = [ROOT / "launch" / "kubernetes", *arguments]
+    return subprocess.run(command, env=given, text=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("what", "gpus", "limits", "script"),
+    [
+        (("sweep", "--config=digits", "--workdir=/work/a b"), 8, {"nvidia.com/gpu": 8},
+         "jaxmask sweep --config=digits --workdir=/work/a\\ b  --engine=ray"),
+        (("run", "--config=digits"), 0, {},
+         "exec jaxmask run --config=digits  "
+         "--distributed=mine-0.mine:1234,4,$JOB_COMPLETION_INDEX"),
+    ],
+)  # fmt: skip
+def test_kubernetes_gets_a_job_of_pods_that_find_each_other(what, gpus, limits, script):
+    yaml = pytest.importorskip("yaml")
+    ended = kubernetes("--dry-run", "my/image", "claim", "4", str(gpus), *what, NAME="mine")
+    assert ended.returncode == 0, ended.stderr
+    service, job = yaml.safe_load_all(ended.stdout)
+    assert service["spec"]["selector"] == {"job-name": "mine"}
+    assert (job["spec"]["completions"], job["spec"]["parallelism"]) == (4, 4)
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["subdomain"] == service["metadata"]["name"] == "mine"
+    assert (container["image"], container["resources"]["limits"]) == ("my/image", limits)
+    assert script in container["args"][0]
+    shell = subprocess.run(["bash", "-n", "-c", container["args"][0]])
+    assert shell.returncode == 0
+
+
+def test_kubernetes_needs_to_know_where_and_what():
+    for arguments in ((), ("image", "claim", "4", "8"), ("image", "claim", "4", "8", "report")):
+        ended = kubernetes(*arguments)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert "give IMAGE CLAIM PODS GPUS" in ended.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "launch").iterdir()), ids=lambda path: path.name)
+def test_scripts_pass_the_linter(path):
+    if path.suffix or (program := shutil.which("shellcheck")) is None:
+        pytest.skip("not a script, or shellcheck is not installed")
+    ended = subprocess.run([program, "-x", "-S", "warning", "-e", "SC2154", path], cwd=ROOT,
+                           text=True, capture_output=True)  # fmt: skip
+    assert ended.returncode == 0, ended.stdout
