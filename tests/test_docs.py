@@ -200,6 +200,7 @@ def commands():
 
 
 def test_the_commands_name_configs_and_fields_that_exist():
+    from jaxmask.cli import engines
     from jaxmask.cli.run import parse
     from jaxmask.cli.sweep import expand
 
@@ -207,7 +208,8 @@ def test_the_commands_name_configs_and_fields_that_exist():
     for _, command, arguments in commands():
         if command in seen:
             if "--help" not in arguments:
-                config, _ = parse(arguments)
+                taken = engines.distributed if command == "run" else engines.parse
+                config, _ = parse(taken(arguments)[1])
                 assert command == "run" or expand(config)
             seen[command] += 1
     assert seen["run"] > 15

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from jaxmask import recipe
 from jaxmask.errors import InputError
-from jaxmask.run import driver
+from jaxmask.run import driver, programs
 from jaxmask.run.plan import Planned
 from jaxmask.run.result import Result
 
@@ -50,6 +50,7 @@ class Ended(NamedTuple):
 
 def carry_out(grid: Grid, names: Sequence[str]) -> Iterator[Ended]:
     """Carries out these runs side by side, each in its run directory; yields how each ended."""
+    programs.relieve()
     begun: list[tuple[str, driver.Experiment]] = []
     results: list[Result | InputError]
     for name in names:

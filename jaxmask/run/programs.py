@@ -1,11 +1,17 @@
 """The program cache: objects that the runs of one process share, by what they depend on."""
 
+import gc
 from collections.abc import Callable, Hashable
+from pathlib import Path
 from typing import TypeVar
+
+import jax
 
 T = TypeVar("T")
 
 AT_MOST = 32
+LIMIT, MAPS = Path("/proc/sys/vm/max_map_count"), Path("/proc/self/maps")
+NEAR = 0.4  # of the limit; the next programs need some, too
 _MADE: dict[str, dict[Hashable, object]] = {}
 
 
@@ -21,6 +27,24 @@ def shared(kind: str, identity: Hashable, build: Callable[[], T]) -> T:
     if len(made) > AT_MOST:
         made.pop(next(iter(made)))
     return found  # type: ignore[return-value]
+
+
+def relieve() -> None:
+    """Forgets all programs if this process is near the system's limit of memory maps.
+
+    A program that is compiled for a CPU takes thousands of them; beyond the limit, compiling ends
+    the process. Linux alone has such a limit.
+    """
+    try:
+        limit = int(LIMIT.read_text())
+        with MAPS.open() as lines:
+            taken = sum(1 for _ in lines)
+    except OSError:
+        return
+    if taken > NEAR * limit:
+        forget()
+        jax.clear_caches()
+        gc.collect()
 
 
 def forget() -> None:

@@ -68,3 +68,48 @@ def test_forgetting_makes_all_anew():
     first = programs.shared("training", "a", object)
     programs.forget()
     assert programs.shared("training", "a", object) is not first
+
+
+@pytest.fixture
+def mapped(monkeypatch, tmp_path):
+    """A function that sets how many memory maps this process has, of at most 100."""
+    (tmp_path / "limit").write_text("100\n")
+    monkeypatch.setattr(programs, "LIMIT", tmp_path / "limit")
+    monkeypatch.setattr(programs, "MAPS", tmp_path / "maps")
+    return lambda count: (tmp_path / "maps").write_text("0-1 r--p\n" * count)
+
+
+def test_programs_are_forgotten_near_the_limit_of_memory_maps(mapped):
+    programs.shared("training", "a", object)
+    mapped(int(100 * programs.NEAR))
+    programs.relieve()
+    assert programs._MADE
+    mapped(90)
+    programs.relieve()
+    assert not programs._MADE
+
+
+def test_a_system_without_the_limit_needs_no_relief(monkeypatch, tmp_path):
+    monkeypatch.setattr(programs, "LIMIT", tmp_path / "none")
+    programs.shared("training", "a", object)
+    programs.relieve()
+    assert programs._MADE
+
+
+@pytest.mark.skipif(not programs.MAPS.exists(), reason="it reads /proc")
+def test_forgetting_frees_memory_maps(monkeypatch):
+    import jax
+
+    def maps():
+        return len(programs.MAPS.read_text().splitlines())
+
+    made = [programs.shared("f", i, lambda i=i: jax.jit(lambda x: x * i + 1)) for i in range(20)]
+    before = maps()
+    for each in made:
+        each(1.0)
+    compiled = maps()
+    assert compiled > before
+    del made, each
+    monkeypatch.setattr(programs, "NEAR", 0.0)
+    programs.relieve()
+    assert maps() < compiled
