@@ -37,7 +37,7 @@ def watching(
 
     def of_split(split: str, state: State, frozen: Any) -> tuple[jax.Array, jax.Array]:
         feed = task.feed(split)
-        devices = task.mesh.size
+        devices = task.mesh.shape["data"]
         batch = -(-min(BATCH, max(feed.examples, 1)) // devices) * devices
         order, valid = complete_order(feed.examples, batch)
         found = []

@@ -117,7 +117,7 @@ def config_of(given: Given, counts: Counts, draw: int, network: str, start: str)
     """
     made, section = _of_draw(given, counts.share, draw), given.config.few_labels
     made.start, made.methods = start, methods_of(given, network)
-    devices = feed.make_mesh().size
+    devices = feed.make_mesh(given.config.network.devices).shape["data"]
     for method in made.methods:
         made[method] = own = ConfigDict(section[method].to_dict())
         if "train" in own:

@@ -14,6 +14,7 @@ NETWORK: Table = {
     "stem": ("", '"imagenet" or "cifar", of the ImageNet ResNets'),
     "pool": ("", 'of texts: "mean", "first" or "pooler"; "" is the start\'s, else "mean"'),
     "attention": ("", 'of texts: "dense" or "bigbird(...)"; "" is the start\'s, else "dense"'),
+    "devices": (1, "that share its weights; the others share the batches"),
     "compute_dtype": ("float32", 'of activations; "bfloat16" on accelerators'),
     "axes": ((), 'what axes of weights mean, if names do not tell: (path regex, "layers in out")'),
 }

@@ -145,7 +145,7 @@ def make_task(
         inputs = _Inputs((row,), augment, words)
     if outside.is_outside(network.name):
         trial.check(module, inputs.shape, len(dataset.classes))
-    mesh = feed.make_mesh()
+    mesh = feed.make_mesh(network.devices)
     feeds, streams = _feeds(config, dataset, mesh)
     return Task(
         dataset=dataset,

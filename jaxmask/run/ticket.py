@@ -68,7 +68,7 @@ def initial_weights(
     """
     name = "initial.safetensors"
     if shared is not None:
-        network = {**config.network.to_dict(), "compute_dtype": ""}
+        network = {**config.network.to_dict(), "compute_dtype": "", "devices": 1}
         drawn = "" if start.weights is None else fingerprint(start.weights)
         made_of = [network, len(task.dataset.classes), task.image_shape, drawn]
         made_of += initializer.made_of() + ["new head"] * (config.head == "new")

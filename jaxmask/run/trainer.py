@@ -257,9 +257,10 @@ def perplexity(task: Task, loss: float) -> dict[str, float]:
 
 
 def evaluation_batch(task: Task, config: ConfigDict, examples: int) -> int:
-    """Examples per evaluation step: a multiple of the devices, no larger than needed."""
+    """Examples per evaluation step: a multiple of the devices that share it, no more."""
     least = min(config.evaluation_batch, max(examples, 1))
-    return -(-least // task.mesh.size) * task.mesh.size
+    sharing = task.mesh.shape["data"]
+    return -(-least // sharing) * sharing
 
 
 def check_training(config: ConfigDict, section: str) -> None:

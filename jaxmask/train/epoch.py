@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxmask import tree
 from jaxmask.convolution import fast
 from jaxmask.loss import cross_entropy
+from jaxmask.sharding import like
 from jaxmask.train.state import COUNTED, Batch, Problem, State, Sums, Tree
 
 
@@ -68,9 +69,9 @@ def programs(
         return State(
             step=state.step + 1,
             key=state.key,
-            learned=problem.after(optax.apply_updates(state.learned, updates)),
+            learned=like(state.learned, problem.after(optax.apply_updates(state.learned, updates))),
             carried=carried,
-            optimizer=optimizer_state,
+            optimizer=like(state.optimizer, optimizer_state),
             sums=state.sums.plus(totals, totals.get(COUNTED, len(labels))),
         )
 

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxmask import hosts
+from jaxmask import tree as trees
 from jaxmask.errors import InputError
 from jaxmask.train import placement
 
@@ -38,24 +39,40 @@ class Feed(NamedTuple):
     members: np.ndarray | None = None
 
 
-def make_mesh() -> Mesh:
-    """All devices along one axis, `data`; one device is a mesh of one."""
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+def make_mesh(model: int = 1) -> Mesh:
+    """All devices, `model` at a time along the axis `model`, the others along `data`.
+
+    Batches are split along `data`; along `model`, large weights and all that is like them.
+
+    Raises:
+      InputError: `model` does not divide the devices of a host.
+    """
+    if model < 1 or jax.local_device_count() % model:
+        raise InputError(
+            f"network.devices is {model}; give a divisor of the {jax.local_device_count()} devices "
+            "of this host"
+        )
+    shape, both = (jax.device_count() // model, model), (AxisType.Auto, AxisType.Auto)
+    return jax.make_mesh(shape, ("data", "model"), axis_types=both)
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """The tree, replicated on every device of the mesh; with many hosts, as the leader has it."""
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    if everywhere.is_fully_addressable:
-        return jax.device_put(tree, everywhere)
-    return placement.device_copy(hosts.agreed(placement.host_copy(tree)), tree, everywhere)
+    """The tree on the mesh: large leaves in parts along `model`, the others whole on every device.
+
+    With many hosts, as the leader has it.
+    """
+    layout = trees.shardings(tree, mesh)
+    if hosts.count() == 1:
+        return jax.device_put(tree, layout)
+    return placement.device_copy(hosts.agreed(placement.host_copy(tree)), tree, layout)
 
 
 def check_batch(batch_size: int, examples: int, mesh: Mesh) -> None:
     """Raises InputError if a batch does not fit the devices or the dataset."""
-    if batch_size < 1 or batch_size % mesh.size:
+    if batch_size < 1 or batch_size % mesh.shape["data"]:
         raise InputError(
-            f"batch_size {batch_size} must be a positive multiple of the {mesh.size} devices"
+            f"batch_size {batch_size} must be a positive multiple of the {mesh.shape['data']} "
+            "devices that share each batch"
         )
     if examples < batch_size:
         raise InputError(

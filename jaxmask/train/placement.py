@@ -16,23 +16,35 @@ def host_copy(tree: Tree) -> Tree:
     Random keys, which noisy optimizers have, become their key data.
     """
     plain = jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)
-    return jax.tree.map(lambda leaf: np.array(leaf, copy=True), jax.device_get(plain))
+    own = jax.tree.map(_assembled, plain)
+    return jax.tree.map(lambda leaf: np.array(leaf, copy=True), jax.device_get(own))
 
 
-def device_copy(host: Tree, like: Tree, sharding: Sharding | None = None) -> Tree:
+def device_copy(host: Tree, like: Tree, layout: Tree = None) -> Tree:
     """The inverse of `host_copy`: arrays with the dtypes of `like`.
 
     Args:
-      sharding: of all leaves; None is that of each leaf of `like`.
+      layout: a sharding for each leaf; None is that of the leaf of `like`.
     """
 
-    def leaf(new: np.ndarray, old: jax.Array) -> jax.Array:
-        place = sharding or old.sharding
+    def leaf(new: np.ndarray, old: jax.Array, place: Sharding) -> jax.Array:
         if _is_key(old):
             return jax.random.wrap_key_data(put(new, place), impl=jax.random.key_impl(old))
         return put(np.asarray(new, old.dtype), place)
 
-    return jax.tree.map(leaf, host, like)
+    if layout is None:
+        layout = jax.tree.map(lambda leaf: leaf.sharding, like)
+    return jax.tree.map(leaf, host, like, layout)
+
+
+def _assembled(leaf: Any) -> Any:
+    """An array of which some devices are other hosts', from the parts that this host has."""
+    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated:
+        return leaf
+    whole = np.empty(leaf.shape, leaf.dtype)
+    for part in leaf.addressable_shards:
+        whole[part.index] = part.data
+    return whole
 
 
 def put(x: np.ndarray, sharding: Sharding) -> jax.Array:

@@ -23,6 +23,7 @@ from jaxmask.tree.path import (
     paths,
     size,
 )
+from jaxmask.tree.shardings import shardings
 
 __all__ = [
     "LABELS",
@@ -39,6 +40,7 @@ __all__ = [
     "partition",
     "paths",
     "replaced",
+    "shardings",
     "size",
     "some",
 ]

@@ -56,15 +56,20 @@ def settings(**changes):
 
 
 def fit(folder, *, how="resident", rate=0.5, train=150, steps_of_schedule=27, width=8,
-        dtype="float32", **changes):  # fmt: skip
-    """Learns a mask (and the head) as a recipe does; returns loop.Fit."""
-    programs, job = jobs(how=how, train=train, steps_of_schedule=steps_of_schedule, width=width)
+        dtype="float32", devices=1, **changes):  # fmt: skip
+    """Learns a mask (and the head) as a recipe does; returns loop.Fit.
+
+    Large leaves are split among `devices`.
+    """
+    programs, job = jobs(
+        how=how, train=train, steps_of_schedule=steps_of_schedule, width=width, devices=devices
+    )
     return loop.fit(programs, job(0, folder, rate=rate, dtype=dtype, **changes))
 
 
-def jobs(*, how="resident", train=150, steps_of_schedule=27, width=8):
+def jobs(*, how="resident", train=150, steps_of_schedule=27, width=8, devices=1):
     """Programs, and a function (seed, folder, ...) -> a job for them."""
-    made = _made(how, train, steps_of_schedule, width)
+    made = _made(how, train, steps_of_schedule, width, devices)
     feeds = _feeds(how, train, made.mesh)
 
     def job(seed, folder, rate=0.5, dtype="float32", **changes):
@@ -97,8 +102,8 @@ class _Made(NamedTuple):
 
 
 @functools.cache  # compiled once
-def _made(how, train, steps_of_schedule, width):
-    network, mesh = Network(width), feed.make_mesh()
+def _made(how, train, steps_of_schedule, width, devices):
+    network, mesh = Network(width), feed.make_mesh(devices)
 
     def apply(parameters, batch_stats, x, training):
         both = {"params": parameters, "batch_stats": batch_stats}

@@ -186,6 +186,48 @@ def test_eight_devices_give_what_one_gives(tmp_path):
     np.testing.assert_allclose(eight["loss"], one.validation["loss"], rtol=1e-4)
 
 
+SPLIT = """
+import sys
+sys.path.insert(0, {here!r})
+import jax, numpy as np, problems
+from jaxmask.train import feed
+from jaxmask.train.checkpoint import Checkpoints
+programs, job = problems.jobs(train=170, steps_of_schedule=20, width=2048, devices=4)
+seen = []
+def look(state):
+    shapes = jax.tree.map(lambda x: (x.shape, x.addressable_shards[0].data.shape), state.learned)
+    seen.append(shapes["scores"]["Conv_0"]["kernel"])
+    return {{}}
+from jaxmask.train import loop
+watch = loop.Watch(1, look, lambda means: "")
+from pathlib import Path
+made = job(0, Path({folder!r}), epochs=2)._replace(watch=watch)
+whole, part = made.state.learned["scores"]["Conv_0"]["kernel"], None
+fit = loop.fit(programs, made)
+assert seen == [((3, 3, 1, 2048), (3, 3, 1, 512))] * 2, seen
+fit = loop.fit(programs, job(0, Path({folder!r}), epochs=2))  # from its checkpoint
+leaves = jax.tree.leaves((fit.learned, fit.batch_stats))
+np.savez({out!r}, *leaves, accuracy=fit.validation["accuracy"], loss=fit.validation["loss"])
+"""
+
+
+def test_weights_split_among_devices_learn_what_whole_ones_do(tmp_path):
+    """Two groups of four devices: each has a quarter of every large leaf, before and after."""
+    out = str(tmp_path / "split.npz")
+    script = SPLIT.format(
+        here=str(Path(problems.__file__).parent), folder=str(tmp_path / "split"), out=out
+    )
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    subprocess.run(
+        [sys.executable, "-c", script], check=True, env={**os.environ, "XLA_FLAGS": flags}
+    )
+    one = problems.fit(tmp_path / "one", train=170, epochs=2, steps_of_schedule=20, width=2048)
+    split = np.load(out)
+    for index, leaf in enumerate(jax.tree.leaves((one.learned, one.batch_stats))):
+        np.testing.assert_allclose(split[f"arr_{index}"], leaf, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(split["loss"], one.validation["loss"], rtol=1e-3)
+
+
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
     whole = problems.fit(tmp_path / "whole", checkpoint_seconds=0)
     usage, calls = checkpoint.shutil.disk_usage, []
