@@ -22,6 +22,7 @@ import hashlib
 import json
 import math
 import struct
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -32,6 +33,7 @@ from jaxmask.maskfile import codec as codecs
 from jaxmask.maskfile import entropy
 from jaxmask.maskfile import header as headers
 
+OFF = {"binary": 0, "sign": -1}  # the value of a bit that is not set, by kind
 MAGIC = b"\x89JMASK\r\n"
 VERSION = 2
 
@@ -59,6 +61,8 @@ def encode(
 ) -> bytes:
     """The bytes of masks and arrays by path; the same content gives the same bytes.
 
+    Masks come to the host one leaf after the other, and are kept there as bool.
+
     With `weights`, the frozen ones by path, the masks take fewer bytes under `entropy`, and a
     reader needs the same weights.
 
@@ -71,13 +75,13 @@ def encode(
     codecs.require(codec)
     if weights is not None and codec != "entropy":
         raise InputError(f"the codec {codec!r} uses no weights; give none, or 'entropy'")
-    masks = {path: _mask(path, leaf) for path, leaf in sorted(leaves.items())}
+    kind, masks = _masks(leaves)
     others = {path: _array(path, leaf) for path, leaf in sorted((arrays or {}).items())}
     header = {
         "arrays": [[path, leaf.dtype.name, list(leaf.shape)] for path, leaf in others.items()],
         "base": None if base is None else list(base),
         "codec": codec if weights is None else codecs.GIVEN_WEIGHTS,
-        "kind": _kind(masks),
+        "kind": kind,
         "leaves": [[path, list(leaf.shape)] for path, leaf in masks.items()],
         "metadata": {} if metadata is None else metadata,
         "sizes": [0, 0],
@@ -85,7 +89,7 @@ def encode(
     if fault := headers.fault(header, VERSION):
         raise InputError(fault)
     parts = [
-        _stored_bits(codec, {path: leaf > 0 for path, leaf in masks.items()}, weights),
+        _stored_bits(codec, masks, weights),
         codecs.compress(_codec_of_arrays(codec), b"".join(map(_bytes, others.values()))),
     ]
     text = headers.packed({**header, "sizes": [len(part) for part in parts]})
@@ -134,8 +138,18 @@ def _stored_bits(codec: str, masks: dict[str, np.ndarray], weights: dict[str, An
     if codec == "entropy":
         known = _weights(weights, {path: leaf.shape for path, leaf in masks.items()})
         return entropy.compress(list(masks.values()), known)
-    flat = np.concatenate([np.zeros(0, bool), *(leaf.reshape(-1) for leaf in masks.values())])
-    return codecs.compress(codec, np.packbits(flat).tobytes())
+    return codecs.compress(codec, b"".join(_packed(masks.values())))
+
+
+def _packed(masks: Iterable[np.ndarray]) -> Iterator[bytes]:
+    """The bits of all leaves, eight a byte, leaf by leaf; the last byte is padded with 0."""
+    rest = np.zeros(0, bool)
+    for leaf in masks:
+        bits = np.concatenate([rest, leaf.reshape(-1)])
+        whole = bits.size - bits.size % 8
+        yield np.packbits(bits[:whole]).tobytes()
+        rest = bits[whole:].copy()
+    yield np.packbits(rest).tobytes()
 
 
 def _weights(
@@ -199,17 +213,29 @@ def _array(path: str, leaf: Any) -> np.ndarray:
     return np.asarray(leaf)
 
 
-def _kind(leaves: dict[str, np.ndarray]) -> str:
-    """`"sign"` if any mask holds -1; InputError naming a leaf that is not a mask of that kind."""
-    kind = "sign" if any(np.any(leaf < 0) for leaf in leaves.values()) else "binary"
-    off = -1 if kind == "sign" else 0
-    for path, leaf in leaves.items():
-        if not np.all((leaf == 1) | (leaf == off)):
-            raise InputError(
-                f"mask {path!r} has values other than {off} and 1; save what a transform's "
-                "mask or keep_top returns, of one kind"
-            )
-    return kind
+def _masks(leaves: dict[str, Any]) -> tuple[str, dict[str, np.ndarray]]:
+    """`"sign"` if any mask holds -1, else `"binary"`; and the masks, sorted by path, as bool.
+
+    Raises:
+      InputError: naming a leaf that is not a mask of that kind.
+    """
+    found: dict[str, np.ndarray] = {}
+    faults: dict[str, list[str]] = {"binary": [], "sign": []}
+    kind = "binary"
+    for path, leaf in sorted(leaves.items()):
+        values = _mask(path, leaf)
+        found[path] = values > 0
+        if np.any(values < 0):
+            kind = "sign"
+        for each, off in OFF.items():
+            if not np.all((values == 1) | (values == off)):
+                faults[each].append(path)
+    if faults[kind]:
+        raise InputError(
+            f"mask {faults[kind][0]!r} has values other than {OFF[kind]} and 1; save what "
+            "a transform's mask or keep_top returns, of one kind"
+        )
+    return kind, found
 
 
 def parts(content: bytes) -> tuple[int, dict[str, Any], bytes, bytes]:
