@@ -18,6 +18,7 @@ from jaxmask.run.criteria import Criterion, Subject
 from jaxmask.run.programs import shared
 from jaxmask.run.seeds import named_key, number
 from jaxmask.run.task import Task, axes, shapes
+from jaxmask.train import feed
 
 NEW_HEAD = (("head/.*", "train"),)
 Variables = dict[str, Any]
@@ -99,6 +100,7 @@ def make_scoring(
             lambda leaf: jnp.asarray(leaf, dtype),
             (weights["mask"], rest, variables["batch_stats"], summed),
         )
+        w, rest, summed = feed.spread((w, rest, summed), task.mesh)
         key = named_key(config.seed, f"{purpose}/scores")
         origin = w if chosen.revives else None
         known = (dict(chosen.held), jnp.float32(config.density))

@@ -67,6 +67,16 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     return placement.device_copy(hosts.agreed(placement.host_copy(tree)), tree, layout)
 
 
+def spread(tree: Any, mesh: Mesh) -> Any:
+    """The tree with its large leaves in parts along `model`, if that has several devices.
+
+    With many hosts, it stays as it is: each computes with all of it.
+    """
+    if hosts.count() > 1 or mesh.shape["model"] == 1:
+        return tree
+    return jax.device_put(tree, trees.shardings(tree, mesh))
+
+
 def check_batch(batch_size: int, examples: int, mesh: Mesh) -> None:
     """Raises InputError if a batch does not fit the devices or the dataset."""
     if batch_size < 1 or batch_size % mesh.shape["data"]:
