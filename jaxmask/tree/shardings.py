@@ -31,7 +31,7 @@ def shardings(
     parallelism (Rajbhandari et al., 2020).
 
     Args:
-      tree: of arrays, or of `jax.ShapeDtypeStruct`s; None stays None.
+      tree: of arrays, or of what has only their shape (`jax.ShapeDtypeStruct`); None stays None.
       rules: pairs (regular expression, partition spec), the first match wins.
       axis: of the mesh, or several, over which leaves are split by size.
 
