@@ -23,10 +23,10 @@ by more than chance, or worse. `resnet20_probe`, on test images, three seeds:
 | the default, last two stages | 0.02 | 43.50 % +- 0.61 | 0.811 | 51,569 |
 | `full` | four | 45.29 % +- 0.15 | 1 | 1,033,794 |
 
-`resnet20`, from a random head: `published` 33.57, `leaf` 38.59, `lora` 37.60, `full` 42.16 %. All
-tables are in docs/reproductions.md. On digits, the default mode, all have 97.5 to 99.0 %. On
-`flowers`, one seed, what differs by more than chance is what breaks. A training of 625 steps takes 2 to 8 minutes on a core, one of
-`resnet20_small` 12 s; the 48 runs of digits take 8 minutes.
+`resnet20`, from a random head: `published` 33.57, `leaf` 38.59, `lora` 37.60, `full` 42.16 %. On
+digits, the default mode, all have 97.5 to 99.0 %; on `flowers`, one seed, what differs by more than
+chance is what breaks. All tables are in docs/reproductions.md. A training of 625 steps takes 2 to 8
+minutes on a core, one of `resnet20_small` 12 s; the 48 runs of digits take 8 minutes.
 """
 
 from typing import Any
