@@ -10,6 +10,7 @@ import fcntl
 import glob
 import json
 import os
+import re
 import secrets
 import socket
 import time
@@ -22,12 +23,14 @@ from jaxmask.errors import InputError
 
 # a file being written, or left behind by a kill: .NAME.PROCESS.RANDOM.part
 _PARTS = ".{}.*.????????.part"
+LEASE = 120.0  # seconds
 TRIES = 3  # to lock a file, which somebody may hold for a moment to see whether it is held
 NETWORKED = {  # types of file systems that several machines may share
     "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.gcsfuse", "fuse.glusterfs",
     "fuse.juicefs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "nfs",
     "nfs4", "orangefs", "panfs", "smb3", "smbfs", "wekafs",
 }  # fmt: skip
+_OCTAL = re.compile(rb"\\([0-7]{3})")
 MOUNTS = Path("/proc/self/mounts")
 _assigned: list[bool] = []  # whether a cluster decides who works where
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}  # of a file system without them
@@ -142,6 +145,10 @@ def locked(path: Path) -> Iterator[bool]:
     if not _assigned and (kind := file_system(path)) in NETWORKED:
         _refuse_other_machines(path, kind)
     handle = _held(path)
+    end = time.monotonic() + LEASE
+    while handle is None and _assigned and time.monotonic() < end:
+        time.sleep(1.0)  # what a dead machine held, a file system releases after a while
+        handle = _held(path)
     if handle is None:
         yield False
         return
@@ -165,14 +172,15 @@ def trust_assignment() -> None:
 def file_system(path: Path) -> str:
     """The type of the file system that a path is on, such as "ext4" or "nfs4"; "" if unknown."""
     try:
-        lines = [line.split() for line in MOUNTS.read_text().splitlines()]
+        lines = [line.split() for line in MOUNTS.read_bytes().splitlines()]
     except OSError:
         return ""  # not Linux
     whole, found = Path(os.path.realpath(path)), ("", "")
-    for _, point, kind, *_ in lines:
-        point = point.encode().decode("unicode_escape")  # a space is \040
+    for _, place, kind, *_ in lines:
+        # a space is \040
+        point = os.fsdecode(_OCTAL.sub(lambda match: bytes([int(match[1], 8)]), place))
         if whole.is_relative_to(point) and len(point) >= len(found[0]):
-            found = (point, kind)
+            found = (point, kind.decode())
     return found[1]
 
 
@@ -214,9 +222,19 @@ def holder(path: Path) -> str:
         return os.read(handle, 1000).decode(errors="replace") or "another process"
     except OSError:
         pass  # no locks here
+    else:
+        return "" if _assigned else _elsewhere(path, handle)
     finally:
         os.close(handle)
     return ""
+
+
+def _elsewhere(path: Path, handle: int) -> str:
+    """Another machine that has written a lock file, which nobody here holds; "" if none has."""
+    who = os.read(handle, 1000).decode(errors="replace")
+    if not who or f" on {socket.gethostname()} since " in who:
+        return ""
+    return who if file_system(path) in NETWORKED else ""
 
 
 def _held(path: Path) -> int | None:

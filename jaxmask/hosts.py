@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxmask import signals
 from jaxmask.errors import InputError
 
 HEARTBEAT = 30  # seconds without a sign of life, after which a host is lost
@@ -55,6 +56,9 @@ def begin(how: str) -> None:
         why = str(error).strip().partition("\n")[0]
         raise InputError(f"--distributed={how}: the hosts do not find each other ({why})") from None
     _begun.append(jax.process_count())
+    if jax.process_count() > 1:
+        signals.with_others()
+    signals.note_again()
 
 
 def end() -> None:
@@ -118,6 +122,9 @@ def own_copy(folder: Path) -> Iterator[Path]:
             if not folder.exists():
                 raise InputError(f"this host does not see {folder}; share the --workdir")
             left_out = shutil.ignore_patterns("tensorboard", "figures", ".lock", "*.part")
-            shutil.copytree(folder, copy, ignore=left_out)
+            try:
+                shutil.copytree(folder, copy, ignore=left_out)
+            except (OSError, shutil.Error) as error:
+                raise InputError(f"{folder} cannot be copied to {copy}: {error}") from None
         wait("copied")
         yield copy

@@ -21,13 +21,22 @@ REPEAT_SECONDS = 0.3  # `timeout` sends its signal twice: to the process, and to
 
 _received: list[int] = []
 _when: list[float] = []  # the first of them came
+_others: list[bool] = []
 _ends: list[bool] = []  # whether a second one ends the process: a command of ours
 
 
 def obey() -> None:
-    """Raises Interrupted if a signal was noted; called wherever work can stop."""
-    if _received:
+    """Raises Interrupted if a signal was noted; called wherever work can stop.
+
+    Not if this process works with others, which would wait for it: they agree when to stop.
+    """
+    if _received and not _others:
         raise Interrupted(_received[0])
+
+
+def with_others() -> None:
+    """From now on, `obey` does nothing: the processes of a run agree when to stop."""
+    _others.append(True)
 
 
 def request(number: int) -> None:

@@ -13,6 +13,7 @@ PYTHON = """#!/usr/bin/env bash
 echo "$0 $*" >> "$CALLS"
 if [ "${1:-}" = -m ] && [ "$2" = venv ]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; fi
 if [ "${1:-}" = -m ] && [ "$2" = pip ] && [ -n "${FAIL:-}" ]; then exit 1; fi
+if [ "${1:-}" = -m ] && [ "$2" = jaxmask ] && [ -n "${STATUS:-}" ]; then exit "$STATUS"; fi
 """
 
 
@@ -88,6 +89,7 @@ def test_run_takes_commands_or_the_arguments_of_one_run(launch, given, called):
 # Slurm's own commands and Ray: they write down how they are called
 SRUN = """#!/usr/bin/env bash
 echo "srun $*" >> "$CALLS"
+if [ -n "${HEAD:-}" ]; then case "$*" in *" start --head"*) exit 1 ;; esac; fi
 case "$*" in *" start --head"* | *" join") exec sleep 60 ;; esac
 exit "${STATUS:-0}"
 """
@@ -96,6 +98,7 @@ printf 'node1\\nnode2\\nnode3\\n'
 """
 RAY = """#!/usr/bin/env bash
 echo "ray $*" >> "$CALLS"
+if [ -n "${HEAD:-}" ]; then exit 1; fi
 """
 
 
@@ -114,7 +117,15 @@ def slurm(launch, tmp_path):
                  "SLURM_JOB_NODELIST": "node[1-3]",
                  "PATH": f"{stubs}{os.pathsep}{os.environ['PATH']}"}  # fmt: skip
         status, called, told = launch(*arguments, name="slurm", **given, **more)
-        return status, [call for call in called if call.startswith(("srun", "ray"))], told
+        return (
+            status,
+            [
+                call
+                for call in called
+                if call.startswith(("srun", "ray", "ROOT/.venv/bin/python -m jaxmask"))
+            ],
+            told,
+        )
 
     return slurm
 
@@ -125,12 +136,12 @@ COMMAND = "ROOT/.venv/bin/python -m jaxmask"
 def test_slurm_runs_a_grid_by_ray_on_all_nodes(slurm):
     status, called, _ = slurm("sweep", "--config=digits")
     assert status == 0
-    on_head = "srun --nodes=1 --ntasks=1 --nodelist=node1 --overlap"
     assert set(called) == {
-        f"{on_head} ROOT/.venv/bin/ray start --head --port=6379 --block",
+        "srun --nodes=1 --ntasks=1 --nodelist=node1 --overlap "
+        "ROOT/.venv/bin/ray start --head --port=6379 --block",
         "srun --nodes=2 --ntasks=2 --exclude=node1 --overlap ROOT/launch/slurm join",
         "ray status",
-        f"{on_head} {COMMAND} sweep --config=digits --engine=ray",
+        f"{COMMAND} sweep --config=digits --engine=ray",
     }
     assert not any("--exclude" in call for call in slurm("sweep", nodes=1)[1])
     assert slurm("join", RAY_ADDRESS="node1:6379")[1] == ["ray start --address=node1:6379 --block"]
@@ -146,6 +157,7 @@ def test_slurm_runs_one_run_with_a_process_for_each_gpu(slurm):
 
 def test_slurm_ends_with_the_status_of_the_command(slurm):
     assert [slurm(name, STATUS="143")[0] for name in ("run", "sweep")] == [143, 143]
+    assert slurm("sweep", HEAD="1")[0] == 1  # Ray's head fails
     status, _, told = slurm("report")
     assert status == 2
     assert told.splitlines()[-1] == "launch/slurm: give run or sweep, and its arguments"

@@ -37,9 +37,8 @@ def whole() -> argparse.ArgumentParser:
         command.add_argument("--config", choices=configs.names(), help="a file or a name")
         command.add_argument("--workdir", help="run directory").complete = shtab.DIRECTORY  # type: ignore[attr-defined]
         command.add_argument("--helpfull", action="store_true", help="show all of the help")
-        if name == "sweep":
-            for flag, what in engines.FLAGS:
-                command.add_argument(re.split(r"[\[=]", flag)[0], help=what)
+        for flag, what in engines.FLAGS if name == "sweep" else engines.DISTRIBUTED:
+            command.add_argument(re.split(r"[\[=]", flag)[0], help=what)
     own = {"list": listing, "masks": masks, "prepare": prepare, "report": report, "task": task}
     for name, module in own.items():
         commands.add_parser(name, help=about(name), parents=[module.parser()], add_help=False)

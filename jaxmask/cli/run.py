@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "names", "parse", "resolve", "run"]
 
+# in what JAX says when another process is gone
+LOST_SIGNS = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "Gloo", "onnection", "oordination")
+
 Execute = Callable[[ConfigDict, Path], None]
 
 
@@ -111,6 +114,8 @@ def _on_hosts(how: str, execute: Execute, config: ConfigDict, folder: Path) -> N
                 execute(config, place)
     except jax.errors.JaxRuntimeError as error:
         why = str(error).strip().partition("\n")[0]
+        if not any(sign in why for sign in LOST_SIGNS):
+            raise
         raise HostLost(f"{engines.HOST_LOST} ({why})") from None
     except Interrupted:
         hosts.end()

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 OWN_FIELDS = ("grid", "together")
 MOST_RUNS = 10_000
-TOGETHER = 16  # runs under one vmap on an accelerator
 
 SWEEP = command.Command(
     "jaxmask sweep",
@@ -125,7 +124,7 @@ def sweep(
     failed: dict[str, str] = {}
     if planned:
         trainings = [each for name in planned for each in plan.below(name, planned[name])]
-        print(plan.told(trainings, folder), flush=True)
+        print(plan.told(trainings, folder, timed=engine is None), flush=True)
         files.sweep(folder)
         with _bar(len(runs), done, shown=engine is not None) as advance:
             for ended in _ended(config, runs, planned, folder, engine, options):

@@ -22,6 +22,7 @@ from jaxmask.engine.crew import Crew, Died
 from jaxmask.engine.grid import Ended, Grid
 from jaxmask.engine.worker import Share
 from jaxmask.errors import InputError, Interrupted
+from jaxmask.run import result
 
 LOCK = Path(".locks") / "driver"  # in the grid's folder, held by the one driver
 STEP = 0.5  # seconds between two looks for signals and new nodes
@@ -63,7 +64,7 @@ def _carried_out(grid: Grid, pending: list[Batch], crew: Crew) -> Iterator[Ended
     count = len(pending)
     show = _gauge(crew.ray)
     try:
-        while pending or crew.busy():
+        while pending or crew.busy() or crew.dropped:
             signals.obey()
             crew.hire(len(pending))
             crew.assign(pending, grid)
@@ -76,7 +77,8 @@ def _carried_out(grid: Grid, pending: list[Batch], crew: Crew) -> Iterator[Ended
                     pending.insert(0, batch)  # from its checkpoints
                     continue
                 why = f"its worker died {DEATHS} times, the last time: {answer.why}"
-                yield from (Ended(name, failed=why) for name in batch.names)
+                left = (name for name in batch.names if not _finished(grid.folder / name))
+                yield from (Ended(name, failed=why) for name in left)
             busy = len(crew.busy())
             show({"waiting": len(pending), "running": busy, "ended": count - len(pending) - busy})
     except Interrupted as stop:
@@ -84,6 +86,10 @@ def _carried_out(grid: Grid, pending: list[Batch], crew: Crew) -> Iterator[Ended
         raise
     finally:
         crew.dismiss()
+
+
+def _finished(folder: Path) -> bool:
+    return (folder / result.NAME).exists()
 
 
 def refuse_driven(folder: Path) -> None:
@@ -100,12 +106,14 @@ def _only_driver(folder: Path) -> Iterator[Path]:
         if not mine:
             refuse_driven(folder)
             raise InputError(f"another process carries out the grid in {folder} with Ray")
-        others = (path for path in sorted(lock.parent.iterdir()) if path != lock)
+        others = (path for path in sorted(lock.parent.glob("[!.]*")) if path != lock)
         if who := next(filter(None, map(files.holder, others)), ""):
             raise InputError(
                 f"{who} carries out runs of the grid in {folder} without Ray; wait for its end, or "
                 "stop it: the same runs go on here"
             )
+        for old in lock.parent.glob("seen-*"):  # of drivers that were killed
+            old.unlink(missing_ok=True)
         try:
             seen.touch()
             yield seen

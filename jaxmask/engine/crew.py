@@ -43,6 +43,8 @@ class Crew:
       ray: the library, connected.
       share: what each worker uses.
       seen: a file that they must see, because they share the grid's folder.
+      refused: why a node was refused, by its id.
+      dropped: batches of workers whose node was refused, for `answers`.
     """
 
     def __init__(self, ray: Any, share: Share, seen: str, directory: str) -> None:
@@ -50,7 +52,9 @@ class Crew:
         self.refused: dict[str, str] = {}  # why, by node
         self._asked: dict[Any, Member] = {}  # by what Ray will answer with
         self._members: list[Member] = []
-        self._failed: dict[str, int] = {}  # starts, by node
+        self._failed: dict[str, int] = {}  # starts in a row, by node
+        self.dropped: list[tuple[Batch, Died]] = []
+        self._versions = versions()  # of what is loaded: the files may change later
         self._looked = -math.inf
         self._hired = ray.remote(Worker)
 
@@ -69,13 +73,20 @@ class Crew:
         self._looked = time.monotonic()
         nodes = {node["NodeID"]: node for node in self.ray.nodes()}
         room = capacity(list(nodes.values()), self.share, self.refused)
-        if self.refused and not any(room.values()) and not self._members:
-            raise InputError(next(iter(self.refused.values())))
+        if not any(room.values()) and not self._members:
+            raise InputError(next(iter(self.refused.values()), self._no_room()))
         for node, most in room.items():
             there = sum(member.node == node for member in self._members)
             for _ in range(most - there):
                 if len(self._members) < waiting + len(self.busy()):
                     self._hire(node, nodes[node].get("NodeManagerHostname", node))
+
+    def _no_room(self) -> str:
+        gpus = f" and {self.share.gpus:g} GPUs" if self.share.gpus else ""
+        return (
+            f"no node of the cluster has {self.share.cpus} cores{gpus} for a worker; set "
+            "--worker_cpus and --worker_gpus"
+        )
 
     def _hire(self, node: str, host: str) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -108,6 +119,8 @@ class Crew:
 
     def answers(self, seconds: float) -> Iterator[tuple[Batch, list[Ended] | Died]]:
         """What became of batches within some seconds."""
+        dropped, self.dropped = self.dropped, []
+        yield from dropped
         if not self._asked:
             time.sleep(seconds)
             return
@@ -116,7 +129,9 @@ class Crew:
             batch, member.batch = member.batch, None
             try:
                 found = self.ray.get(answer)
-            except self.ray.exceptions.RayTaskError:
+            except self.ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, OSError):  # a full disk, say
+                    raise error.cause from None
                 raise  # a fault of the program, with its traceback
             except self.ray.exceptions.RayError as error:
                 self._lose(member, str(error))
@@ -130,9 +145,10 @@ class Crew:
 
     def _check(self, member: Member, found: dict[str, str]) -> None:
         member.checked = True
+        self._failed.pop(member.node, None)
         differ = [
             f"{name} {found.get(name, 'none')} (here {version})"
-            for name, version in versions().items()
+            for name, version in self._versions.items()
             if found.get(name) != version
         ]
         if differ:
@@ -159,6 +175,8 @@ class Crew:
         for member in [each for each in self._members if each.node == node]:
             self.ray.kill(member.actor)
             self._members.remove(member)
+            if member.batch is not None:
+                self.dropped.append((member.batch, Died(why)))
             self._asked = {ref: each for ref, each in self._asked.items() if each is not member}
 
     def stop(self, number: int) -> None:

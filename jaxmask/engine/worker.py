@@ -52,10 +52,11 @@ class Worker:
         with suppress(OSError):  # relative paths in a config are the driver's
             os.chdir(working_directory)
         files.trust_assignment()
+        self._versions = versions()
 
     def describe(self, seen: str) -> dict[str, str]:
         """Where this worker runs, its versions, and whether the file `seen` is there, "" if not."""
-        return {"host": socket.gethostname(), "process": str(os.getpid()), **versions(),
+        return {"host": socket.gethostname(), "process": str(os.getpid()), **self._versions,
                 "sees": str(Path(seen).exists() or "")}  # fmt: skip
 
     def work(self, grid: Grid, names: Sequence[str]) -> list[Ended]:

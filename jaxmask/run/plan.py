@@ -55,11 +55,14 @@ def below(place: Path | str, planned: Iterable[Planned]) -> tuple[Planned, ...]:
     return tuple(each._replace(place=place / each.place) for each in planned)
 
 
-def told(planned: Sequence[Planned], folder: Path) -> str:
+def told(planned: Sequence[Planned], folder: Path, timed: bool = True) -> str:
     """One line: the trainings that are left in a run directory, their steps and their time.
 
     The time is that of training and validation. Compiling, features for methods that fit a
     classifier to them, tests and files come on top.
+
+    Args:
+      timed: whether it tells the time, for which large networks are tried on this machine.
     """
     left = [each for each in planned if not (folder / each.place / result.NAME).exists()]
     if not left:
@@ -70,7 +73,7 @@ def told(planned: Sequence[Planned], folder: Path) -> str:
     most = "at most " if any(each.early for each in left) else ""
     what = "texts" if all(len(each.image_shape) == 1 for each in left) else "images"
     steps = f"{most}{sum(each.steps for each in left):,} steps of {images} {what}"
-    return f"{_trainings(len(left))}{done}, {steps}{_time(left)} ({AGAIN})"
+    return f"{_trainings(len(left))}{done}, {steps}{_time(left) if timed else ''} ({AGAIN})"
 
 
 def _trainings(count: int) -> str:

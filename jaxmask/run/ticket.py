@@ -118,7 +118,7 @@ def store_mask(folder: Path, masks: Any, metadata: dict[str, str], base: maskfil
     """Writes `masks/ticket.mask` of a run directory."""
     path = folder / MASK
     path.parent.mkdir(parents=True, exist_ok=True)
-    maskfile.save(path, jax.tree.map(np.asarray, masks), metadata=metadata, base=base)
+    maskfile.save(path, masks, metadata=metadata, base=base)
     return path
 
 

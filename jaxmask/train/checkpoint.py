@@ -46,7 +46,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path) -> None:
-        # with many hosts, each looks after its own folder, and the leader alone saves
+        # with many hosts, each looks after its own folder
         mine = {jax.process_index()} if hosts.count() > 1 else None
         if mine:
             folder.mkdir(parents=True, exist_ok=True)
@@ -70,8 +70,6 @@ class Checkpoints:
         Raises:
           OSError: the disk is full, or an earlier save failed.
         """
-        if not hosts.leads():
-            return
         host = host_copy(checkpoint.state)
         step = int(host.step)
         if step in self._manager.all_steps():

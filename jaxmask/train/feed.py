@@ -53,7 +53,10 @@ def make_mesh(model: int = 1) -> Mesh:
             "of this host"
         )
     shape, both = (jax.device_count() // model, model), (AxisType.Auto, AxisType.Auto)
-    return jax.make_mesh(shape, ("data", "model"), axis_types=both)
+    mesh = jax.make_mesh(shape, ("data", "model"), axis_types=both)
+    if any(len({device.process_index for device in row}) > 1 for row in mesh.devices):
+        raise InputError(f"network.devices is {model}, which here are not of one host; give fewer")
+    return mesh
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:

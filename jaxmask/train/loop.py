@@ -302,7 +302,8 @@ def _save_one(session: _Session, index: int) -> None:
         waited=before.waited + session.clock.waited,
     )
     best = run.best if run.progress.chosen else None
-    run.checkpoints.save(Checkpoint(run.state, best, run.progress))
+    if hosts.leads():  # all resume from its checkpoints
+        run.checkpoints.save(Checkpoint(run.state, best, run.progress))
 
 
 def _pause(session: _Session) -> None:
