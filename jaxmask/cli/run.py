@@ -73,7 +73,10 @@ def main(
     if execute is not None:
         return _status(arguments, execute, command)
     taken: list[Any] = []
-    if status := exit_status(lambda: taken.extend(engines.distributed(arguments)), lambda: ""):
+    status = exit_status(
+        lambda: taken.extend(engines.distributed(arguments)), str, lambda: "; nothing was started"
+    )
+    if status:
         return status
     how, rest = taken
     recipe = partial(_run_recipe, options=options)

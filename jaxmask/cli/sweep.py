@@ -39,7 +39,7 @@ from jaxmask.cli.supervise import supervised
 from jaxmask.errors import InputError
 
 if TYPE_CHECKING:
-    from jaxmask.engine import Ended
+    from jaxmask.engine.grid import Ended
     from jaxmask.run.plan import Planned
 
 OWN_FIELDS = ("grid", "together")
@@ -171,7 +171,8 @@ def _ended(
     options: dict[str, Any],
 ) -> Iterator["Ended"]:
     """Carries out the planned runs; yields how each ended."""
-    from jaxmask.engine import Grid, cluster, local
+    from jaxmask.engine import cluster, local
+    from jaxmask.engine.grid import Grid
 
     cache = config.get("compilation_cache", "")
     grid = Grid(runs, planned, folder, config.get("together", 0), cache, options)
@@ -256,7 +257,9 @@ def main(arguments: Sequence[str]) -> int:
     is lost. That process keeps off the accelerators.
     """
     taken: list[Any] = []
-    status = exit_status(lambda: taken.extend(engines.parse(arguments)), lambda: "the arguments")
+    status = exit_status(
+        lambda: taken.extend(engines.parse(arguments)), str, lambda: "; nothing was started"
+    )
     if status:
         return status
     engine, rest = taken
