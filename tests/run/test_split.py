@@ -35,7 +35,8 @@ assert seen[0]
 """
 
 
-def test_weights_split_among_devices_give_the_same_ticket(tmp_path, criterion="snip"):
+def test_weights_split_among_devices_give_the_same_ticket(tmp_path):
+    criterion = "snip"
     folders = {name: tmp_path / name for name in ("one", "split")}
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
     subprocess.run(
