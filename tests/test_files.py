@@ -265,3 +265,24 @@ def test_the_file_system_is_that_of_the_innermost_mount(tmp_path, monkeypatch):
     assert found == ["ext4", "nfs4", "nfs4", "tmpfs", "ext4", "lustre"]
     mounts.unlink()
     assert files.file_system(Path("/home")) == ""
+
+
+def test_over_a_network_another_machine_counts_as_the_holder(tmp_path, networked, monkeypatch):
+    path = tmp_path / "lock"
+    path.write_text("process 1 on elsewhere since 2020-01-01 00:00:00")
+    assert files.holder(path).startswith("process 1 on elsewhere")
+    monkeypatch.setattr(files, "_assigned", [True])
+    assert files.holder(path) == ""
+
+
+def test_a_worker_waits_for_a_lock_that_a_lost_machine_still_has(tmp_path, monkeypatch):
+    path = tmp_path / "lock"
+    monkeypatch.setattr(files, "_assigned", [True])
+    with files.locked(path) as mine:
+        assert mine
+        slept = []
+        monkeypatch.setattr(files.time, "sleep", slept.append)
+        monkeypatch.setattr(files, "LEASE", 0.2)
+        with files.locked(path) as again:
+            assert not again
+        assert 1.0 in slept

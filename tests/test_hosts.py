@@ -25,7 +25,7 @@ DIGITS = (
     "--config.mask.choices=(20.0,)", "--config.network.width=0.125",
     "--config.mask.train.epochs=16", "--config.mask.train.checkpoint_seconds=0",
 )  # fmt: skip
-LONG = 10  # epochs, of which a process is killed in the middle
+EPOCHS = 8
 DEADLINE = 120
 
 
@@ -53,9 +53,9 @@ def start(count, command, **environment):
     ]  # fmt: skip
 
 
-def trained(count, folder, how="resident", epochs=3):
+def trained(count, folder, how="resident"):
     """Starts the helper."""
-    return start(count, lambda which: [HELPER, which, folder, how, epochs], JAX_ENABLE_X64="1")
+    return start(count, lambda which: [HELPER, which, folder, how, EPOCHS], JAX_ENABLE_X64="1")
 
 
 def ended(started):
@@ -92,10 +92,14 @@ def checkpointed(folder):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """What two processes learn in many epochs."""
-    folder = tmp_path_factory.mktemp("whole")
-    found = learned(trained(2, folder, epochs=LONG))
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    """What two processes learn."""
+    found = learned(trained(2, folder / "2"))
     assert found["devices"] == 2
     return found
 
@@ -107,27 +111,27 @@ def close(found, other):
     assert found["validation"] == pytest.approx(other["validation"], rel=1e-5)
 
 
-def test_two_and_four_processes_learn_what_one_does(tmp_path):
-    one = learned(trained(1, tmp_path / "1"))
+def test_two_and_four_processes_learn_what_one_does(whole, folder):
+    one = learned(trained(1, folder / "1"))
     assert one["devices"] == 1
-    close(learned(trained(2, tmp_path / "2")), one)
-    close(learned(trained(4, tmp_path / "4", "streamed")), one)
+    close(whole, one)
+    close(learned(trained(4, folder / "4", "streamed")), one)
     # only the first process has written
-    assert {path.name for path in (tmp_path / "2").iterdir()} == {
-        path.name for path in (tmp_path / "1").iterdir()
+    assert {path.name for path in (folder / "2").iterdir()} == {
+        path.name for path in (folder / "1").iterdir()
     }
-    assert (tmp_path / "2" / "metrics.jsonl").read_text().count("\n") == 6
+    assert (folder / "2" / "metrics.jsonl").read_text().count("\n") == 2 * EPOCHS
 
 
 def test_killed_processes_resume_as_many_or_fewer(whole, tmp_path):
-    started = trained(2, tmp_path / "a", epochs=LONG)
+    started = trained(2, tmp_path / "a")
     wait(lambda: checkpointed(tmp_path / "a") >= 9, started)
     started[1].kill()
     assert all(status for status, *_ in ended(started))
-    assert 0 < checkpointed(tmp_path / "a") < LONG * 9
+    assert 0 < checkpointed(tmp_path / "a") < EPOCHS * 9
     shutil.copytree(tmp_path / "a", tmp_path / "b")
-    assert learned(trained(2, tmp_path / "a", epochs=LONG)) == whole
-    close(learned(trained(1, tmp_path / "b", epochs=LONG)), whole)
+    assert learned(trained(2, tmp_path / "a")) == whole
+    close(learned(trained(1, tmp_path / "b")), whole)
 
 
 def cli(count, folder):

@@ -201,3 +201,14 @@ def test_a_signal_while_the_process_ends_leaves_its_status(number):
         "sys.exit(143)\n"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 143
+
+
+def test_a_process_that_works_with_others_stops_only_when_they_agree(monkeypatch):
+    monkeypatch.setattr(signals, "_received", [])
+    signals.obey()
+    signals.request(signal.SIGTERM)
+    with pytest.raises(Interrupted):
+        signals.obey()
+    monkeypatch.setattr(signals, "_others", [])
+    signals.with_others()
+    signals.obey()

@@ -63,3 +63,25 @@ def test_signals_reach_the_work_once(number, group):
     assert parent.returncode == 128 + number
     assert errors == f"jaxmask: stopped by {signal.Signals(number).name}\n"
     assert time.monotonic() - began < 20
+
+
+def test_a_signal_before_the_child_can_note_it_is_no_loss():
+    parent = start("signal.signal(signal.SIGTERM, signal.SIG_DFL); time.sleep(60)")
+    assert parent.stdout.readline()
+    time.sleep(0.2)
+    parent.send_signal(signal.SIGTERM)
+    _, errors = parent.communicate(timeout=60)
+    assert parent.returncode == 143
+    assert errors == "jaxmask: stopped by SIGTERM\n"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a child")
+def test_the_work_ends_with_its_parent():
+    parent = start(WAITING)
+    child = int(parent.stdout.readline().split()[0])
+    parent.kill()
+    parent.communicate(timeout=60)
+    end = time.monotonic() + 60
+    while os.path.exists(f"/proc/{child}"):
+        assert time.monotonic() < end
+        time.sleep(0.01)
