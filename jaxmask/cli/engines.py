@@ -1,13 +1,15 @@
 """The flags by which a command names the engine that carries out its runs."""
 
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from absl import flags
 
+from jaxmask.cli.ending import exit_status
 from jaxmask.errors import InputError
 
+T = TypeVar("T")
 FLAGS = (
     ("--engine=ray[://HOST:PORT]", "by the workers of a Ray cluster: of this machine, of "
      "RAY_ADDRESS, or behind Ray's client server"),
@@ -30,6 +32,19 @@ class Engine(NamedTuple):
     address: str = ""
     cpus: int | None = None
     gpus: float | None = None
+
+
+def taken(
+    parse: Callable[[Sequence[str]], tuple[T, list[str]]], arguments: Sequence[str]
+) -> tuple[int, T, list[str]]:
+    """The exit status, not 0 if `parse` refuses the arguments, and what it takes and leaves."""
+    found: list[Any] = [None, []]
+
+    def work() -> None:
+        found[:] = parse(arguments)
+
+    status = exit_status(work, str, lambda: "; nothing was started")
+    return status, found[0], found[1]
 
 
 def parse(arguments: Sequence[str]) -> tuple[Engine | None, list[str]]:

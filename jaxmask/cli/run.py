@@ -72,13 +72,9 @@ def main(
     """
     if execute is not None:
         return _status(arguments, execute, command)
-    taken: list[Any] = []
-    status = exit_status(
-        lambda: taken.extend(engines.distributed(arguments)), str, lambda: "; nothing was started"
-    )
+    status, how, rest = engines.taken(engines.distributed, arguments)
     if status:
         return status
-    how, rest = taken
     recipe = partial(_run_recipe, options=options)
     if how is None:
         return _status(rest, recipe, command)

@@ -34,7 +34,6 @@ from jaxmask import files, signals
 from jaxmask.cli import absl_flags, engines
 from jaxmask.cli import config as configs
 from jaxmask.cli import run as command
-from jaxmask.cli.ending import exit_status
 from jaxmask.cli.supervise import supervised
 from jaxmask.errors import InputError
 
@@ -256,13 +255,9 @@ def main(arguments: Sequence[str]) -> int:
     With an engine, it does so in a process of its own: Ray ends it without a word if its cluster
     is lost. That process keeps off the accelerators.
     """
-    taken: list[Any] = []
-    status = exit_status(
-        lambda: taken.extend(engines.parse(arguments)), str, lambda: "; nothing was started"
-    )
+    status, engine, rest = engines.taken(engines.parse, arguments)
     if status:
         return status
-    engine, rest = taken
     if engine is None:
         return command.main(rest, sweep, SWEEP)
     work = partial(command.main, rest, partial(sweep, engine=engine), SWEEP)
