@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxmask import mask, prune, report
+from jaxmask import hosts, mask, prune, report
 from jaxmask.errors import InputError, check_numbers
 from jaxmask.run import directory, result, starting, tensorboard, ticket
 from jaxmask.run.driver import Begin, Experiment
@@ -57,6 +57,10 @@ def prepare(config: ConfigDict) -> Begin:
     trainer = ticket.make_trainer(task, config, sum_movement=sums)
     check_numbers("rounds", [config.rounds], 1)
     check_numbers("rewind_step", [config.rewind_step], 0)
+    if config.rewind_step and hosts.count() > 1:
+        raise InputError(
+            "rewind_step keeps a state on one host alone; set it to 0, or run without --distributed"
+        )
     last_step = config.train.epochs * trainer.steps_per_epoch
     if sums and config.shots > 1:
         raise InputError(

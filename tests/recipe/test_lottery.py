@@ -4,7 +4,7 @@ import flax.linen as nn
 import numpy as np
 import pytest
 from boards import events, histogram, hyperparameters, tags
-from experiments import finished, result
+from experiments import config, finished, result
 from safetensors.numpy import load_file
 
 from jaxmask import mask
@@ -282,3 +282,11 @@ def test_a_pretrained_body_gets_a_new_head_and_is_rewound_with_its_statistics(
                 left = level[name] != 0 if name == "params/conv/kernel" else True
                 np.testing.assert_array_equal(level[name], np.where(left, leaf, 0))
     assert (seen[0]["params/head/kernel"] != before["params/head/kernel"]).any()
+
+
+def test_a_step_to_rewind_to_is_refused_on_many_hosts(monkeypatch):
+    made = config("lottery", rewind_step=5)
+    lottery.prepare(made)
+    monkeypatch.setattr(lottery.hosts, "count", lambda: 2)
+    with pytest.raises(InputError, match="set it to 0, or run without --distributed"):
+        lottery.prepare(made)
