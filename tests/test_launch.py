@@ -172,8 +172,8 @@ def kubernetes(*arguments, **environment):
 @pytest.mark.parametrize(
     ("what", "gpus", "limits", "script"),
     [
-        (("sweep", "--config=digits", "--workdir=/work/a b"), 8, {"nvidia.com/gpu": 8},
-         "jaxmask sweep --config=digits --workdir=/work/a\\ b  --engine=ray"),
+        (("sweep", "--config=digits", "--workdir=/runs/a b"), 8, {"nvidia.com/gpu": 8},
+         "jaxmask sweep --config=digits --workdir=/runs/a\\ b  --engine=ray"),
         (("run", "--config=digits"), 0, {},
          "exec jaxmask run --config=digits  "
          "--distributed=mine-0.mine:1234,4,$JOB_COMPLETION_INDEX"),
