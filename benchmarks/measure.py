@@ -77,6 +77,21 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
 
 
+def beside_pytorch() -> bool:
+    """Whether JAX computes on a CPU and PyTorch is installed; prints what is missing."""
+    import jax
+
+    if jax.default_backend() != "cpu":
+        print("this benchmark needs a CPU: set JAX_PLATFORMS=cpu")
+        return False
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        print("this benchmark needs PyTorch: pip install -e '.[parity]'")
+        return False
+    return True
+
+
 def machine() -> str:
     """Cores, processor, device and versions. Starts JAX's backend."""
     import jax

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from benchmarks.measure import Result, command, interleaved, ratio, table
+from benchmarks.measure import Result, beside_pytorch, command, interleaved, ratio, table
 from benchmarks.training import random_images, training
 from jaxmask.model import mobile
 
@@ -41,14 +41,10 @@ CASES = (
 
 def run(cases: Sequence[Case] = CASES, rounds: int = 7) -> list[Result]:
     """A training step and a frozen forward of every case; one table."""
-    if jax.default_backend() != "cpu":
-        print("this benchmark needs a CPU: set JAX_PLATFORMS=cpu")
+    if not beside_pytorch():
         return []
-    try:
-        import torch
-    except ImportError:
-        print("this benchmark needs PyTorch: pip install -e '.[parity]'")
-        return []
+    import torch
+
     torch.set_num_threads(THREADS)
     results = []
     for case in cases:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.measure import Result, Timing, command, interleaved, ratio, table
+from benchmarks.measure import Result, Timing, beside_pytorch, command, interleaved, ratio, table
 from jaxmask import mask, model, prune, score, tree
 from jaxmask.loss import cross_entropy
 
@@ -46,13 +46,7 @@ CASES = (
 
 def run(cases: Sequence[Case] = CASES, threads: tuple[int, ...] = (1, 2)) -> list[Result]:
     """Every case by every criterion, and in many shots; a table for each network."""
-    if jax.default_backend() != "cpu":
-        print("this benchmark needs a CPU: set JAX_PLATFORMS=cpu")
-        return []
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        print("this benchmark needs PyTorch: pip install -e '.[parity]'")
+    if not beside_pytorch():
         return []
     results = []
     for case in cases:

@@ -17,7 +17,7 @@ from typing import Any
 
 import jax
 
-from benchmarks.measure import Result, command, table
+from benchmarks.measure import Result, beside_pytorch, command, table
 from benchmarks.networks import SCANNED, THREADS, Case, Side, theirs
 from benchmarks.training import random_images, training
 
@@ -41,14 +41,10 @@ PYTORCH = {
 
 def run(case: Case = CASE) -> list[Result]:
     """One table for each side; milliseconds a step."""
-    if jax.default_backend() != "cpu":
-        print("this benchmark needs a CPU: set JAX_PLATFORMS=cpu")
+    if not beside_pytorch():
         return []
-    try:
-        import torch
-    except ImportError:
-        print("this benchmark needs PyTorch: pip install -e '.[parity]'")
-        return []
+    import torch
+
     torch.set_num_threads(THREADS)
     images, labels = random_images(case.batch, (case.pixels, case.pixels, 3))
     mine = ours(case, images, labels)

@@ -167,18 +167,22 @@ np.savez({out!r}, *leaves, accuracy=fit.validation["accuracy"], loss=fit.validat
 """
 
 
-def test_eight_devices_give_what_one_gives(tmp_path):
-    """20 steps with batch norm; 170 and 50 examples are not multiples of the batch or of eight."""
-    out = str(tmp_path / "eight.npz")
-    script = EIGHT.format(
-        here=str(Path(problems.__file__).parent), folder=str(tmp_path / "eight"), out=out
-    )
+def on_eight_devices(script, folder):
+    """What a script saves, run in a process with eight devices."""
+    out = str(folder / "eight.npz")
+    here = str(Path(problems.__file__).parent)
+    script = script.format(here=here, folder=str(folder / "eight"), out=out)
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
     subprocess.run(
         [sys.executable, "-c", script], check=True, env={**os.environ, "XLA_FLAGS": flags}
     )
+    return np.load(out)
+
+
+def test_eight_devices_give_what_one_gives(tmp_path):
+    """20 steps with batch norm; 170 and 50 examples are not multiples of the batch or of eight."""
+    eight = on_eight_devices(EIGHT, tmp_path)
     one = problems.fit(tmp_path / "one", train=170, epochs=2, steps_of_schedule=20)
-    eight = np.load(out)
     for index, leaf in enumerate(jax.tree.leaves((one.learned, one.batch_stats))):
         np.testing.assert_allclose(eight[f"arr_{index}"], leaf, **TOLERANCE)
     # rounding may decide about one of 50
@@ -190,8 +194,6 @@ SPLIT = """
 import sys
 sys.path.insert(0, {here!r})
 import jax, numpy as np, problems
-from jaxmask.train import feed
-from jaxmask.train.checkpoint import Checkpoints
 programs, job = problems.jobs(train=170, steps_of_schedule=20, width=2048, devices=4)
 seen = []
 def look(state):
@@ -202,7 +204,6 @@ from jaxmask.train import loop
 watch = loop.Watch(1, look, lambda means: "")
 from pathlib import Path
 made = job(0, Path({folder!r}), epochs=2)._replace(watch=watch)
-whole, part = made.state.learned["scores"]["Conv_0"]["kernel"], None
 fit = loop.fit(programs, made)
 assert seen == [((3, 3, 1, 2048), (3, 3, 1, 512))] * 2, seen
 fit = loop.fit(programs, job(0, Path({folder!r}), epochs=2))  # from its checkpoint
@@ -213,16 +214,8 @@ np.savez({out!r}, *leaves, accuracy=fit.validation["accuracy"], loss=fit.validat
 
 def test_weights_split_among_devices_learn_what_whole_ones_do(tmp_path):
     """Two groups of four devices: each has a quarter of every large leaf, before and after."""
-    out = str(tmp_path / "split.npz")
-    script = SPLIT.format(
-        here=str(Path(problems.__file__).parent), folder=str(tmp_path / "split"), out=out
-    )
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-    subprocess.run(
-        [sys.executable, "-c", script], check=True, env={**os.environ, "XLA_FLAGS": flags}
-    )
+    split = on_eight_devices(SPLIT, tmp_path)
     one = problems.fit(tmp_path / "one", train=170, epochs=2, steps_of_schedule=20, width=2048)
-    split = np.load(out)
     for index, leaf in enumerate(jax.tree.leaves((one.learned, one.batch_stats))):
         np.testing.assert_allclose(split[f"arr_{index}"], leaf, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(split["loss"], one.validation["loss"], rtol=1e-3)
