@@ -104,7 +104,10 @@ def resident(images: np.ndarray, labels: np.ndarray, mesh: Mesh) -> Feed:
 
     def chunks(order: np.ndarray, lengths: Sequence[int]) -> Iterator[jax.Array]:
         for piece in np.split(order, np.cumsum(lengths)[:-1]):
-            yield placement.put(piece, across)
+            if across.is_fully_addressable:
+                yield jax.device_put(piece, across)
+            else:
+                yield placement.put(piece, across)
 
     return Feed(len(labels), arrays, fetch, chunks, lambda _: len(labels))
 
